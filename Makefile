@@ -1,0 +1,52 @@
+# make quickstart: from a clean clone to searched, trained, reloaded networks. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Waiting OpenMP threads sleep instead of spinning: on busy machines small models otherwise run several times slower.
+export OMP_WAIT_POLICY := PASSIVE
+
+# Handed to the command of quickstart and test: make quickstart ARGS="--seed 1"; make test ARGS="-k generation".
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test lint format bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "searchhub must be run with Python 3.10 or newer, but \`$(PYTHON)\` is older. Name another: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+install: $(STAMP) ## Create .venv and install searchhub with the pinned versions (done once)
+
+quickstart: $(STAMP) ## Search, generate, train and reload networks on handwritten digits (minutes, no network)
+	$(BIN)/python recipes/ddp_mobile.py $(ARGS)
+
+# One thread a worker: two workers with two threads each would fight for two cores.
+test: $(STAMP) ## Run all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+lint: $(STAMP) ## Check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## Format, and mend what can be mended without thinking
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Run every benchmark at its small default; each prints RESULT {…}
+	@for script in benchmarks/*.py; do \
+		echo "== $$script"; \
+		$(BIN)/python $$script || exit 1; \
+	done
+
+clean: ## Remove the environment and caches; runs/ is kept
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
