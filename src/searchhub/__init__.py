@@ -1,0 +1,106 @@
+"""searchhub: search neural architectures once, ship them for every device.
+
+Importing it is cheap: names below are imported when first used, and torch comes with the first that needs it. It also
+makes transformers' Auto classes load searched models.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from searchhub import _auto_classes
+from searchhub.search import search  # now, so that the name is the function and not the module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Architecture": "searchhub.space",
+    "Choice": "searchhub.space",
+    "Condition": "searchhub.space",
+    "SearchSpace": "searchhub.space",
+    "ArchitectureDistribution": "searchhub.distribution",
+    "Budget": "searchhub.trial",
+    "Trial": "searchhub.trial",
+    "TrialResult": "searchhub.trial",
+    "SearchResult": "searchhub.result",
+    "SearchCallback": "searchhub.callbacks",
+    "Searcher": "searchhub.searchers.base",
+    "DDPSearcher": "searchhub.searchers.ddp",
+    "RandomSearcher": "searchhub.searchers.random",
+    "Evaluator": "searchhub.evaluators.base",
+    "SupernetEvaluator": "searchhub.evaluators.supernet",
+    "TabularEvaluator": "searchhub.evaluators.tabular",
+    "CostTable": "searchhub.costs.table",
+    "macs_table": "searchhub.costs.macs",
+    "params_table": "searchhub.costs.params",
+    "Limit": "searchhub.generation",
+    "generate": "searchhub.generation",
+    "pareto": "searchhub.generation",
+    "sample_within": "searchhub.generation",
+    "mobile_space": "searchhub.spaces.mobile",
+    "Supernet": "searchhub.models.supernet",
+    "MobileSupernetConfig": "searchhub.models.mobile.supernet_mobile",
+    "MobileSupernetForImageClassification": "searchhub.models.mobile.supernet_mobile",
+    "SearchedMobileConfig": "searchhub.models.mobile.configuration_mobile",
+    "SearchedMobileBackbone": "searchhub.models.mobile.modeling_mobile",
+    "SearchedMobileForImageClassification": "searchhub.models.mobile.modeling_mobile",
+    "SearchedMobileModel": "searchhub.models.mobile.modeling_mobile",
+    "Task": "searchhub.data.task",
+    "ImageTask": "searchhub.data.images",
+    "load_image_task": "searchhub.data.loading",
+    "TrainingSettings": "searchhub.training.settings",
+    "make_accelerator": "searchhub.training.accelerator",
+    "fit": "searchhub.training.fit",
+    "save_model_folder": "searchhub.hub.folder",
+}
+
+__all__ = sorted([*_HOMES, "search"])
+
+if TYPE_CHECKING:
+    from searchhub.callbacks import SearchCallback
+    from searchhub.costs.macs import macs_table
+    from searchhub.costs.params import params_table
+    from searchhub.costs.table import CostTable
+    from searchhub.data.images import ImageTask
+    from searchhub.data.loading import load_image_task
+    from searchhub.data.task import Task
+    from searchhub.distribution import ArchitectureDistribution
+    from searchhub.evaluators.base import Evaluator
+    from searchhub.evaluators.supernet import SupernetEvaluator
+    from searchhub.evaluators.tabular import TabularEvaluator
+    from searchhub.generation import Limit, generate, pareto, sample_within
+    from searchhub.hub.folder import save_model_folder
+    from searchhub.models.mobile.configuration_mobile import SearchedMobileConfig
+    from searchhub.models.mobile.modeling_mobile import (
+        SearchedMobileBackbone,
+        SearchedMobileForImageClassification,
+        SearchedMobileModel,
+    )
+    from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, MobileSupernetForImageClassification
+    from searchhub.models.supernet import Supernet
+    from searchhub.result import SearchResult
+    from searchhub.searchers.base import Searcher
+    from searchhub.searchers.ddp import DDPSearcher
+    from searchhub.searchers.random import RandomSearcher
+    from searchhub.space import Architecture, Choice, Condition, SearchSpace
+    from searchhub.spaces.mobile import mobile_space
+    from searchhub.training.accelerator import make_accelerator
+    from searchhub.training.fit import fit
+    from searchhub.training.settings import TrainingSettings
+    from searchhub.trial import Budget, Trial, TrialResult
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module `searchhub` has no attribute `{name}`")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
+
+
+_auto_classes.install()

@@ -1,0 +1,35 @@
+"""What a search tells whoever watches it: a progress display, a tracker, a log."""
+
+from __future__ import annotations
+
+from searchhub.result import SearchResult
+from searchhub.trial import Trial, TrialResult
+
+
+class SearchCallback:
+    """Hears of the events of a search; one of your own overrides what it cares about.
+
+    Called on the main process only, so it must not take part in communication between processes. An error in a
+    callback ends the search; what was saved stays saved.
+    """
+
+    def on_search_start(self, total: int, done: int, best: float | None) -> None:
+        """The search begins or goes on.
+
+        Args:
+            total: How many trials the whole search takes.
+            done: How many of them a run folder already holds.
+            best: The best score among those; None: there is none yet.
+        """
+
+    def on_trial_start(self, trial: Trial) -> None:
+        """A trial begins."""
+
+    def on_trial_end(self, result: TrialResult, done: int, total: int, best: float) -> None:
+        """A trial has ended and, where there is a run folder, is saved."""
+
+    def on_search_end(self, result: SearchResult) -> None:
+        """All trials are done; also called for a run that was found finished."""
+
+    def on_message(self, text: str) -> None:
+        """Something that a person should know, e.g. that a damaged checkpoint was passed over."""

@@ -1,0 +1,175 @@
+"""Scores that are looked up: every architecture of a small space, trained once by somebody and kept in a table."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searchhub.costs.table import CostTable
+from searchhub.distribution import FloatArray
+from searchhub.errors import InvalidInputError
+from searchhub.evaluators.base import Evaluator
+from searchhub.space import Choice, Codes, SearchSpace
+from searchhub.trial import Trial, TrialResult
+
+
+class TabularEvaluator(Evaluator):
+    """Looks up the score of each trial; searches of hundreds of trials take milliseconds.
+
+    Args:
+        space: What the table is of; no choice of it may be conditional.
+        scores: One score in [0, 1] an architecture, float [Π candidates], in row-major order of the codes: the last
+            choice varies fastest.
+
+    Raises:
+        InvalidInputError: The table is not of this space, or holds other than numbers in [0, 1].
+    """
+
+    def __init__(self, space: SearchSpace, scores: FloatArray) -> None:
+        self.space = space
+        self.scores = np.array(scores, dtype=np.float64)
+        _require_unconditional(space)
+        if self.scores.shape != (space.size,):
+            raise InvalidInputError(
+                f"A table of `{space.name}` must hold {space.size} scores, but has shape {self.scores.shape}."
+            )
+        # Written so that NaN fails too.
+        if not bool(np.all((self.scores >= 0.0) & (self.scores <= 1.0))):
+            raise InvalidInputError(
+                f"Scores of a table must be in [0, 1], but reach from {self.scores.min()} to {self.scores.max()}. "
+                "Divide an accuracy in percent by 100."
+            )
+        self.scores.setflags(write=False)
+
+    def __call__(self, trials: Sequence[Trial]) -> Iterator[TrialResult]:
+        start = time.perf_counter()
+        if not trials:
+            return
+        scores = self.of_codes(np.stack([self.space.encode(trial.architecture) for trial in trials])).tolist()
+        each = (time.perf_counter() - start) / len(trials)
+        for trial, score in zip(trials, scores, strict=True):
+            yield TrialResult(trial, score, seconds=each)
+
+    def of_codes(self, codes: Codes) -> FloatArray:
+        """The scores, float64 [n], of codes [n, choices]."""
+        return np.asarray(self.scores[table_index(self.space, codes)])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The table by its content: a changed one is another search."""
+        return {**super().config, "scores_sha256": hashlib.sha256(self.scores.tobytes()).hexdigest()[:16]}
+
+
+def table_index(space: SearchSpace, codes: Codes) -> NDArray[np.intp]:
+    """Where architectures stand in a table of their space, int [n], for codes [n, choices]."""
+    sizes = tuple(len(choice.candidates) for choice in space.choices)
+    return np.asarray(np.ravel_multi_index(tuple(codes.T), sizes), dtype=np.intp)
+
+
+def _require_unconditional(space: SearchSpace) -> None:
+    conditional = [choice.name for choice in space.choices if choice.condition is not None]
+    if conditional:
+        raise InvalidInputError(
+            f"A table needs a space without conditional choices, but `{space.name}` has {conditional}."
+        )
+
+
+# -- published tables -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class BenchmarkTable:
+    """A published table: what was searched, how good each architecture is, what it costs.
+
+    Args:
+        name: For reports.
+        space: Its search space.
+        scores: float64 [space.size], in the order of `TabularEvaluator`.
+        costs: Cost tables by name, where costs add up.
+    """
+
+    name: str
+    space: SearchSpace
+    scores: FloatArray
+    costs: Mapping[str, CostTable] = field(default_factory=dict)
+
+
+NASBENCH_MACRO_FILE = "nas-bench-macro_cifar10.json"
+NASBENCH_MACRO_CANDIDATES = ("identity", "mb3_k3", "mb6_k5")
+
+
+def nasbench_macro_space() -> SearchSpace:
+    """NAS-Bench-Macro (Su et al., 2021): 8 layers, each identity, MBConv e3 3×3 or MBConv e6 5×5; 3^8 = 6,561."""
+    return SearchSpace("nasbench-macro", tuple(Choice(f"layer.{i}", NASBENCH_MACRO_CANDIDATES) for i in range(8)))
+
+
+def read_nasbench_macro(path: str | Path) -> BenchmarkTable:
+    """The CIFAR-10 table: test accuracy (mean of three trainings), parameters and MACs, which add up exactly.
+
+    Args:
+        path: `nas-bench-macro_cifar10.json`, or the folder that holds it.
+
+    Raises:
+        InvalidInputError: It is not that file.
+    """
+    path = Path(path)
+    file = path / NASBENCH_MACRO_FILE if path.is_dir() else path
+    space = nasbench_macro_space()
+    # Its keys, e.g. "22212220", in the order of the table: digits are codes, the last layer varies fastest.
+    keys = ["".join(digits) for digits in itertools.product("012", repeat=len(space.choices))]
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        rows = [data[key] for key in keys]
+        scores = np.array([row["mean_acc"] for row in rows], dtype=np.float64) / 100.0
+        values = {
+            name: np.array([row[column] for row in rows], dtype=np.float64)
+            for name, column in (("params", "params"), ("macs", "flops"))
+        }
+    except OSError as error:
+        raise InvalidInputError(
+            f"`{file}` must be the NAS-Bench-Macro table, but cannot be read: {error.strerror}. It is in the "
+            "repository xiusu/NAS-Bench-Macro."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(f"`{file}` must be the NAS-Bench-Macro table, but is not: {error!r}.") from error
+    units = {"params": "parameters", "macs": "multiply-adds"}
+    costs = {name: additive_cost(name, space, values[name], units[name]) for name in values}
+    return BenchmarkTable("NAS-Bench-Macro, CIFAR-10", space, scores, costs)
+
+
+def additive_cost(name: str, space: SearchSpace, values: FloatArray, unit: str = "") -> CostTable:
+    """The cost table behind the costs of all architectures, if they add up.
+
+    Args:
+        name: Of the cost.
+        space: Without conditional choices.
+        values: One whole number an architecture, float64 [space.size], in the order of `TabularEvaluator`.
+        unit: Of the cost.
+
+    Raises:
+        InvalidInputError: They do not add up exactly.
+    """
+    _require_unconditional(space)
+    grid = values.reshape([len(choice.candidates) for choice in space.choices])
+    fixed = float(grid[(0,) * grid.ndim])
+    entries = []
+    for i in range(grid.ndim):
+        along = [0] * grid.ndim
+        entries.append(np.array([grid[(*along[:i], k, *along[i + 1 :])] - fixed for k in range(grid.shape[i])]))
+    total = np.full(grid.shape, fixed)
+    for i, entry in enumerate(entries):
+        total = total + entry.reshape([-1 if j == i else 1 for j in range(grid.ndim)])
+    if not np.array_equal(total, grid):
+        worst = math.inf if not np.isfinite(grid).all() else float(np.abs(total - grid).max())
+        raise InvalidInputError(f"`{name}` must be a sum over the choices of `{space.name}`, but is up to {worst} off.")
+    return CostTable(name, space, fixed, tuple(entries), unit)

@@ -1,0 +1,109 @@
+"""What a search leaves: θ, survivors and history, in one JSON file that needs nothing else to generate from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from searchhub.costs.table import CostTable
+from searchhub.distribution import ArchitectureDistribution
+from searchhub.errors import InvalidInputError
+from searchhub.files import write_json
+from searchhub.space import SearchSpace
+from searchhub.trial import TrialResult
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The outcome of one search, from which `generate` makes a network for every limit.
+
+    Args:
+        space: What was searched.
+        history: Every trial, in order.
+        distribution: θ with its survivors; None where the searcher has none (random search).
+        trajectory: θ before the first round and after each (DDPNAS Fig. 4).
+        searcher: The searcher's settings.
+        costs: Cost tables by name, so that limits can be named: `Limit("macs", max=6e8)`.
+    """
+
+    space: SearchSpace
+    history: tuple[TrialResult, ...]
+    distribution: ArchitectureDistribution | None = None
+    trajectory: tuple[ArchitectureDistribution, ...] = ()
+    searcher: Mapping[str, Any] = field(default_factory=dict)
+    costs: Mapping[str, CostTable] = field(default_factory=dict)
+
+    def with_costs(self, *costs: CostTable) -> SearchResult:
+        """The same result that also carries these cost tables."""
+        return replace(self, costs={**self.costs, **{cost.name: cost for cost in costs}})
+
+    @property
+    def best_trial(self) -> TrialResult:
+        """The trial with the best score; of equal ones the first.
+
+        Raises:
+            InvalidInputError: There was no trial.
+        """
+        if not self.history:
+            raise InvalidInputError("A search result must hold at least one trial to have a best one.")
+        return max(self.history, key=lambda r: r.score)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON; `from_dict` reads it."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "space": self.space.to_dict(),
+            "searcher": dict(self.searcher),
+            "distribution": None if self.distribution is None else self.distribution.to_dict(),
+            "trajectory": [d.to_dict() for d in self.trajectory],
+            "costs": [cost.to_dict() for cost in self.costs.values()],
+            "history": [r.to_dict() for r in self.history],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SearchResult:
+        """The result that `to_dict` wrote."""
+        if data.get("format_version") != FORMAT_VERSION:
+            raise InvalidInputError(
+                f"A search result must have format version {FORMAT_VERSION}, but has {data.get('format_version')!r}. "
+                "Read it with the searchhub that wrote it."
+            )
+        space = SearchSpace.from_dict(data["space"])
+        costs = [CostTable.from_dict(space, c) for c in data["costs"]]
+        return cls(
+            space,
+            tuple(TrialResult.from_dict(r) for r in data["history"]),
+            None if data["distribution"] is None else ArchitectureDistribution.from_dict(space, data["distribution"]),
+            tuple(ArchitectureDistribution.from_dict(space, d) for d in data["trajectory"]),
+            data["searcher"],
+            {cost.name: cost for cost in costs},
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write `result.json`, atomically."""
+        write_json(Path(path), self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> SearchResult:
+        """Read a `result.json`, or the one in a run folder.
+
+        Raises:
+            InvalidInputError: There is none, or it is not a search result.
+        """
+        path = Path(path)
+        file = path / "result.json" if path.is_dir() else path
+        try:
+            return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise InvalidInputError(f"`{path}` must hold a result.json. Finish the search first.") from None
+        except OSError as error:
+            raise InvalidInputError(f"`{file}` must be readable, but the system said: {error.strerror}.") from error
+        except InvalidInputError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidInputError(f"`{file}` is not a search result of searchhub: {error!r}.") from error

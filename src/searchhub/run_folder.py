@@ -1,0 +1,265 @@
+"""A run is a folder that a person can read, and that a killed search goes on from.
+
+    config.yaml     everything that decides the outcome, frozen when the run starts; compared when it goes on
+    journal.jsonl   one line a trial: the source of every picture
+    checkpoints/    the newest two states (`searchhub.checkpoints`)
+    result.json     θ, survivors, history, once all trials are done
+
+A trial is a deterministic function of the state before it. So going back to the last good checkpoint, cutting the
+journal to where it ended then, and running on gives the bits of a run that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from searchhub import checkpoints
+from searchhub.checkpoints import Checkpoint, DamagedError
+from searchhub.errors import InvalidInputError, RunFolderError, RunMismatchError
+from searchhub.files import cannot_write, write_text
+from searchhub.journal import START, Journal
+from searchhub.result import SearchResult
+
+FORMAT_VERSION = 1
+CONFIG, JOURNAL, CHECKPOINTS, RESULT, LOCK = "config.yaml", "journal.jsonl", "checkpoints", "result.json", ".lock"
+INFORMATION = "versions"
+"""The part of config.yaml that is recorded and not compared."""
+
+
+class RunFolder:
+    """A run folder that this process holds, until `close` or its death.
+
+    Args:
+        path: The folder; made where there is none.
+        settings: What decides the outcome, plain JSON; compared leaf by leaf with what the run was started with.
+        say: Told what a person should know.
+
+    Raises:
+        RunFolderError: It is in use, damaged, not a run folder, or cannot be written to.
+        RunMismatchError: It was started with other settings.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
+        self.path = path
+        self.saved = 0
+        self._say = say
+        settings = plain({"format_version": FORMAT_VERSION, **settings})
+        _refuse_foreign_folder(path)
+        self._lock = _lock(path)
+        try:
+            self._clean()
+            if (path / CONFIG).exists():
+                _compare(path, settings)
+            else:
+                _refuse_foreign_folder(path)
+                write_text(path / CONFIG, yaml.safe_dump({**settings, INFORMATION: _versions()}, sort_keys=False))
+            self._journal = Journal(path / JOURNAL)
+        except OSError as error:
+            self.close()
+            raise cannot_write(path, error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let others have the folder."""
+        self._lock.release()
+
+    def restore(self) -> Checkpoint | None:
+        """Go back to the last good checkpoint; None: the run starts at the beginning.
+
+        Raises:
+            RunFolderError: There are checkpoints and none is good, or a finished run has none.
+        """
+        good, damage = self._last_good()
+        if good is None and damage:
+            raise RunFolderError(
+                f"At least one checkpoint of `{self.path}` must be intact, but "
+                + "; ".join(damage)
+                + f". To start over, delete `{self.path / CHECKPOINTS}` and `{self.path / RESULT}`; "
+                "or choose another folder."
+            )
+        if good is None and (result := self.result()) is not None and result.history:
+            raise RunFolderError(
+                f"`{self.path}` must hold the checkpoint that its {RESULT} was made from, but holds none. Read the "
+                f"result with `SearchResult.load`; to search again, delete `{self.path / RESULT}`."
+            )
+        lines, torn = self._journal.cut(good.journal if good else START)
+        self.saved = good.trial + 1 if good else 0
+        onward = f"Going on after trial {good.trial}." if good else "Starting from the beginning."
+        for text in damage:
+            self._say(f"In `{self.path}` {text}. {onward}")
+        if torn:
+            self._say(f"The last line of `{self.path / JOURNAL}` was torn and is dropped. {onward}")
+        if lines:
+            self._say(f"{lines} trial(s) in `{self.path / JOURNAL}` have no good checkpoint and are repeated. {onward}")
+        # What comes after the state gone back to is of no use, and stands where the next checkpoint goes.
+        for trial in checkpoints.numbers(self.path / CHECKPOINTS):
+            if trial >= self.saved:
+                checkpoints.remove(self.path / CHECKPOINTS / f"{trial:06d}")
+        checkpoints.forget_old(self.path / CHECKPOINTS)
+        return good
+
+    def _last_good(self) -> tuple[Checkpoint | None, list[str]]:
+        damage = []
+        for trial in reversed(checkpoints.numbers(self.path / CHECKPOINTS)):
+            try:
+                found = checkpoints.inspect(self.path / CHECKPOINTS, trial)
+            except DamagedError as error:
+                damage.append(f"checkpoint {trial:06d} is damaged: {error}")
+                continue
+            objection = self._journal.objection(found.journal)
+            if objection is None:
+                return found, damage
+            damage.append(f"checkpoint {trial:06d} does not fit: {objection}")
+        return None, damage
+
+    def record(self, line: Mapping[str, Any], searcher_state: Mapping[str, Any], save: Callable[[Path], None]) -> None:
+        """Save a finished trial: its journal line, then the checkpoint after it.
+
+        Args:
+            line: Plain JSON with the key "trial".
+            searcher_state: Plain JSON.
+            save: The evaluator's.
+        """
+        trial = int(line["trial"])
+        self._journal.append(line)
+        checkpoints.publish(self.path / CHECKPOINTS, trial, searcher_state, save, self._journal.end)
+        self.saved = trial + 1
+
+    def result(self) -> SearchResult | None:
+        """What `finish` wrote; None: nothing, or nothing that can be read."""
+        if not (self.path / RESULT).exists():
+            return None
+        try:
+            return SearchResult.load(self.path)
+        except (InvalidInputError, OSError, ValueError) as error:
+            self._say(f"`{self.path / RESULT}` cannot be read and is made again: {error}")
+            return None
+
+    def finish(self, result: SearchResult) -> SearchResult:
+        """Write the result of a run whose trials are all done, once; a run found finished keeps what it has."""
+        kept = self.result()
+        if kept is not None and len(kept.history) == len(result.history):
+            return kept
+        result.save(self.path / RESULT)
+        return result
+
+    def _clean(self) -> None:
+        """Remove what a killed process left; the lock is held, so nobody is writing."""
+        for path in self.path.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+        checkpoints.clean(self.path / CHECKPOINTS)
+
+
+def plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The same as plain JSON (tuples become lists), so that what is compared is what was written.
+
+    Raises:
+        InvalidInputError: Something in it is not JSON.
+    """
+    try:
+        copy: dict[str, Any] = json.loads(json.dumps(data, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"Settings of a run must be JSON (numbers, strings, lists, mappings), but: {error}. Convert it first."
+        ) from error
+    return copy
+
+
+def _lock(path: Path) -> FileLock:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        # The system lets go of it when the process dies, however it dies.
+        lock = FileLock(path / LOCK, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise RunFolderError(
+            f"`{path}` must not be in use, but another search holds it. Wait for it to end, or choose another folder."
+        ) from None
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return lock
+
+
+def _refuse_foreign_folder(path: Path) -> None:
+    """A run is not mixed into a folder that holds something else."""
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"`{path}` must be a folder, but is a file. Choose another folder.")
+    if not path.is_dir() or (path / CONFIG).exists():
+        return
+    try:
+        others = sorted(p.name for p in path.iterdir() if p.name != LOCK and not _is_temporary(p))
+    except OSError as error:
+        raise RunFolderError(f"`{path}` must be readable, but the system said: {error}.") from error
+    if others:
+        raise RunFolderError(
+            f"`{path}` must be a run folder, new or empty, but it has no {CONFIG} and holds {others[:5]}. "
+            "Choose another folder."
+        )
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+def _compare(path: Path, settings: Mapping[str, Any]) -> None:
+    try:
+        started = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(started, dict):
+            raise ValueError("it is not a mapping")
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise RunFolderError(
+            f"`{path / CONFIG}` must be as the run wrote it, but cannot be read: {error}. Choose another folder."
+        ) from error
+    started.pop(INFORMATION, None)
+    old, new = dict(_leaves(started)), dict(_leaves(settings))
+    changed = [key for key in {**old, **new} if _shown(old, key) != _shown(new, key)]
+    if changed:
+        listed = "; ".join(f"`{key}` was {_shown(old, key)}, now {_shown(new, key)}" for key in changed[:8])
+        more = f" (and {len(changed) - 8} more)" if len(changed) > 8 else ""
+        raise RunMismatchError(
+            f"`{path}` must go on with the settings it was started with, but {listed}{more}. Use the old values, or "
+            "another folder (`run_dir`; `--output_dir` of a recipe)."
+        )
+
+
+def _leaves(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every scalar (and every empty mapping) with its dotted name."""
+    if isinstance(data, dict) and data:
+        for name, value in data.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(data, list) and data:
+        for i, value in enumerate(data):
+            yield from _leaves(value, f"{key}[{i}]")
+    else:
+        yield key, data
+
+
+def _shown(leaves: Mapping[str, Any], key: str) -> str:
+    """As JSON: 1, 1.0, true and "1" are different settings, which `==` would not say."""
+    return json.dumps(leaves[key]) if key in leaves else "not set"
+
+
+def _versions() -> dict[str, str]:
+    """Of what is loaded, as information for a reader of the folder."""
+    found = {"python": platform.python_version()}
+    for name in ("searchhub", "numpy", "torch", "transformers", "accelerate", "datasets"):
+        if name in sys.modules:
+            try:
+                found[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                found[name] = "unknown"
+    return found

@@ -1,0 +1,236 @@
+"""The loop that joins a searcher and an evaluator: ask, evaluate, tell; on one process or several, killed or not."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from searchhub import errors
+from searchhub.callbacks import SearchCallback
+from searchhub.errors import InvalidInputError, RunFolderError, SearchhubError
+from searchhub.evaluators.base import Evaluator
+from searchhub.result import SearchResult
+from searchhub.run_folder import RunFolder
+from searchhub.searchers.base import Searcher
+from searchhub.trial import Trial, TrialResult
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def search(
+    searcher: Searcher,
+    evaluator: Evaluator,
+    *,
+    run_dir: str | Path | None = None,
+    callbacks: Sequence[SearchCallback] = (),
+    config: Mapping[str, Any] | None = None,
+) -> SearchResult:
+    """Run a search to its end, or go on with one.
+
+    With `run_dir`, every finished trial is saved. The same call after a crash, a kill or Ctrl-C goes on from the last
+    good checkpoint, to the bits of a search that was never interrupted; on a finished run it returns the result at
+    once, with the evaluator as it was at the end.
+
+    On several processes every one of them makes this call, with an evaluator that shares their work: the main process
+    owns the searcher and the folder, and all get the same result or the same error.
+
+    1. A checkpoint that is damaged, or that the journal does not fit, is passed over, and `on_message` says so.
+    2. Without callbacks, messages are logged as warnings.
+    3. The metrics of a trial must be finite numbers, as they go into JSON.
+
+    >>> result = search(RandomSearcher(space, num_trials=20), evaluator)  # doctest: +SKIP
+
+    Args:
+        searcher: What to try. New, or at least without trials, where the run folder is new.
+        evaluator: How good it is.
+        run_dir: The run's folder, new, empty or of the same search; None: all in memory.
+        callbacks: Told what happens, on the main process.
+        config: Further settings that decide the outcome, as plain JSON: frozen in the folder and compared on resume.
+
+    Returns:
+        θ, survivors and history; what a result.json holds, on every process.
+
+    Raises:
+        RunMismatchError: The folder was started with other settings, data, space, processes or threads.
+        RunFolderError: The folder is in use, damaged, not of a run, or cannot be written to.
+        InvalidInputError: The evaluator gave other than one usable result a trial.
+    """
+    run = _Run(searcher, evaluator, None if run_dir is None else Path(run_dir), callbacks)
+    on_main = _OnMain(evaluator)
+    try:
+        checkpoint = on_main(partial(run.open, config or {}))
+        if checkpoint is not None:
+            evaluator.load(Path(checkpoint))
+        on_main(run.start)
+        while asked := on_main(run.ask):
+            trials = [Trial.from_dict(t) for t in asked]
+            done = 0
+            for result in evaluator(trials):
+                on_main(partial(run.record, result))
+                done += 1
+            if done != len(trials):
+                raise InvalidInputError(
+                    f"An evaluator must give one result a trial: {len(trials)} asked, {done} given."
+                )
+        return SearchResult.from_dict(on_main(run.finish))
+    except KeyboardInterrupt:
+        run.interrupted()
+        raise
+    finally:
+        run.close()
+
+
+class _OnMain:
+    """Runs something on the main process; its value, or its error, reaches every process: none waits forever."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+
+    def __call__(self, function: Callable[[], T]) -> T:
+        if not self._evaluator.is_main_process:
+            sent: dict[str, Any] = self._evaluator.broadcast({})
+            if "error" in sent:
+                raise _error(sent["error"], sent["message"])
+            value: T = sent["value"]
+            return value
+        try:
+            value = function()
+        except Exception as error:
+            # Ctrl-C is not sent on: it reaches every process by itself, and some may have gone already.
+            self._evaluator.broadcast({"error": type(error).__name__, "message": str(error)})
+            raise
+        self._evaluator.broadcast({"value": value})
+        return value
+
+
+def _error(name: str, message: str) -> Exception:
+    known = getattr(errors, name, None)
+    if isinstance(known, type) and issubclass(known, SearchhubError):
+        return known(message)
+    return SearchhubError(f"The main process stopped with {name}: {message}")
+
+
+class _Run:
+    """What the main process owns: searcher, folder and callbacks. On the others it does nothing."""
+
+    def __init__(
+        self, searcher: Searcher, evaluator: Evaluator, path: Path | None, callbacks: Sequence[SearchCallback]
+    ) -> None:
+        self._searcher = searcher
+        self._evaluator = evaluator
+        self._path = path
+        self._callbacks = tuple(callbacks)
+        self._folder: RunFolder | None = None
+        self._waiting: list[Trial] = []
+
+    # -- in the order in which they are called ------------------------------------------------------------------------
+
+    def open(self, config: Mapping[str, Any]) -> str | None:
+        """Take the folder and bring the searcher to where it was; the checkpoint to load the evaluator from."""
+        if self._path is None:
+            return None
+        searcher, evaluator = self._searcher, self._evaluator
+        settings = {
+            "space": {"name": searcher.space.name, "fingerprint": searcher.space.fingerprint()},
+            "searcher": searcher.config,
+            "evaluator": evaluator.config,
+            "environment": evaluator.environment,
+            "config": dict(config),
+        }
+        self._folder = RunFolder(self._path, settings, self._say)
+        checkpoint = self._folder.restore()
+        if checkpoint is None:
+            if searcher.history:
+                raise InvalidInputError(
+                    f"A new run folder needs a searcher without trials, but this one has {len(searcher.history)}: a "
+                    "killed run could not be repeated from its start. Make a new searcher."
+                )
+            return None
+        try:
+            searcher.load_state_dict(checkpoint.searcher_state())
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"`{checkpoint.path}` must hold the state of a {type(searcher).__name__}, but that cannot be read "
+                f"({error!r}). Go on with the version of searchhub named in config.yaml, or choose another folder."
+            ) from error
+        return str(checkpoint.path)
+
+    def start(self) -> None:
+        self._tell("on_search_start", self._searcher.num_trials, len(self._searcher.history), self._best())
+
+    def ask(self) -> list[dict[str, Any]]:
+        """The next trials as plain dicts, which are what every process works from."""
+        self._waiting = list(self._searcher.ask())
+        self._announce_next()
+        return [trial.to_dict() for trial in self._waiting]
+
+    def record(self, result: TrialResult) -> None:
+        """Tell the searcher, then save."""
+        line = _journal_line(result)
+        self._searcher.tell([result])
+        self._waiting.pop(0)
+        if self._folder is not None:
+            self._folder.record(line, self._searcher.state_dict(), self._evaluator.save)
+        done, total = len(self._searcher.history), self._searcher.num_trials
+        self._tell("on_trial_end", result, done, total, self._best())
+        self._announce_next()
+
+    def finish(self) -> dict[str, Any]:
+        result = self._searcher.result()
+        if self._folder is not None:
+            result = self._folder.finish(result)
+        self._tell("on_search_end", result)
+        return result.to_dict()
+
+    def interrupted(self) -> None:
+        if not self._evaluator.is_main_process:
+            return
+        total = self._searcher.num_trials
+        if self._folder is None:
+            self._say(f"Interrupted: {len(self._searcher.history)} of {total} trials were done; none are saved.")
+        else:
+            self._say(
+                f"Interrupted: {self._folder.saved} of {total} trials are saved in `{self._path}`. "
+                "Run the same command again to go on."
+            )
+
+    def close(self) -> None:
+        if self._folder is not None:
+            self._folder.close()
+
+    # -- telling ------------------------------------------------------------------------------------------------------
+
+    def _best(self) -> float | None:
+        return max((r.score for r in self._searcher.history), default=None)
+
+    def _announce_next(self) -> None:
+        if self._waiting:
+            self._tell("on_trial_start", self._waiting[0])
+
+    def _tell(self, event: str, *values: Any) -> None:
+        for callback in self._callbacks:
+            getattr(callback, event)(*values)
+
+    def _say(self, text: str) -> None:
+        logger.log(logging.INFO if self._callbacks else logging.WARNING, text)
+        self._tell("on_message", text)
+
+
+def _journal_line(result: TrialResult) -> dict[str, Any]:
+    line = {**result.to_dict(), "time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    del line["budget"]  # The same for every trial, and in config.yaml.
+    try:
+        json.dumps(line, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"Score and metrics of a trial must be finite numbers (Python's own), but trial {result.trial.number} has "
+            f"score {result.score!r} and metrics {dict(result.metrics)!r}: {error}."
+        ) from error
+    return line

@@ -1,0 +1,126 @@
+"""What every searcher shares: ask/tell, numbering, history, and a state that is plain JSON."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from searchhub.errors import InvalidInputError
+from searchhub.result import SearchResult
+from searchhub.space import Codes, SearchSpace
+from searchhub.trial import Budget, Trial, TrialResult
+
+
+class Searcher(ABC):
+    """Says which architectures to try next.
+
+    A searcher of your own implements `propose` (the next architectures), `observe` (their results) and, where it has
+    state beyond that of this class, `extra_state` / `load_extra_state`. `ask` and `tell` are not overridden.
+
+    Args:
+        space: What to search.
+        seed: Seed of all its randomness, at least 0.
+        budget: What each trial is given.
+    """
+
+    def __init__(self, space: SearchSpace, *, seed: int = 0, budget: Budget | None = None) -> None:
+        self.space = space
+        self.seed = seed
+        self.budget = budget or Budget()
+        self.rng = np.random.default_rng(seed)
+        self.history: list[TrialResult] = []
+        self.round = 0
+        self._pending: list[Trial] = []
+        self._proposal: list[TrialResult] = []
+        self._asked = 0
+
+    # -- to implement -------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def num_trials(self) -> int:
+        """How many trials the whole search takes."""
+
+    @abstractmethod
+    def propose(self) -> Codes:
+        """The next architectures, uint8 [n, choices]; n = 0 ends the search. Called once the last ones are observed."""
+
+    @abstractmethod
+    def observe(self, results: Sequence[TrialResult]) -> None:
+        """Take in the results of one whole proposal, in the order proposed."""
+
+    @abstractmethod
+    def result(self) -> SearchResult:
+        """What the search has found so far."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every setting that decides what the searcher does, as plain JSON."""
+        return {
+            "searcher": type(self).__name__,
+            "seed": self.seed,
+            "budget": {"epochs": self.budget.epochs, "max_steps": self.budget.max_steps},
+        }
+
+    def extra_state(self) -> dict[str, Any]:
+        """State beyond numbering, randomness and history, as plain JSON."""
+        return {}
+
+    def load_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `extra_state` gave."""
+
+    # -- ask/tell -----------------------------------------------------------------------------------------------------
+
+    def ask(self) -> Sequence[Trial]:
+        """The trials to run now: those asked for and not yet told, else the next proposal. Empty: the search ends."""
+        if not self._pending:
+            for row in self.propose():
+                self._pending.append(Trial(self._asked, self.space.decode(row), self.budget, self.round))
+                self._asked += 1
+        return tuple(self._pending)
+
+    def tell(self, results: Sequence[TrialResult]) -> None:
+        """Take in results of pending trials, in the order in which `ask` gave them.
+
+        Raises:
+            InvalidInputError: A result is not of the next pending trial.
+        """
+        for result in results:
+            if not self._pending or result.trial != self._pending[0]:
+                expected = self._pending[0].number if self._pending else "none"
+                raise InvalidInputError(
+                    f"Results must come in the order asked; expected trial {expected}, got {result.trial.number}."
+                )
+            self._pending.pop(0)
+            self._proposal.append(result)
+            self.history.append(result)
+            if not self._pending:
+                done, self._proposal = self._proposal, []
+                self.observe(done)
+
+    # -- resume -------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on, as plain JSON."""
+        return {
+            "rng": self.rng.bit_generator.state,
+            "history": [r.to_dict() for r in self.history],
+            "pending": [t.to_dict() for t in self._pending],
+            "proposal": len(self._proposal),
+            "asked": self._asked,
+            "round": self.round,
+            "extra": self.extra_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict` of a searcher with the same space and settings."""
+        self.rng.bit_generator.state = state["rng"]
+        self.history = [TrialResult.from_dict(r) for r in state["history"]]
+        self._pending = [Trial.from_dict(t) for t in state["pending"]]
+        self._proposal = self.history[len(self.history) - state["proposal"] :]
+        self._asked = state["asked"]
+        self.round = state["round"]
+        self.load_extra_state(state["extra"])

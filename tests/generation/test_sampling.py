@@ -1,0 +1,107 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from searchhub.costs.table import CostTable
+from searchhub.errors import InfeasibleLimitError, InvalidInputError
+from searchhub.generation import Limit, sample_within, sampling
+
+
+@pytest.fixture(params=["laid out", "drawn"])
+def way(request, monkeypatch):
+    """Small spaces are laid out whole; with fewer tails they are drawn as large ones are."""
+    if request.param == "drawn":
+        monkeypatch.setattr(sampling, "TAILS", 4)
+        monkeypatch.setattr(sampling, "BATCH", 64)
+    return request.param
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("limits", [0, 1, 2])
+def test_every_architecture_within_is_as_likely(make_search, way, conditional, limits):
+    search = make_search(12, costs=("real", "integer"), conditional=conditional, layers=4)
+    limits = [
+        Limit(t, min=float(np.quantile(costs, 0.2)), max=float(np.quantile(costs, 0.9)))
+        for t in search.tables[:limits]
+        for costs in [[t.of_row(row) for row in search.rows]]
+    ]
+    members = {search.space.decode(row) for row in search.within(limits)}
+    assert len(members) > 10
+    rng = np.random.default_rng(0)
+    counts = Counter(a for _ in range(400) for a in sample_within(search.space, limits, 5, rng))
+    assert set(counts) <= members
+    expected = 2000 / len(members)
+    chi_square = sum((counts[m] - expected) ** 2 / expected for m in members)
+    # Of a chi-square variable, five standard deviations above its mean.
+    assert chi_square < len(members) + 5.0 * np.sqrt(2.0 * len(members))
+
+
+def test_all_there_are_and_distinct(make_search, way):
+    search = make_search(12, costs=("integer",), layers=4)
+    limit = Limit(search.tables[0], max=search.tables[0].of_row(search.rows[-1]))
+    within = {search.space.decode(row) for row in search.within([limit])}
+    drawn = sample_within(search.space, [limit], len(within), np.random.default_rng(0), max_draws=100_000)
+    assert len(drawn) == len(within)
+    assert set(drawn) == within
+
+
+def test_bounds_are_inclusive_and_exact(make_search, way):
+    """A window of one float, at the cost of an architecture."""
+    search = make_search(3, costs=("real",), layers=5)
+    (table,) = search.tables
+    row = search.rows[len(search.rows) // 2]
+    drawn = sample_within(search.space, [Limit(table, equal=table.of_row(row))], 1, np.random.default_rng(0))
+    assert table(drawn[0]) == table.of_row(row)
+
+
+def test_the_seed_decides(make_search, way):
+    search = make_search(12, costs=("real",), layers=5)
+    draw = [sample_within(search.space, [], 5, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert draw[0] == draw[1] != draw[2]
+
+
+def large():
+    from searchhub.space import Choice, SearchSpace
+
+    space = SearchSpace("large", tuple(Choice(f"c{i}", tuple(range(7))) for i in range(21)))
+    rng = np.random.default_rng(0)
+    return CostTable("macs", space, 1e7, tuple(1e7 * rng.lognormal(size=7) for _ in range(21)))
+
+
+def test_narrow_windows_of_large_spaces():
+    table = large()
+    middle = table.fixed + sum(float(np.median(entry)) for entry in table.entries)
+    rng = np.random.default_rng(0)
+    for width in (0.05, 1e-4, 1e-7):
+        drawn = sample_within(table.space, [Limit(table, min=(1.0 - width) * middle, max=middle)], 3, rng)
+        assert len(set(drawn)) == 3
+        assert all((1.0 - width) * middle <= table(a) <= middle for a in drawn)
+
+
+def test_never_endless():
+    table = large()
+    middle = table.fixed + sum(float(np.median(entry)) for entry in table.entries)
+    with pytest.raises(InvalidInputError, match=r"At least 3 .* but 10,000 draws found 0\. Ask for fewer"):
+        sample_within(table.space, [Limit(table, equal=middle)], 3, np.random.default_rng(0), max_draws=10_000)
+    smallest = table.fixed + sum(float(entry.min()) for entry in table.entries)
+    with pytest.raises(InfeasibleLimitError, match=r"`max macs >= ") as caught:
+        sample_within(table.space, [Limit(table, max=0.9 * smallest)], 3, np.random.default_rng(0))
+    assert caught.value.smallest["macs"] == pytest.approx(smallest)
+
+
+def test_fewer_than_asked_is_known_for_certain_in_small_spaces(make_search):
+    search = make_search(3, costs=("real",), layers=4)
+    (table,) = search.tables
+    limit = Limit(table, equal=table.of_row(search.rows[0]))
+    with pytest.raises(InvalidInputError, match=r"At least 2 distinct architectures must keep to .* the space holds 1"):
+        sample_within(search.space, [limit], 2, np.random.default_rng(0))
+
+
+def test_refuses(make_search):
+    search = make_search(3, costs=("real",))
+    with pytest.raises(InvalidInputError, match=r"`n >= 0` and `max_draws >= 1` must hold"):
+        sample_within(search.space, [], -1, np.random.default_rng(0))
+    with pytest.raises(InvalidInputError, match=r"must be one of \[\], but got 'macs'"):
+        sample_within(search.space, [Limit("macs", max=1)], 1, np.random.default_rng(0))
+    assert sample_within(search.space, [], 0, np.random.default_rng(0)) == []
