@@ -1,0 +1,391 @@
+"""The README.md of a published model, written from what really happened.
+
+Text is put together here, in the open. `ModelCard.from_template` is not used: it executes the template that it is
+given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
+
+from searchhub.errors import InvalidInputError
+from searchhub.hub.papers import PAPERS
+from searchhub.hub.redact import REDACTED, is_secret, redact, redact_command, redact_tokens
+from searchhub.reports.tables import cell, duration, human, markdown_table
+from searchhub.space import Candidate
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReachedLimit:
+    """A limit ν that the architecture was generated under, and what it reached.
+
+    Args:
+        cost: E.g. "macs".
+        reached: The architecture's own value.
+        minimum: Lower limit; None: there was none.
+        maximum: Upper limit; None: there was none.
+        equal: Exact value asked for; None: none was.
+        unit: E.g. "multiply-adds".
+    """
+
+    cost: str
+    reached: float
+    minimum: float | None = None
+    maximum: float | None = None
+    equal: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A metric on a split.
+
+    Args:
+        metric: Its id, e.g. "accuracy".
+        value: As computed, e.g. 0.95 for 95 %.
+        split: Of the data set, e.g. "test".
+        num_examples: How many examples it was computed on.
+    """
+
+    metric: str
+    value: float
+    split: str
+    num_examples: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a search or a training took. What is not known is None."""
+
+    trials: int | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    device: str | None = None
+    processes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """All that a card says. Nothing is made up: what is None or empty is left out of the card.
+
+    Args:
+        model_name: Of the model, e.g. the folder's or repository's last part.
+        model_class: The class of the model, e.g. "SearchedMobileForImageClassification".
+        architecture: The choices made.
+        auto_class: What loads it.
+        processor_class: What prepares its inputs, e.g. "AutoImageProcessor".
+        repo_id: Where it is, or will be, published; None: the card speaks of the folder.
+        remote_code: Whether the repository holds the modeling files, so that it loads without searchhub.
+        pipeline_tag: The Hub's name of the task.
+        tags: Beyond "searchhub" and "neural-architecture-search".
+        license: The Hub's id of the model's licence, e.g. "apache-2.0".
+        dataset_id: The data set's id on the Hub; None for local data.
+        dataset_name: What people call the data set.
+        dataset_revision: The data set's commit or fingerprint.
+        base_model: The checkpoint that it was made from.
+        num_labels: How many classes it tells apart.
+        input_shape: Of one input, e.g. (3, 32, 32).
+        diagram: File name of the picture of the architecture in the same folder.
+        limits: Under which it was generated.
+        selection: How it was chosen, and what that is worth, e.g. "exact optimum of E[α] (list-DP)".
+        expectation: E[α] of DDPNAS Eq. 9 under the search's θ.
+        params: Number of parameters.
+        macs: Multiply-adds of one input.
+        evaluations: What was measured on it. The first is the one to compare by.
+        comparison: Rows of a table that sets it beside others, e.g. random architectures trained alike.
+        space_name: Of the search space.
+        search_settings: Of the searcher and the evaluator.
+        search_cost: Of the search, which all networks generated from it share.
+        training_settings: Of the final training.
+        training_cost: Of the final training.
+        seed: Of search and training.
+        versions: Package to version.
+        command: The command line, word by word.
+        papers: To cite, keys of `PAPERS`.
+        notes: Paragraphs on what a reader should know, e.g. known limits.
+    """
+
+    model_name: str
+    model_class: str
+    architecture: Mapping[str, Candidate]
+    auto_class: str = "AutoModelForImageClassification"
+    processor_class: str | None = None
+    repo_id: str | None = None
+    remote_code: bool = False
+    pipeline_tag: str | None = "image-classification"
+    tags: tuple[str, ...] = ()
+    license: str | None = None
+    dataset_id: str | None = None
+    dataset_name: str | None = None
+    dataset_revision: str | None = None
+    base_model: str | None = None
+    num_labels: int | None = None
+    input_shape: tuple[int, ...] | None = None
+    diagram: str | None = None
+    limits: tuple[ReachedLimit, ...] = ()
+    selection: str | None = None
+    expectation: float | None = None
+    params: int | None = None
+    macs: int | None = None
+    evaluations: tuple[Evaluation, ...] = ()
+    comparison: tuple[Mapping[str, object], ...] = ()
+    space_name: str | None = None
+    search_settings: Mapping[str, Any] = field(default_factory=dict)
+    search_cost: Spent = Spent()
+    training_settings: Mapping[str, Any] = field(default_factory=dict)
+    training_cost: Spent = Spent()
+    seed: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ()
+    papers: tuple[str, ...] = ("ddpnas",)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [paper for paper in self.papers if paper not in PAPERS]
+        if unknown:
+            raise InvalidInputError(f"`papers` must be among {sorted(PAPERS)}, but got {unknown}.")
+        if isinstance(self.command, str):
+            raise InvalidInputError(
+                f"`command` must be a list of words, but got the string {self.command!r}. Pass `sys.argv`: a string "
+                "cannot be told apart into arguments that hold spaces."
+            )
+
+
+def model_card(facts: CardFacts) -> str:
+    """The whole README.md: YAML metadata, then Markdown.
+
+    1. What is not known is left out, line by line and section by section.
+    2. Nothing that looks like an access token is in it, wherever it came from.
+    3. Absolute paths in names, settings and command are reduced to their last part (`searchhub.hub.redact`).
+    """
+    sections = [
+        _head(facts),
+        _section("How to use", _usage(facts)),
+        _section("Architecture", _architecture(facts)),
+        _section("Limits and sizes", _sizes(facts)),
+        _section("Results", _results(facts)),
+        _section("Search", _facts_list(_search_rows(facts))),
+        _section("Training", _facts_list(_training_rows(facts))),
+        _section("Reproduce", _reproduce(facts)),
+        _section("Citation", "\n\n".join(f"```bibtex\n{PAPERS[paper]}\n```" for paper in facts.papers)),
+    ]
+    body = "\n\n".join(section for section in sections if section)
+    return redact_tokens(f"---\n{_metadata(facts).to_yaml()}\n---\n\n{body}\n")
+
+
+def eval_results_yaml(facts: CardFacts, *, task_id: str = "default") -> str | None:
+    """The content of `.eval_results/<name>.yaml`, which the Hub prefers to the card's model-index.
+
+    Args:
+        facts: What happened.
+        task_id: Of the benchmark, as its data set's repository names it.
+
+    Returns:
+        None where nothing was measured, or on data that are not on the Hub: the format has no place for those.
+    """
+    if facts.dataset_id is None or not facts.evaluations:
+        return None
+    entries = [
+        EvalResultEntry(
+            dataset_id=facts.dataset_id,
+            task_id=task_id,
+            value=e.value,
+            dataset_revision=_git_revision(facts),
+            notes=_evaluation_words(e),
+        )
+        for e in facts.evaluations
+    ]
+    text: str = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+    return redact_tokens(text)
+
+
+# -- metadata ---------------------------------------------------------------------------------------------------------
+
+
+def _metadata(facts: CardFacts) -> ModelCardData:
+    dataset = facts.dataset_id or redact(facts.dataset_name or "")
+    results = [
+        EvalResult(
+            task_type=facts.pipeline_tag,
+            dataset_type=dataset,
+            dataset_name=redact(facts.dataset_name or dataset),
+            dataset_split=e.split,
+            dataset_revision=_git_revision(facts),
+            metric_type=e.metric,
+            metric_value=e.value,
+        )
+        for e in facts.evaluations
+        if dataset and facts.pipeline_tag
+    ]
+    return ModelCardData(
+        model_name=redact(facts.model_name) if results else None,
+        eval_results=results or None,
+        library_name="transformers",
+        pipeline_tag=facts.pipeline_tag,
+        license=facts.license,
+        base_model=None if facts.base_model is None else redact(facts.base_model),
+        datasets=None if facts.dataset_id is None else [facts.dataset_id],
+        metrics=list(dict.fromkeys(e.metric for e in facts.evaluations)) or None,
+        tags=["searchhub", "neural-architecture-search", *facts.tags],
+    )
+
+
+def _git_revision(facts: CardFacts) -> str | None:
+    """The data set's revision where it is a commit on the Hub; metadata have no place for other fingerprints."""
+    revision = facts.dataset_revision or ""
+    return revision if facts.dataset_id and re.fullmatch(r"[0-9a-f]{40}", revision) else None
+
+
+# -- sections ---------------------------------------------------------------------------------------------------------
+
+
+def _head(facts: CardFacts) -> str:
+    what = f"`{facts.model_class}`, found by neural architecture search with searchhub"
+    if facts.space_name:
+        what += f" in the space `{redact(facts.space_name)}`"
+    if facts.dataset_name or facts.dataset_id:
+        what += f" and trained on {redact(facts.dataset_name or facts.dataset_id or '')}"
+    if facts.num_labels:
+        what += f" ({facts.num_labels:,} classes)"
+    return "\n\n".join([f"# {redact(facts.model_name)}", f"{what}.", *(redact(note) for note in facts.notes)])
+
+
+def _usage(facts: CardFacts) -> str:
+    place = facts.repo_id or f"path/to/{redact(facts.model_name)}"
+    names = sorted(name for name in (facts.auto_class, facts.processor_class) if name)
+    load = [f'model = {facts.auto_class}.from_pretrained("{place}")']
+    if facts.processor_class:
+        load.append(f'processor = {facts.processor_class}.from_pretrained("{place}")')
+    imports = f"from transformers import {', '.join(names)}"
+    with_searchhub = "\n".join(
+        ["import searchhub  # makes the model known to transformers", imports, "", *load],
+    )
+    text = f"```python\n{with_searchhub}\n```"
+    if facts.remote_code:
+        load[0] = f'model = {facts.auto_class}.from_pretrained("{place}", trust_remote_code=True)'
+        without = "\n".join([imports, "", *load])
+        text += (
+            "\n\nWithout searchhub, from the modeling files beside the weights. `trust_remote_code=True` runs those "
+            f"files: read them first, and pin a `revision`.\n\n```python\n{without}\n```"
+        )
+    return text
+
+
+def _architecture(facts: CardFacts) -> str:
+    names = list(facts.architecture)
+    if names and all("." in name for name in names):
+        stages: dict[str, list[str]] = {}
+        for name in names:
+            stages.setdefault(name.partition(".")[0], []).append(f"`{facts.architecture[name]}`")
+        table = markdown_table([{"stage": s, "layers": " · ".join(layers)} for s, layers in stages.items()])
+    else:
+        table = markdown_table([{"choice": name, "candidate": f"`{facts.architecture[name]}`"} for name in names])
+    picture = f"![Diagram of the architecture]({facts.diagram})" if facts.diagram else ""
+    return "\n\n".join(part for part in (table if names else "", picture) if part)
+
+
+def _sizes(facts: CardFacts) -> str:
+    rows = [
+        {"limit": _limit_words(limit), "reached": _amount(limit.reached), "unit": limit.unit or None}
+        for limit in facts.limits
+    ]
+    lines = [
+        ("Parameters", None if facts.params is None else _amount(facts.params)),
+        ("FLOPs (multiply-adds)", None if facts.macs is None else _amount(facts.macs)),
+        ("Input", None if facts.input_shape is None else " × ".join(str(n) for n in facts.input_shape)),
+        ("Chosen by", None if facts.selection is None else redact(facts.selection)),
+        ("E[α]", None if facts.expectation is None else f"{facts.expectation:.6g} (DDPNAS Eq. 9)"),
+    ]
+    return "\n\n".join(part for part in (markdown_table(rows) if rows else "", _facts_list(lines)) if part)
+
+
+def _results(facts: CardFacts) -> str:
+    rows = [
+        {"metric": e.metric, "value": e.value, "split": e.split, "examples": e.num_examples} for e in facts.evaluations
+    ]
+    parts = [markdown_table(rows)] if rows else []
+    if facts.comparison:
+        clean = [{k: redact(v) if isinstance(v, str) else v for k, v in row.items()} for row in facts.comparison]
+        parts.append("Beside others, trained alike:\n\n" + markdown_table(clean))
+    return "\n\n".join(parts)
+
+
+def _search_rows(facts: CardFacts) -> list[tuple[str, str | None]]:
+    return [*_setting_rows(facts.search_settings), *_spent_rows(facts.search_cost)]
+
+
+def _training_rows(facts: CardFacts) -> list[tuple[str, str | None]]:
+    data = facts.dataset_name or facts.dataset_id
+    return [
+        ("base model", None if facts.base_model is None else f"`{redact(facts.base_model)}`"),
+        ("data", None if data is None else redact(data)),
+        ("data revision", facts.dataset_revision),
+        *_setting_rows(facts.training_settings),
+        *_spent_rows(facts.training_cost),
+    ]
+
+
+def _reproduce(facts: CardFacts) -> str:
+    rows = [("Seed", None if facts.seed is None else str(facts.seed))]
+    rows.append(("Versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items()) or None))
+    command = f"```bash\n{redact_command(facts.command)}\n```" if facts.command else ""
+    return "\n\n".join(part for part in (command, _facts_list(rows)) if part)
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def _section(title: str, text: str) -> str:
+    return f"## {title}\n\n{text}" if text else ""
+
+
+def _facts_list(rows: Sequence[tuple[str, str | None]]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in rows if value is not None)
+
+
+def _setting_rows(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str | None]]:
+    """Nested settings as dotted names; None is a setting like any other ("no bound") and is said."""
+    rows: list[tuple[str, str | None]] = []
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            rows.extend(_setting_rows(value, f"{prefix}{name}."))
+        else:
+            words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            rows.append((f"`{prefix}{name}`", REDACTED if is_secret(str(name)) and value else redact(words)))
+    return rows
+
+
+def _spent_rows(spent: Spent) -> list[tuple[str, str | None]]:
+    return [
+        ("trials run", None if spent.trials is None else cell(spent.trials)),
+        ("epochs run", None if spent.epochs is None else cell(spent.epochs)),
+        ("wall time", None if spent.seconds is None else f"{duration(spent.seconds)} ({spent.seconds:.0f} s)"),
+        ("device", None if spent.device is None else redact(spent.device)),
+        ("processes", None if spent.processes is None else cell(spent.processes)),
+    ]
+
+
+def _limit_words(limit: ReachedLimit) -> str:
+    if limit.equal is not None:
+        return f"{limit.cost} = {_amount(limit.equal)}"
+    low = "" if limit.minimum is None else f"{_amount(limit.minimum)} ≤ "
+    high = "" if limit.maximum is None else f" ≤ {_amount(limit.maximum)}"
+    return f"{low}{limit.cost}{high}"
+
+
+def _amount(value: float) -> str:
+    """A count in full, with its magnitude where that helps: 1,234,567 (1.23M)."""
+    if value != int(value):
+        return f"{value:,.6g}"
+    return f"{int(value):,} ({human(value)})" if abs(value) >= 100_000 else f"{int(value):,}"
+
+
+def _evaluation_words(evaluation: Evaluation) -> str:
+    examples = "" if evaluation.num_examples is None else f", {evaluation.num_examples:,} examples"
+    return f"{evaluation.metric} on {evaluation.split}{examples}"

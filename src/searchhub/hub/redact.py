@@ -1,0 +1,81 @@
+"""Keeps what is private on a machine out of what is published."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import PurePosixPath, PureWindowsPath
+
+REDACTED = "REDACTED"
+
+# Tokens of the Hub, old and new, and whatever looks like one: better a word too many than a token.
+_TOKEN = re.compile(r"(?<![A-Za-z0-9])(?:hf|api_org)_[A-Za-z0-9_\-]{8,}")
+_SECRET_NAME = re.compile(r"^(?:[\w-]*[_-])?(?:token|password|secret|api[_-]?key)$", re.IGNORECASE)
+
+# An absolute path inside a longer text. A slash that follows a letter, a dot or another slash is part of a relative
+# path or a URL.
+_PATH = re.compile(r"(?:file://|(?<![\w/.~:])|(?<=:)(?!//))~?/(?!/)[^\s'\"`,;:|=()\[\]{}]+")
+_WINDOWS_PATH = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\[^\s'\"`,;|=()\[\]{}]+")
+
+
+def is_secret(name: str) -> bool:
+    """Whether an option or a setting of this name holds a secret.
+
+    >>> is_secret("--hub_token"), is_secret("tokenizer")
+    (True, False)
+    """
+    return _SECRET_NAME.match(name) is not None
+
+
+def redact_tokens(text: str) -> str:
+    """Text without anything that looks like an access token.
+
+    >>> redact_tokens("--hub_token hf_abcdefghijkl")
+    '--hub_token REDACTED'
+    """
+    return _TOKEN.sub(REDACTED, text)
+
+
+def redact(text: str) -> str:
+    """Text without tokens, each absolute path in it reduced to its last part.
+
+    An absolute path tells the name of a user, a machine or a customer, and helps nobody else to repeat a run: where
+    the data lie on another machine is for its owner to say. The last part tells which data they were.
+
+    >>> redact("data in /home/ann/photos/birds, see https://example.org/a/b")
+    'data in birds, see https://example.org/a/b'
+    """
+    text = _WINDOWS_PATH.sub(lambda match: PureWindowsPath(match[0]).name or match[0][:2], text)
+    text = _PATH.sub(lambda match: PurePosixPath(match[0].removeprefix("file://")).name or "/", text)
+    return redact_tokens(text)
+
+
+def redact_command(arguments: Sequence[str]) -> str:
+    """A command line as it was given, quoted for a shell, without tokens and with absolute paths reduced.
+
+    1. A path may hold spaces: an argument, or its part after "=", that is an absolute path is taken whole.
+    2. What follows an option like `--hub_token` is hidden whatever it looks like.
+
+    >>> redact_command(["/usr/bin/python", "recipes/ddp_mobile.py", "--dataset=/home/ann/my birds"])
+    "python recipes/ddp_mobile.py '--dataset=my birds'"
+    """
+    words: list[str] = []
+    hide_next = False
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if not equals or not re.fullmatch(r"[\w-]+", option):
+            option, equals, value = "", "", argument
+        value = REDACTED if hide_next or is_secret(option) else _reduce_whole(value)
+        hide_next = not equals and argument.startswith("-") and is_secret(argument)
+        words.append(option + equals + value)
+    return shlex.join(words)
+
+
+def _reduce_whole(value: str) -> str:
+    path = value.removeprefix("file://")
+    if path.startswith(("/", "~/")):
+        return redact_tokens(PurePosixPath(path).name or path)
+    if PureWindowsPath(value).is_absolute() or value.startswith("\\\\"):
+        return redact_tokens(PureWindowsPath(value).name or value)
+    return redact(value)

@@ -1,0 +1,105 @@
+"""What a search would cost, said in seconds and without training: trials, multiply-adds, memory, time, limits."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from searchhub.costs.memory import activation_bytes
+from searchhub.costs.table import CostTable
+from searchhub.data.task import Task
+from searchhub.distribution import ArchitectureDistribution
+from searchhub.errors import InfeasibleLimitError
+from searchhub.generation import Limit, generate
+from searchhub.models.supernet import Supernet
+from searchhub.reports.tables import duration, human
+from searchhub.result import SearchResult
+from searchhub.searchers.base import Searcher
+from searchhub.space import Architecture
+from searchhub.training.settings import TrainingSettings
+
+TIMED_ARCHITECTURES = 3
+
+
+def estimate(
+    supernet: Supernet,
+    task: Task,
+    settings: TrainingSettings,
+    searcher: Searcher,
+    costs: Sequence[CostTable],
+    limits: Sequence[Limit],
+    final_epochs: int,
+) -> str:
+    """A text for a person. Time comes from a few training steps of random architectures, thrown away afterwards.
+
+    Args:
+        supernet: On the device that would train; left as it is.
+        task: Gives sizes and one batch.
+        settings: Of the search.
+        searcher: Gives the number of trials and their budget.
+        costs: "macs" among them.
+        limits: Said to be feasible or not.
+        final_epochs: Of the training of one network.
+    """
+    space, budget = searcher.space, searcher.budget
+    steps = budget.epochs * (task.size("train") // settings.batch_size)
+    steps = min(steps, budget.max_steps or steps)
+    macs = next(table for table in costs if table.name == "macs")
+    mean = macs.fixed + sum(float(entry.mean()) for entry in macs.entries)
+    rows = space.sample(TIMED_ARCHITECTURES, np.random.default_rng(0))
+    step = statistics.median(_seconds_per_step(supernet, space.decode(row), task, settings) for row in rows)
+    search_macs = 3 * mean * settings.batch_size * steps * searcher.num_trials
+    weights = sum(p.numel() * p.element_size() for p in supernet.parameters())
+    moments = {"sgd": 1 if settings.momentum else 0, "adam": 2, "adamw": 2}[settings.optimizer]
+    activations = _largest_activations(supernet, macs) * settings.batch_size
+    final_steps = final_epochs * (task.size("full") // settings.batch_size)
+    anything = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*costs)
+    lines = [
+        f"Search: {searcher.num_trials} trials of {steps} steps of {settings.batch_size}",
+        f"  multiply-adds: about {human(search_macs)} (forward and backward; {human(mean)} a picture on average)",
+        f"  memory: {human(weights)}B weights, {human(moments * weights)}B optimizer state, at most "
+        f"{human(activations)}B activations of a step",
+        f"  time: about {duration(step * steps * searcher.num_trials)} in one process ({step * 1e3:.0f} ms a step here "
+        "and now), and validation",
+        f"One final network: {final_epochs} epochs, about {duration(step * final_steps)} of an average architecture",
+        "Limits:",
+    ]
+    for limit in limits:
+        table = next(t for t in costs if t.name == limit.name)
+        low, high = table.bounds()
+        try:
+            generate(anything, limit)
+            verdict = "feasible" if limit.high < high else "feasible; it does not bind"
+        except InfeasibleLimitError:
+            verdict = "NOT feasible"
+        lines.append(f"  {limit}: {verdict} (the space spans {low:,.0f} to {high:,.0f})")
+    return "\n".join(lines)
+
+
+def _seconds_per_step(supernet: Supernet, architecture: Architecture, task: Task, settings: TrainingSettings) -> float:
+    config = supernet.subnet_config(architecture)
+    model = supernet.subnet_class(config).to(device=supernet.device, memory_format=settings.memory_format).train()
+    optimizer = settings.build_optimizer(model.parameters())
+    size = min(settings.batch_size // settings.gradient_accumulation_steps, task.size("train"))
+    batch = task.batch("train", torch.arange(size), device=supernet.device)
+    seconds = []
+    for _ in range(4):
+        started = time.perf_counter()
+        model(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if supernet.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return settings.gradient_accumulation_steps * min(seconds[1:])
+
+
+def _largest_activations(supernet: Supernet, macs: CostTable) -> int:
+    codes = [int(np.argmax(entry)) for entry in macs.entries]
+    with torch.device("meta"):
+        model = supernet.subnet_class(supernet.subnet_config(supernet.search_space.decode(codes)))
+        return activation_bytes(model, supernet.example_inputs())

@@ -1,0 +1,115 @@
+"""Tables from rows, for a terminal and for Markdown; and numbers as people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+ABSENT = "–"
+"""What a cell without a value shows."""
+
+
+def human(value: float) -> str:
+    """A count with three or four significant digits and its magnitude.
+
+    >>> human(414_204_032), human(812_004), human(950), human(0.25)
+    ('414.2M', '812.0K', '950', '0.25')
+    """
+    letter, factor = magnitude(value)
+    if not letter:
+        return f"{value:.4g}"
+    return f"{value / factor:.1f}{letter}" if abs(value) >= 99.995 * factor else f"{value / factor:.2f}{letter}"
+
+
+def magnitude(value: float) -> tuple[str, float]:
+    """The letter for a number's magnitude and its factor; ("", 1.0) below a thousand.
+
+    >>> magnitude(414_204_032)
+    ('M', 1000000.0)
+    """
+    for letter, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        # 999,950 and more would round to 1000.0K.
+        if abs(value) >= factor * 0.99995:
+            return letter, factor
+    return "", 1.0
+
+
+def duration(seconds: float) -> str:
+    """Wall time as m:ss or h:mm:ss.
+
+    >>> duration(7.4), duration(3725)
+    ('0:07', '1:02:05')
+    """
+    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def cell(value: object) -> str:
+    """A value as text: integers with thousands separators, floats with four significant digits, None as a dash.
+
+    >>> cell(1234567), cell(0.98765), cell(None), cell(True)
+    ('1,234,567', '0.9877', '–', 'yes')
+    """
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def columns_of(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """The names that appear in any row, in order of appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def markdown_table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[str] | None = None) -> str:
+    """A Markdown table; columns of numbers are aligned to the right.
+
+    Args:
+        rows: One mapping from column name to value a row; a value that is missing or None shows as a dash.
+        columns: Which, in which order; None: all, in order of appearance.
+
+    >>> print(markdown_table([{"limit": "macs ≤ 1M", "accuracy": 0.97}]))
+    | limit | accuracy |
+    | --- | ---: |
+    | macs ≤ 1M | 0.97 |
+    """
+    names = list(columns) if columns is not None else columns_of(rows)
+    lines = [
+        _markdown_row(names),
+        _markdown_row(["---:" if _is_numeric(rows, name) else "---" for name in names]),
+        *(_markdown_row([_escape(cell(row.get(name))) for name in names]) for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+def rich_table(
+    rows: Sequence[Mapping[str, object]], *, columns: Sequence[str] | None = None, title: str | None = None
+) -> Table:
+    """The same table for a terminal, to be printed by a `rich.console.Console`."""
+    names = list(columns) if columns is not None else columns_of(rows)
+    table = Table(title=title, title_justify="left")
+    for name in names:
+        table.add_column(name, justify="right" if _is_numeric(rows, name) else "left")
+    for row in rows:
+        table.add_row(*(cell(row.get(name)).replace("[", r"\[") for name in names))
+    return table
+
+
+def _is_numeric(rows: Sequence[Mapping[str, object]], name: str) -> bool:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return bool(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", r"\|").replace("\n", " ")

@@ -1,0 +1,30 @@
+"""Sends a search to a tracker that Accelerate knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from accelerate import Accelerator
+
+from searchhub.callbacks import SearchCallback
+from searchhub.trial import TrialResult
+
+
+class TrackerCallback(SearchCallback):
+    """Logs each trial's score, metrics and time.
+
+    Args:
+        accelerator: Made with `log_with`.
+        config: Settings of the run, sent once; what a tracker cannot hold is sent as text.
+    """
+
+    def __init__(self, accelerator: Accelerator, config: Mapping[str, Any]) -> None:
+        self._accelerator = accelerator
+        plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in config.items()}
+        accelerator.init_trackers("searchhub", config=plain)
+
+    def on_trial_end(self, result: TrialResult, done: int, total: int, best: float) -> None:
+        values = {f"search/{name}": value for name, value in result.metrics.items()}
+        values |= {"search/score": result.score, "search/best": best, "search/seconds": result.seconds}
+        self._accelerator.log(values, step=result.trial.number)
