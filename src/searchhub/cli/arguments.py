@@ -1,0 +1,177 @@
+"""Settings that recipes share: on the command line, in a YAML file, or by default, in this order of precedence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from searchhub.data.images import Augmentation, ImageTask
+from searchhub.data.loading import ImageSplits, load_image_splits, load_image_task
+from searchhub.errors import InvalidInputError
+from searchhub.searchers.base import Searcher
+from searchhub.searchers.ddp import DDPSearcher
+from searchhub.searchers.random import RandomSearcher
+from searchhub.space import SearchSpace
+from searchhub.training.settings import TrainingSettings
+from searchhub.trial import Budget
+
+
+def option(default: Any, text: str, **more: Any) -> Any:
+    """A field with its help text; a list is copied for each instance."""
+    metadata = {"help": text, **more}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class ImageDataArguments:
+    """Which pictures, and how they are split and augmented."""
+
+    dataset: str = option("digits", "`digits` (embedded), a Hub id, a local folder of class folders, or parquet.")
+    image_column: str | None = option(None, "Column of pictures; found where there is one.")
+    label_column: str | None = option(None, "Column of labels; found where there is one.")
+    image_size: int | None = option(None, "Resize pictures to this height and width.")
+    validation_size: float = option(0.2, "Share, or number, of training pictures that score the search.")
+    test_size: float = option(0.2, "The same for the test, where the data set has no such split.")
+    max_train_samples: int | None = option(None, "Use so many training pictures.")
+    max_eval_samples: int | None = option(None, "Use so many validation and so many test pictures.")
+    crop_padding: int | None = option(None, "Padding of random crops in pixels. Default: an eighth of the size.")
+    flip: bool | None = option(None, "Mirror training pictures. Default: yes, but not for digits.")
+
+    def splits(self, seed: int) -> ImageSplits:
+        """The data set, not decoded."""
+        return load_image_splits(self.dataset, **self._options(seed))
+
+    def task(self, seed: int) -> ImageTask:
+        """The data set, decoded."""
+        task = load_image_task(self.dataset, image_size=self.image_size, **self._options(seed))
+        padding = task.augmentation.crop_padding if self.crop_padding is None else self.crop_padding
+        flip = task.augmentation.flip if self.flip is None else self.flip
+        task.augmentation = Augmentation(crop_padding=padding, flip=flip)
+        return task
+
+    def _options(self, seed: int) -> dict[str, Any]:
+        names = ("image_column", "label_column", "validation_size", "test_size", "max_train_samples")
+        return {**{n: getattr(self, n) for n in names}, "max_eval_samples": self.max_eval_samples, "seed": seed}
+
+
+@dataclass
+class SearchArguments:
+    """How the space is searched."""
+
+    searcher: str = option("ddp", "Who searches.", choices=["ddp", "ddp-noprune", "random"])
+    estimation_epochs: int = option(2, "T of DDPNAS: how often each round repeats its draw.")
+    momentum: float = option(0.8, "γ of the distribution's update.")
+    evaluations: int | None = option(None, "Trials of `ddp-noprune` and `random`. Default: as many as `ddp` takes.")
+    epochs_per_trial: int = option(1, "Epochs of training each sampled architecture.")
+    steps_per_trial: int | None = option(None, "Bound on the optimizer steps of a trial.")
+    batch_norm_batches: int = option(8, "Batches that measure BatchNorm statistics before validation.")
+
+    def build(self, space: SearchSpace, seed: int) -> Searcher:
+        """The searcher of that name."""
+        budget = Budget(self.epochs_per_trial, self.steps_per_trial)
+        common: dict[str, Any] = {"momentum": self.momentum, "seed": seed, "budget": budget}
+        pruned = DDPSearcher(space, estimation_epochs=self.estimation_epochs, **common)
+        trials = pruned.num_trials if self.evaluations is None else self.evaluations
+        if self.searcher == "random":
+            return RandomSearcher(space, num_trials=trials, seed=seed, budget=budget)
+        if self.searcher == "ddp-noprune":
+            return DDPSearcher(
+                space, estimation_epochs=self.estimation_epochs, prune=False, evaluations=trials, **common
+            )
+        if self.evaluations is not None:
+            raise InvalidInputError(
+                f"`--evaluations` is for `ddp-noprune` and `random`; `ddp` takes {pruned.num_trials} trials here. "
+                "Change `--estimation_epochs` instead."
+            )
+        return pruned
+
+
+@dataclass
+class TrainingArguments:
+    """How search trials and final networks are trained."""
+
+    batch_size: int = option(32, "Examples of an optimizer step, over all processes and accumulated parts.")
+    gradient_accumulation_steps: int = option(1, "In how many parts each process takes its share of a batch.")
+    optimizer: str = option("sgd", "Of search and final training.", choices=["sgd", "adam", "adamw"])
+    learning_rate: float = option(0.05, "Peak of the search's cosine.")
+    min_learning_rate: float = option(0.02, "Its end. The paper's 0 leaves late rounds of a short search stuck.")
+    weight_decay: float = option(3e-4, "Of search and final training.")
+    max_grad_norm: float | None = option(5.0, "Clip gradients to this norm.")
+    mixed_precision: str = option("no", "Of search and final training.", choices=["no", "fp16", "bf16"])
+    epochs: int = option(15, "Epochs of the final training of each network.")
+    final_learning_rate: float | None = option(None, "Peak of the final cosine, to 0. Default: `learning_rate`.")
+    final_label_smoothing: float = option(0.0, "Of the final training.")
+    inherit_weights: bool = option(False, "Start the final training from the supernet's weights, not from scratch.")
+
+    def search_settings(self) -> TrainingSettings:
+        """Settings of search trials."""
+        return self._settings(self.learning_rate, self.min_learning_rate, 0.0)
+
+    def final_settings(self) -> TrainingSettings:
+        """Settings of the final training."""
+        peak = self.learning_rate if self.final_learning_rate is None else self.final_learning_rate
+        return self._settings(peak, 0.0, self.final_label_smoothing)
+
+    def _settings(self, peak: float, end: float, label_smoothing: float) -> TrainingSettings:
+        return TrainingSettings(
+            optimizer=self.optimizer,  # type: ignore[arg-type]
+            learning_rate=peak,
+            min_learning_rate=end,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            gradient_accumulation_steps=self.gradient_accumulation_steps,
+            label_smoothing=label_smoothing,
+            max_grad_norm=self.max_grad_norm,
+        )
+
+
+@dataclass
+class NetworkArguments:
+    """Which networks come out of the search."""
+
+    max_macs: list[float] | None = option(None, "Limits on multiply-adds, a network each. Default: three.")
+    max_params: list[float] | None = option(None, "Limits on parameters, a network each. Default: one.")
+    random_networks: int = option(3, "Random architectures in (0.95 ν, ν] to train beside each network.")
+    train_largest: bool = option(True, "Also train the network with the most multiply-adds.")
+
+
+@dataclass
+class RunArguments:
+    """Where a run goes and how it is watched."""
+
+    config: str | None = option(None, "YAML file of these settings; the command line wins.")
+    output_dir: str = option("runs/quickstart", "The run's folder.")
+    seed: int = option(0, "Of everything random.")
+    report_to: str | None = option(None, "A tracker that Accelerate knows, e.g. `tensorboard`.")
+    dry_run: bool = option(False, "Say what the search would cost and which limits are feasible, and stop.")
+
+
+def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -> tuple[Any, ...]:
+    """Parse the command line into dataclasses, over the YAML file that `--config` names, over defaults.
+
+    Raises:
+        InvalidInputError: The file cannot be read, or holds a setting that the recipe does not have.
+    """
+    parser = HfArgumentParser(kinds, description=description)
+    path = parser.parse_known_args(argv)[0].config
+    if path is not None:
+        try:
+            settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise InvalidInputError(f"`--config` must name a readable YAML file, but `{path}`: {error}.") from error
+        known = {f.name for kind in kinds for f in dataclasses.fields(kind)}
+        if not isinstance(settings, dict) or not set(settings) <= known:
+            unknown = sorted(map(str, set(settings) - known)) if isinstance(settings, dict) else settings
+            raise InvalidInputError(
+                f"`{path}` must hold settings of this recipe (see --help), but holds {unknown}. Mend or drop them."
+            )
+        parser.set_defaults(**settings)
+    return tuple(parser.parse_args_into_dataclasses(list(argv)))

@@ -1,0 +1,213 @@
+"""From a name or a folder to an image task: digits embedded, a Hub id, a local image folder, or local parquet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset
+from PIL import Image as PILImage
+
+from searchhub.data.images import Augmentation, ImageTask
+from searchhub.errors import InvalidInputError
+
+DIGITS = "digits"
+"""Name of the embedded data set: the handwritten digits that scikit-learn ships."""
+
+
+@dataclass(frozen=True)
+class ImageSplits:
+    """A data set with its three splits, not yet decoded.
+
+    Args:
+        name: For files and cards.
+        splits: "train", "validation" and "test".
+        image_column: Name of the image column.
+        label_column: Name of the label column, a `ClassLabel`.
+    """
+
+    name: str
+    splits: DatasetDict
+    image_column: str
+    label_column: str
+
+
+def load_image_splits(
+    dataset: str = DIGITS,
+    *,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    validation_size: float | int = 0.2,
+    test_size: float | int = 0.2,
+    max_train_samples: int | None = None,
+    max_eval_samples: int | None = None,
+    seed: int = 0,
+) -> ImageSplits:
+    """Load an image classification data set and split it for a search.
+
+    The data set's own validation and test splits are used. What is missing is drawn from train, stratified by label:
+    first test, then validation. Of a data set with a train and a validation split only (ImageNet), the validation
+    split is the test split, and the search validates on a part of train.
+
+    Args:
+        dataset: "digits", a Hub id, or a path: a folder of class folders, a parquet file, or a folder of parquet files
+            named after their splits.
+        image_column: Name of the image column; None: the only one of that kind.
+        label_column: Name of the label column; None: the only one of that kind.
+        validation_size: Share (below 1) or number of training examples to validate on, where there is no such split.
+        test_size: Share or number of training examples to test on, where there is no such split.
+        max_train_samples: Take so many training examples, after shuffling; None: all.
+        max_eval_samples: Take so many validation and so many test examples; None: all.
+        seed: Of splitting and shuffling.
+
+    Raises:
+        InvalidInputError: The data set cannot be found or read, or has no such column.
+    """
+    splits = _digits() if dataset == DIGITS else _load(dataset)
+    image_column, label_column = _columns(splits, dataset, image_column, label_column)
+    splits = _with_class_labels(splits, label_column)
+    splits = _three_splits(splits, label_column, dataset, validation_size, test_size, seed)
+    limits = {"train": max_train_samples, "validation": max_eval_samples, "test": max_eval_samples}
+    for split, limit in limits.items():
+        if limit is not None and limit < len(splits[split]):
+            splits[split] = splits[split].shuffle(seed=seed).select(range(limit))
+    name = Path(dataset).name if dataset != DIGITS and Path(dataset).exists() else dataset
+    return ImageSplits(name, splits, image_column, label_column)
+
+
+def load_image_task(
+    dataset: str = DIGITS,
+    *,
+    image_size: int | None = None,
+    augmentation: Augmentation | None = None,
+    **options: Any,
+) -> ImageTask:
+    """Load a data set and decode it into an image task.
+
+    Args:
+        dataset: As in `load_image_splits`.
+        image_size: Pictures are resized to it; None: the size of the first picture, which must be square.
+        augmentation: For training; None: random crops for digits, crops and flips for others.
+        **options: Of `load_image_splits`.
+
+    Raises:
+        InvalidInputError: The data set cannot be found, read or decoded.
+    """
+    data = load_image_splits(dataset, **options)
+    if image_size is None:
+        width, height = data.splits["train"][0][data.image_column].size
+        if width != height:
+            raise InvalidInputError(
+                f"Pictures must be square where `image_size` is not given, but the first of `{dataset}` is "
+                f"{width} x {height}. Give `--image_size`."
+            )
+        image_size = width
+    if augmentation is None:
+        augmentation = Augmentation(crop_padding=max(1, image_size // 8), flip=dataset != DIGITS)
+    return ImageTask(
+        data.name,
+        data.splits,
+        image_column=data.image_column,
+        label_column=data.label_column,
+        label_names=data.splits["train"].features[data.label_column].names,
+        image_size=image_size,
+        augmentation=augmentation,
+    )
+
+
+def _digits() -> DatasetDict:
+    from sklearn.datasets import load_digits  # scikit-learn is slow to import
+
+    digits = load_digits()
+    pictures = [PILImage.fromarray((p * (255.0 / 16.0)).round().astype(np.uint8)) for p in digits.images]
+    features = Features({"image": Image(), "label": ClassLabel(names=[str(d) for d in range(10)])})
+    return DatasetDict(train=Dataset.from_dict({"image": pictures, "label": digits.target.tolist()}, features=features))
+
+
+def _load(dataset: str) -> DatasetDict:
+    path = Path(dataset)
+    try:
+        if path.is_file() and path.suffix == ".parquet":
+            return DatasetDict(load_dataset("parquet", data_files={"train": str(path)}))
+        if path.is_dir():
+            if any(path.glob("**/*.parquet")):
+                return DatasetDict(load_dataset("parquet", data_dir=str(path)))
+            return DatasetDict(load_dataset("imagefolder", data_dir=str(path)))
+        return DatasetDict(load_dataset(dataset))
+    except Exception as error:
+        raise InvalidInputError(
+            f"`--dataset` must be `{DIGITS}`, a Hub id that can be reached, a folder of class folders, or parquet, "
+            f"but `{dataset}` could not be loaded: {type(error).__name__}: {str(error).splitlines()[0]}. "
+            "Without a network, give the path of a local copy."
+        ) from error
+
+
+def _columns(splits: DatasetDict, dataset: str, image_column: str | None, label_column: str | None) -> tuple[str, str]:
+    features = next(iter(splits.values())).features
+
+    def pick(given: str | None, kind: type, option: str, names: tuple[str, ...]) -> str:
+        fitting = [n for n, f in features.items() if isinstance(f, kind)] or [n for n in names if n in features]
+        if given is None and len(fitting) == 1:
+            return fitting[0]
+        if given is None or given not in features:
+            raise InvalidInputError(
+                f"`{option}` must name a column of `{dataset}`, but is {given!r}. It has: {sorted(features)}."
+            )
+        return given
+
+    image = pick(image_column, Image, "--image_column", ("image", "img"))
+    if not isinstance(features[image], Image):
+        raise InvalidInputError(f"`{image}` of `{dataset}` must hold pictures, but holds {features[image]}.")
+    return image, pick(label_column, ClassLabel, "--label_column", ("label", "labels"))
+
+
+def _with_class_labels(splits: DatasetDict, label_column: str) -> DatasetDict:
+    if isinstance(next(iter(splits.values())).features[label_column], ClassLabel):
+        return splits
+    values = sorted({value for split in splits.values() for value in split.unique(label_column)})
+    if values and all(isinstance(v, int) for v in values) and values != list(range(len(values))):
+        raise InvalidInputError(
+            f"Integer labels must be 0 … {len(values) - 1}, but `{label_column}` holds {values[:8]}. Renumber them."
+        )
+    label = ClassLabel(names=[str(v) for v in values])
+    return DatasetDict({name: split.cast_column(label_column, label) for name, split in splits.items()})
+
+
+def _three_splits(
+    splits: DatasetDict,
+    label_column: str,
+    dataset: str,
+    validation_size: float | int,
+    test_size: float | int,
+    seed: int,
+) -> DatasetDict:
+    if "train" not in splits:
+        raise InvalidInputError(f"`{dataset}` must have a split `train`, but has {sorted(splits)}.")
+    found = {name: splits[name] for name in ("train", "validation", "test") if name in splits}
+    if "test" not in found and "validation" in found:
+        found["test"] = found.pop("validation")
+    for name, size in (("test", test_size), ("validation", validation_size)):
+        if name not in found:
+            parts = _split_off(found["train"], size, label_column, name, seed)
+            found["train"], found[name] = parts["train"], parts["test"]
+    return DatasetDict(found)
+
+
+def _split_off(train: datasets.Dataset, size: float | int, label_column: str, name: str, seed: int) -> DatasetDict:
+    amount = int(size) if size >= 1 else size
+    try:
+        return train.train_test_split(test_size=amount, stratify_by_column=label_column, seed=seed)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"`--{name}_size` must leave every class in both parts of the {len(train)} training examples, but {size} "
+            f"does not: {error}."
+        ) from error
+
+
+def describe(task: ImageTask) -> str:
+    """One line: name, sizes of the splits, picture size, classes."""
+    sizes = ", ".join(f"{task.size(s):,} {s}" for s in ("train", "validation", "test"))
+    return f"{task.name}: {sizes} pictures of {task.image_size} x {task.image_size}, {task.num_labels} classes"

@@ -1,0 +1,8 @@
+"""From θ and limits to one architecture: DDPNAS Eq. 10, exactly."""
+
+from searchhub.generation.architecture import Certificate, GeneratedArchitecture
+from searchhub.generation.generate import generate, pareto
+from searchhub.generation.limits import Limit
+from searchhub.generation.sampling import sample_within
+
+__all__ = ["Certificate", "GeneratedArchitecture", "Limit", "generate", "pareto", "sample_within"]

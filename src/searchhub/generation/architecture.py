@@ -1,0 +1,80 @@
+"""What generation hands back: an architecture with the certificate of how it was found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from searchhub.costs.table import CostTable
+from searchhub.distribution import FloatArray
+from searchhub.space import INACTIVE, Architecture, Candidate, Codes, SearchSpace
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How an architecture was found, and what that is worth.
+
+    Args:
+        optimal: No architecture in reach that meets the limits has a larger expectation.
+        method: What solved it: "argmax", "list-DP", "two-cost list-DP", "MILP (HiGHS)" or "best evaluated".
+        expectation: E[α] of DDPNAS Eq. 9 over the active choices; None where there is no θ.
+        score: The validation score; None where the architecture comes from θ.
+        costs: By name, the costs that limits or the result name, correctly rounded.
+        note: What else there is to know, for a person.
+    """
+
+    optimal: bool
+    method: str
+    expectation: float | None
+    score: float | None
+    costs: dict[str, float]
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON, for cards and files."""
+        return asdict(self)
+
+
+class GeneratedArchitecture(Architecture):
+    """An architecture that carries its certificate; it equals, and hashes like, the architecture itself."""
+
+    __slots__ = ("certificate",)
+
+    certificate: Certificate
+
+    def __init__(self, chosen: Mapping[str, Candidate], certificate: Certificate) -> None:
+        super().__init__(chosen)
+        self.certificate = certificate
+
+    def __repr__(self) -> str:
+        return f"GeneratedArchitecture({self._chosen!r})"
+
+
+def decode_all(space: SearchSpace, codes: Codes) -> Iterator[dict[str, Candidate]]:
+    """What each row of codes [n, choices] chooses, where all rows have the same active choices."""
+    active = [i for i in range(len(space.choices)) if len(codes) and codes[0, i] != INACTIVE]
+    names = [space.choices[i].name for i in active]
+    columns = [[space.choices[i].candidates[k] for k in codes[:, i].tolist()] for i in active]
+    for row in zip(*columns, strict=True):
+        yield dict(zip(names, row, strict=True))
+
+
+def sums(entries: Sequence[FloatArray], codes: Codes, fixed: float = 0.0) -> list[float]:
+    """Fixed + Σ entries of each row of codes [n, choices], correctly rounded, as `CostTable.of_row` gives it."""
+    terms = np.zeros((len(codes), len(entries) + 1))
+    terms[:, -1] = fixed
+    for i, entry in enumerate(entries):
+        padded = np.zeros(INACTIVE + 1)
+        padded[: len(entry)] = entry
+        terms[:, i] = padded[codes[:, i]]
+    return [math.fsum(row) for row in terms.tolist()]
+
+
+def costs_of(tables: Mapping[str, CostTable], codes: Codes) -> list[dict[str, float]]:
+    """By name, the costs of each row of codes [n, choices]."""
+    columns = [sums(table.entries, codes, table.fixed) for table in tables.values()]
+    return [dict(zip(tables, row, strict=True)) for row in zip(*columns, strict=True)] or [{} for _ in codes]

@@ -1,0 +1,87 @@
+"""Results without a θ (random search, DC-NAS on networks trained apart): the best of what was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from searchhub.costs.table import CostTable
+from searchhub.errors import InvalidInputError
+from searchhub.generation.architecture import Certificate, GeneratedArchitecture
+from searchhub.generation.infeasible import infeasible_error
+from searchhub.generation.limits import Window
+from searchhub.result import SearchResult
+from searchhub.space import Architecture
+
+METHOD = "best evaluated"
+
+
+def best_evaluated(
+    result: SearchResult, windows: Sequence[Window], tables: Mapping[str, CostTable]
+) -> GeneratedArchitecture:
+    """The evaluated architecture with the best score within the windows.
+
+    Of equal score the one with the lower cost of the first window, then the one tried first.
+
+    Raises:
+        InfeasibleLimitError: None was within; names the smallest evaluated.
+        InvalidInputError: None was evaluated.
+    """
+    points = _points(result, tables)
+    within = [p for p in points if _holds(p, windows)]
+    if within:
+        return min(within, key=lambda p: (-_score(p), *(p.certificate.costs[w.table.name] for w in windows)))
+
+    def nearest(window: Window, kept: Sequence[Window]) -> tuple[float | None, float | None] | None:
+        costs = [p.certificate.costs[window.table.name] for p in points if _holds(p, kept)]
+        below = max((c for c in costs if c <= window.high), default=None)
+        above = min((c for c in costs if c >= window.low), default=None)
+        return (below, above) if costs else None
+
+    raise infeasible_error(
+        windows,
+        nearest,
+        {w.table.name: min(p.certificate.costs[w.table.name] for p in points) for w in windows},
+        reach="the architectures that were evaluated",
+        way_out="evaluate more of them: a search without θ can only return what it tried.",
+    )
+
+
+def evaluated_front(
+    result: SearchResult, table: CostTable, tables: Mapping[str, CostTable]
+) -> list[GeneratedArchitecture]:
+    """The front of score against one cost, in increasing cost and score."""
+    front: list[GeneratedArchitecture] = []
+    for point in sorted(_points(result, tables), key=lambda p: (p.certificate.costs[table.name], -_score(p))):
+        if not front or _score(point) > _score(front[-1]):
+            front.append(point)
+    return front
+
+
+def _points(result: SearchResult, tables: Mapping[str, CostTable]) -> list[GeneratedArchitecture]:
+    """Every evaluated architecture with the best of its scores, in the order tried."""
+    if not result.history:
+        raise InvalidInputError(
+            "A search result must hold a θ or at least one trial to generate from, but holds neither. "
+            "Finish the search."
+        )
+    scores: dict[Architecture, float] = {}
+    for trial in result.history:
+        architecture = trial.trial.architecture
+        scores[architecture] = max(trial.score, scores.get(architecture, trial.score))
+    note = f"This search has no θ; the best of {len(scores)} evaluated architectures, not of the whole space."
+    return [
+        GeneratedArchitecture(
+            architecture,
+            Certificate(False, METHOD, None, score, {name: t(architecture) for name, t in tables.items()}, note),
+        )
+        for architecture, score in scores.items()
+    ]
+
+
+def _score(point: GeneratedArchitecture) -> float:
+    assert point.certificate.score is not None
+    return point.certificate.score
+
+
+def _holds(point: GeneratedArchitecture, windows: Sequence[Window]) -> bool:
+    return all(window.holds(point.certificate.costs[window.table.name]) for window in windows)

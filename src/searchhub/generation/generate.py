@@ -1,0 +1,208 @@
+"""Efficient network generation (ENG, DDPNAS Sec. 3.3): from a finished search to one architecture for each limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from searchhub.costs.table import CostTable
+from searchhub.distribution import ArchitectureDistribution
+from searchhub.errors import InvalidInputError
+from searchhub.generation import knapsack
+from searchhub.generation.architecture import Certificate, GeneratedArchitecture, costs_of, decode_all, sums
+from searchhub.generation.evaluated import best_evaluated, evaluated_front
+from searchhub.generation.infeasible import Branches, nothing_within
+from searchhub.generation.limits import Limit, Window, table_of, windows_of
+from searchhub.generation.problem import UNLIMITED, Row, build, exact_sum
+from searchhub.generation.solve import Answer, UndecidedError, solve
+from searchhub.result import SearchResult
+from searchhub.space import INACTIVE, Codes
+
+Candidates = Literal["all", "survivors"]
+
+REACH = {"all": "this space", "survivors": "the survivors of this search"}
+WAY_OUT = {
+    "all": "add candidates to the space that reach it.",
+    "survivors": 'pass `candidates="all"`, which may reach it.',
+}
+
+
+def generate(result: SearchResult, *limits: Limit, candidates: Candidates = "all") -> GeneratedArchitecture:
+    """The architecture with the largest expectation within the limits: DDPNAS Eq. 10, exactly.
+
+        α* = argmax E[α]  s.t.  f(α) <= ν,  E[α] = mean of θ over the active choices of α (DDPNAS Eq. 9)
+
+    One branch of the space is solved at a time (BERT: one a depth), and the best is taken. One limit: list-DP; two:
+    two-cost list-DP; more, or a list that grows too long: HiGHS, whose answer the list-DP then proves where it can.
+    Sums of θ are compared to within layers · 2^-61 of their range, most often exactly; costs always exactly. The
+    certificate says what was done.
+
+    1. No limits: argmax θ.
+    2. Of equal expectation the lower cost of the first limit wins, then the first branch.
+    3. Costs are compared as `CostTable.of_row` gives them, correctly rounded; a limit is never exceeded.
+    4. A result without θ (random search): the evaluated architecture with the best score within the limits.
+    5. DDPNAS generates from the survivors; where a space has no groups they leave nothing to choose. Pruned candidates
+       keep a θ, and by default take part.
+
+    >>> from searchhub.costs.table import CostTable
+    >>> from searchhub.distribution import ArchitectureDistribution
+    >>> from searchhub.space import Choice, SearchSpace
+    >>> space = SearchSpace("two layers", (Choice("a", ("small", "large")), Choice("b", ("small", "large"))))
+    >>> macs = CostTable("macs", space, 10.0, (np.array([1.0, 4.0]), np.array([2.0, 8.0])))
+    >>> theta = (np.array([0.4, 0.6]), np.array([0.1, 0.9]))
+    >>> distribution = ArchitectureDistribution(space, theta, theta, (np.ones(2, bool), np.ones(2, bool)))
+    >>> architecture = generate(SearchResult(space, (), distribution), Limit(macs, max=20))
+    >>> architecture
+    GeneratedArchitecture({'a': 'small', 'b': 'large'})
+    >>> architecture.certificate.optimal, architecture.certificate.costs
+    (True, {'macs': 19.0})
+
+    Args:
+        result: A finished search.
+        limits: What the architecture may cost; all of them hold.
+        candidates: "all", or only those that the search did not prune.
+
+    Raises:
+        InfeasibleLimitError: Nothing meets the limits; names the smallest value that can be met.
+        InvalidInputError: A limit names an unknown cost, or `candidates="survivors"` without a θ.
+    """
+    windows = windows_of(limits, result.space, result.costs)
+    tables = {**result.costs, **{window.table.name: window.table for window in windows}}
+    distribution = _distribution(result, candidates)
+    if distribution is None:
+        return best_evaluated(result, windows, tables)
+    branches = _branches(result, distribution, candidates)
+    answer = _best_answer(distribution, windows, branches)
+    if answer is None:
+        raise nothing_within(windows, branches, reach=REACH[candidates], way_out=WAY_OUT[candidates])
+    codes = answer.row[None, :]
+    certificate = Certificate(
+        answer.proved,
+        answer.method,
+        _expectations(distribution, codes)[0],
+        None,
+        costs_of(tables, codes)[0],
+        answer.note,
+    )
+    for window in windows:
+        assert window.holds(certificate.costs[window.table.name]), f"`{window}` must hold for every answer"
+    return GeneratedArchitecture(next(decode_all(result.space, codes)), certificate)
+
+
+def pareto(result: SearchResult, cost: CostTable | str, candidates: Candidates = "all") -> list[GeneratedArchitecture]:
+    """The whole exact front of expectation against one cost, in increasing cost and expectation.
+
+    For every limit ν on this cost the last architecture with f(α) <= ν is what `generate` finds (DDPNAS Eq. 10).
+
+    1. Architectures whose cost and expectation are equal as floats count once.
+    2. A result without θ: the front of score against cost of the evaluated architectures.
+
+    Args:
+        result: A finished search.
+        cost: The table, or the name of one that the result carries.
+        candidates: "all", or only those that the search did not prune.
+
+    Raises:
+        InvalidInputError: The cost is unknown, or the front has more than a million points.
+    """
+    table = table_of(cost, result.space, result.costs)
+    tables = {**result.costs, table.name: table}
+    distribution = _distribution(result, candidates)
+    if distribution is None:
+        return evaluated_front(result, table, tables)
+    points: list[GeneratedArchitecture] = []
+    for branch in _branches(result, distribution, candidates):
+        codes = _branch_front(distribution, table, branch)
+        expectations, costs = _expectations(distribution, codes), costs_of(tables, codes)
+        for chosen, expectation, priced in zip(decode_all(result.space, codes), expectations, costs, strict=True):
+            certificate = Certificate(True, "list-DP", expectation, None, priced)
+            points.append(GeneratedArchitecture(chosen, certificate))
+    points.sort(key=lambda p: (p.certificate.costs[table.name], -(p.certificate.expectation or 0.0)))
+    front, highest = [], -np.inf
+    for point in points:
+        if point.certificate.expectation is not None and point.certificate.expectation > highest:
+            front.append(point)
+            highest = point.certificate.expectation
+    return front
+
+
+def _distribution(result: SearchResult, candidates: Candidates) -> ArchitectureDistribution | None:
+    """θ, where there is one; checks what was asked of it."""
+    if candidates not in ("all", "survivors"):
+        raise InvalidInputError(f'`candidates` must be "all" or "survivors", but got {candidates!r}.')
+    distribution = result.distribution
+    if distribution is None:
+        if candidates == "survivors":
+            raise InvalidInputError(
+                '`candidates="survivors"` must come with a θ, but this result has none. Leave it out to get the best '
+                "evaluated architecture."
+            )
+        return None
+    for choice, theta in zip(result.space.choices, distribution.theta, strict=True):
+        if not np.isfinite(theta).all():
+            raise InvalidInputError(f"θ must be finite, but `{choice.name}` has {theta.tolist()}.")
+    return distribution
+
+
+def _branches(result: SearchResult, distribution: ArchitectureDistribution, candidates: Candidates) -> Branches:
+    """What is in reach; a branch that needs a pruned candidate drops out."""
+    everything = [branch.codes for branch in result.space.branches()]
+    if candidates == "all":
+        return everything
+    alive = [frozenset(codes) for codes in distribution.survivors]
+    cut = [
+        (codes, tuple(tuple(k for k in own if k in alive[i]) for i, own in enumerate(codes))) for codes in everything
+    ]
+    return [kept for codes, kept in cut if all(bool(left) == bool(own) for left, own in zip(kept, codes, strict=True))]
+
+
+def _best_answer(
+    distribution: ArchitectureDistribution, windows: Sequence[Window], branches: Branches
+) -> Answer | None:
+    """The best answer of all branches; those whose largest θ cannot reach it are left out."""
+    best: Answer | None = None
+    best_key: tuple[Fraction, ...] = ()
+    undecided: UndecidedError | None = None
+    proved = True
+    bounds = [np.mean([max(distribution.theta[i][k] for k in own) for i, own in enumerate(b) if own]) for b in branches]
+    for at in sorted(range(len(branches)), key=lambda i: -bounds[i]):
+        if best is not None and bounds[at] < float(best_key[0]) - 1e-12 * abs(bounds[at]):
+            break
+        try:
+            answer = solve(distribution.theta, windows, branches[at])
+        except UndecidedError as error:
+            undecided = error
+            continue
+        if answer is None:
+            continue
+        proved &= answer.proved
+        mean = exact_sum(distribution.theta, answer.row) / int((answer.row != INACTIVE).sum())
+        key = (mean, *(-Fraction(window.table.of_row(answer.row)) for window in windows), Fraction(-at))
+        if best is None or key > best_key:
+            best, best_key = answer, key
+    if best is None and undecided is not None:
+        raise undecided
+    if best is not None and best.proved and (undecided is not None or not proved):
+        return replace(best, proved=False, note="Another branch of the space was not solved to the end.")
+    return best
+
+
+def _branch_front(distribution: ArchitectureDistribution, table: CostTable, branch: Sequence[Sequence[int]]) -> Codes:
+    """Codes [n, choices] of the front of one branch."""
+    problem = build(distribution.theta, [Row(table.entries, UNLIMITED)], branch)
+    try:
+        return problem.decode(knapsack.front(problem))
+    except knapsack.TooManyStatesError:
+        raise InvalidInputError(
+            f"The front of `{table.name}` must have at most {knapsack.MAX_STATES:,} points, but has more. Ask for the "
+            "limits that matter with `generate`."
+        ) from None
+
+
+def _expectations(distribution: ArchitectureDistribution, codes: Codes) -> list[float]:
+    active = (codes != INACTIVE).sum(axis=1).tolist()
+    return [total / n for total, n in zip(sums(distribution.theta, codes), active, strict=True)]

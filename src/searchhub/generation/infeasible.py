@@ -1,0 +1,103 @@
+"""Limits that nothing meets: which of them fails, and what would have to hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from searchhub.costs.table import CostTable
+from searchhub.errors import InfeasibleLimitError
+from searchhub.generation.limits import Window, number
+from searchhub.generation.solve import UndecidedError, solve
+
+Branches = Sequence[Sequence[Sequence[int]]]
+"""Per branch in reach, per choice, the codes in reach; none where the choice is inactive."""
+
+Nearest = Callable[[Window, Sequence[Window]], "tuple[float | None, float | None] | None"]
+"""For a window and windows that can be kept together: the largest cost at or below its high end, and the smallest at or
+above its low end, of all that keep them; None for what does not exist. None altogether: the kept ones leave nothing."""
+
+
+def nothing_within(windows: Sequence[Window], branches: Branches, *, reach: str, way_out: str) -> InfeasibleLimitError:
+    """The error for branches that hold nothing within the windows.
+
+    Args:
+        windows: What nothing meets.
+        branches: What was in reach.
+        reach: Of what, e.g. "this space".
+        way_out: What to do besides moving the limit; ends the message.
+    """
+
+    def nearest(window: Window, kept: Sequence[Window]) -> tuple[float | None, float | None] | None:
+        table = window.table
+        if extreme(table, kept, branches, -1.0) is None:
+            return None
+        below = extreme(table, [*kept, Window(table, -math.inf, window.high)], branches, 1.0)
+        above = extreme(table, [*kept, Window(table, window.low, math.inf)], branches, -1.0)
+        return below, above
+
+    smallest = {window.table.name: extreme(window.table, [], branches, -1.0) for window in windows}
+    known = {name: value for name, value in smallest.items() if value is not None}
+    return infeasible_error(windows, nearest, known, reach=reach, way_out=way_out)
+
+
+def extreme(table: CostTable, windows: Sequence[Window], branches: Branches, sign: float) -> float | None:
+    """The largest (sign 1) or smallest (-1) cost within the windows; None where there is none, or none was found."""
+    objective = tuple(sign * entry for entry in table.entries)
+    found = []
+    for branch in branches:
+        try:
+            answer = solve(objective, windows, branch)
+        except UndecidedError:
+            return None
+        if answer is not None:
+            found.append(table.of_row(answer.row))
+    return (max(found) if sign > 0 else min(found)) if found else None
+
+
+def infeasible_error(
+    windows: Sequence[Window],
+    nearest: Nearest,
+    smallest: Mapping[str, float],
+    *,
+    reach: str,
+    way_out: str,
+) -> InfeasibleLimitError:
+    """The error that names the first limit that cannot be met once those before it are.
+
+    Args:
+        windows: Nothing meets all of them.
+        nearest: What there is on both sides of a window.
+        smallest: By name, the smallest cost in reach.
+        reach: Of what, e.g. "this space".
+        way_out: What to do besides moving the limit; ends the message.
+    """
+    for i, window in enumerate(windows):
+        kept = windows[:i]
+        found = nearest(window, kept)
+        if found is None:
+            continue
+        below, above = found
+        if any(x is not None and window.holds(x) for x in (below, above)):
+            continue
+        where = f" where {' and '.join(f'`{w}`' for w in kept)}" if kept else ""
+        return InfeasibleLimitError(_message(window, below, above, f"{reach}{where}", way_out), dict(smallest))
+    given = ", ".join(f"`{window}`" for window in windows)
+    return InfeasibleLimitError(f"{reach} must hold something within {given}, but does not. {way_out}", dict(smallest))
+
+
+def _message(window: Window, below: float | None, above: float | None, reach: str, way_out: str) -> str:
+    name = window.table.name
+    if math.isinf(window.low) and above is not None:
+        return (
+            f"`max {name} >= {number(above)}` must hold for {reach}, but got {number(window.high)}. "
+            f"Raise the limit, or {way_out}"
+        )
+    if math.isinf(window.high) and below is not None:
+        return (
+            f"`min {name} <= {number(below)}` must hold for {reach}, but got {number(window.low)}. "
+            f"Lower the limit, or {way_out}"
+        )
+    sides = [f"{number(x)} {side}" for x, side in ((below, "below"), (above, "above")) if x is not None]
+    nearest = f"the nearest: {' and '.join(sides)}" if sides else "nothing near it was found"
+    return f"`{window}` must hold for something in {reach}, but {nearest}. Move the limit, or {way_out}"

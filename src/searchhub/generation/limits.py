@@ -1,0 +1,170 @@
+"""What a network may cost: limits as a user writes them, and the windows that they come to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from numbers import Real
+
+from searchhub.costs.table import CostTable
+from searchhub.errors import InvalidInputError
+from searchhub.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Limit:
+    """ν of DDPNAS Eq. 10: what a cost f(α) may be.
+
+    1. Bounds are inclusive and are compared with `CostTable.of_row`, the correctly rounded cost; there is no tolerance.
+    2. `equal` therefore asks for the very same number. It is meant for costs that count something (the number of
+       non-parameter operations of DDPNAS Table 4); for costs that are measured, give `min` and `max`.
+
+    >>> str(Limit("macs", max=600_000_000))
+    'macs <= 600,000,000'
+
+    Args:
+        cost: The table, or the name of one that the result carries (`SearchResult.costs`).
+        max: f(α) <= max.
+        min: f(α) >= min.
+        equal: f(α) = equal; stands alone.
+    """
+
+    cost: CostTable | str
+    _: KW_ONLY
+    max: float | None = None
+    min: float | None = None
+    equal: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cost, CostTable | str):
+            raise InvalidInputError(
+                f"The cost of a limit must be a CostTable or the name of one, but got {self.cost!r}."
+            )
+        given = {name: getattr(self, name) for name in ("max", "min", "equal") if getattr(self, name) is not None}
+        for name, bound in given.items():
+            if isinstance(bound, bool) or not isinstance(bound, Real) or not math.isfinite(bound):
+                raise InvalidInputError(
+                    f"`{name}` of the limit on `{self.name}` must be a finite number, but got {bound!r}."
+                )
+        if not given:
+            raise InvalidInputError(f"The limit on `{self.name}` must give `max`, `min` or `equal`, but gives none.")
+        if "equal" in given and len(given) > 1:
+            raise InvalidInputError(
+                f"`equal` must stand alone, but the limit on `{self.name}` gives {given}. Drop the others."
+            )
+        if self.low > self.high:
+            raise InvalidInputError(
+                f"`min <= max` must hold, but the limit on `{self.name}` has min {number(self.low)} and "
+                f"max {number(self.high)}."
+            )
+
+    @property
+    def name(self) -> str:
+        """What the cost is called."""
+        return self.cost if isinstance(self.cost, str) else self.cost.name
+
+    @property
+    def low(self) -> float:
+        """The smallest cost allowed; -inf where there is none."""
+        bound = self.min if self.equal is None else self.equal
+        return -math.inf if bound is None else float(bound)
+
+    @property
+    def high(self) -> float:
+        """The largest cost allowed; inf where there is none."""
+        bound = self.max if self.equal is None else self.equal
+        return math.inf if bound is None else float(bound)
+
+    def __str__(self) -> str:
+        return describe(self.name, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Window:
+    """All limits on one cost, taken together: low <= f(α) <= high."""
+
+    table: CostTable
+    low: float
+    high: float
+
+    def holds(self, cost: float) -> bool:
+        """Whether a cost lies in the window."""
+        return self.low <= cost <= self.high
+
+    def __str__(self) -> str:
+        return describe(self.table.name, self.low, self.high)
+
+
+def windows_of(
+    limits: Iterable[Limit], space: SearchSpace, costs: Mapping[str, CostTable] | None = None
+) -> list[Window]:
+    """One window a cost, in the order in which the limits first name them.
+
+    Args:
+        limits: Several may be on one cost; their windows are intersected.
+        space: What the tables must price.
+        costs: The tables that limits may name.
+
+    Raises:
+        InvalidInputError: A table is unknown, prices another space, shares its name with another one, or its limits
+            contradict each other.
+    """
+    windows: dict[str, Window] = {}
+    for limit in limits:
+        if not isinstance(limit, Limit):
+            raise InvalidInputError(f"Limits must be of type Limit, but got {limit!r}.")
+        table = table_of(limit.cost, space, costs)
+        window = Window(table, limit.low, limit.high)
+        if table.name in windows:
+            window = _intersect(windows[table.name], window)
+        windows[table.name] = window
+    return list(windows.values())
+
+
+def table_of(cost: CostTable | str, space: SearchSpace, costs: Mapping[str, CostTable] | None = None) -> CostTable:
+    """The table that a limit means.
+
+    Raises:
+        InvalidInputError: There is none of this name, or it prices another space.
+    """
+    if isinstance(cost, str):
+        known = dict(costs or {})
+        if cost not in known:
+            raise InvalidInputError(
+                f"The name of a cost must be one of {sorted(known)}, but got {cost!r}. Add the table with "
+                "`result.with_costs(table)`, or give the table itself."
+            )
+        cost = known[cost]
+    if cost.space is not space and cost.space != space:
+        raise InvalidInputError(
+            f"The cost `{cost.name}` must price the space `{space.name}`, but prices `{cost.space.name}`"
+            f"{' with other choices' if cost.space.name == space.name else ''}. Make the table for this space."
+        )
+    return cost
+
+
+def _intersect(one: Window, other: Window) -> Window:
+    same = one.table is other.table or one.table.to_dict() == other.table.to_dict()
+    if not same:
+        raise InvalidInputError(
+            f"Costs must have distinct names, but two tables are called `{one.table.name}`. Rename one."
+        )
+    both = Window(one.table, max(one.low, other.low), min(one.high, other.high))
+    if both.low > both.high:
+        raise InvalidInputError(f"Limits on one cost must not contradict each other, but got `{one}` and `{other}`.")
+    return both
+
+
+def describe(name: str, low: float, high: float) -> str:
+    """A window in words, e.g. "macs <= 600,000"."""
+    if low == high:
+        return f"{name} = {number(low)}"
+    left = "" if math.isinf(low) else f"{number(low)} <= "
+    right = "" if math.isinf(high) else f" <= {number(high)}"
+    return f"{name} >= {number(low)}" if left and not right else f"{left}{name}{right}"
+
+
+def number(x: float) -> str:
+    """A cost with thousands separated, and every digit it has: what is named as feasible must be when typed in."""
+    return f"{int(x):,}" if x == int(x) and abs(x) < 1e15 else f"{x:,}"

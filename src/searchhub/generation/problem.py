@@ -1,0 +1,191 @@
+"""One branch of a space under limits, as integers: where sums of floats round, sums of integers do not.
+
+Floats are fractions with a power of two below, so a cost, a θ and a limit are integers over one denominator. Where the
+integers of a sum need more than 62 bits they are rounded *down* to 62: nothing feasible is lost, and what the rounding
+lets through is found by comparing the answer with the limits exactly (`Row.holds`).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searchhub.distribution import FloatArray
+from searchhub.generation.limits import Window
+from searchhub.space import INACTIVE, Codes
+
+IntArray = NDArray[Any]
+"""int64, or Python integers (dtype object) in a problem that must be exact whatever the floats are."""
+
+BITS = 62
+NEVER = -1e300
+"""The value of a candidate that does not exist, in padded arrays."""
+
+UNLIMITED = Fraction(1 << 1100)
+"""A limit above every sum of floats."""
+
+_TINY = Fraction(1, 1 << 1100)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Σ over the active choices of entries[choice][candidate] <= limit, compared exactly."""
+
+    entries: tuple[FloatArray, ...]
+    limit: Fraction
+
+    def holds(self, row: Codes) -> bool:
+        """Whether a row [choices] of codes keeps to it."""
+        return exact_sum(self.entries, row) <= self.limit
+
+
+def exact_sum(entries: Sequence[FloatArray], row: Codes) -> Fraction:
+    """Σ over the active choices of entries[choice][candidate], without any rounding."""
+    ratios = [float(e[c]).as_integer_ratio() for e, c in zip(entries, row, strict=True) if c != INACTIVE]
+    denominator = max(d for _, d in ratios)
+    return Fraction(sum(n * (denominator // d) for n, d in ratios), denominator)
+
+
+def rows_of(window: Window) -> list[Row]:
+    """The inequalities of a window, `high` first, exactly as `window.holds(table.of_row(row))` decides them."""
+    table, rows = window.table, []
+    if math.isfinite(window.high):
+        rows.append(Row(table.entries, _rounding_to(window.high) - Fraction(table.fixed)))
+    if math.isfinite(window.low):
+        negated = tuple(-entry for entry in table.entries)
+        rows.append(Row(negated, _rounding_to(-window.low) + Fraction(table.fixed)))
+    return rows
+
+
+def _rounding_to(bound: float) -> Fraction:
+    """The largest sum of floats that, correctly rounded, is at most `bound`."""
+    if bound == sys.float_info.max:
+        return Fraction(bound)
+    half_way = (Fraction(bound) + Fraction(math.nextafter(bound, math.inf))) / 2
+    return half_way if float(half_way) <= bound else half_way - _TINY
+
+
+@dataclass(frozen=True)
+class Problem:
+    """max Σ values[i][pick_i] s.t. Σ costs[i][r, pick_i] <= bounds[r] for each row r.
+
+    Shifted so that the smallest value and the smallest cost of each layer are 0.
+
+    Args:
+        codes: Per layer, the codes of its candidates; a pick is an index into them.
+        layers: Per layer, the position of its choice in the space.
+        values: Per layer, integers [candidates].
+        costs: Per layer, integers [rows, candidates].
+        bounds: One a row; -1 where even the cheapest candidates exceed it.
+        value_array: float64 [layers, most candidates] in units of the largest sum; `NEVER` where there is no candidate.
+        cost_array: float64 [rows, layers, most candidates], likewise; 0 where there is no candidate.
+        bound_array: float64 [rows], in the units of `cost_array`.
+        exact: Whether the integers are the floats' exact values.
+        width: Number of choices of the space.
+    """
+
+    codes: tuple[NDArray[np.uint8], ...]
+    layers: tuple[int, ...]
+    values: tuple[IntArray, ...]
+    costs: tuple[IntArray, ...]
+    bounds: tuple[int, ...]
+    value_array: FloatArray
+    cost_array: FloatArray
+    bound_array: FloatArray
+    exact: bool
+    width: int
+
+    def decode(self, picks: NDArray[Any]) -> Codes:
+        """Codes uint8 [n, choices] of picks [n, layers]."""
+        codes = np.full((len(picks), self.width), INACTIVE, dtype=np.uint8)
+        for i, (layer, own) in enumerate(zip(self.layers, self.codes, strict=True)):
+            codes[:, layer] = own[picks[:, i]]
+        return codes
+
+    def value(self, picks: Sequence[int]) -> int:
+        """The integer objective of one pick a layer."""
+        return sum(int(v[k]) for v, k in zip(self.values, picks, strict=True))
+
+    def feasible(self, picks: Sequence[int]) -> bool:
+        """Whether one pick a layer keeps to every bound."""
+        return all(
+            sum(int(c[r, k]) for c, k in zip(self.costs, picks, strict=True)) <= bound
+            for r, bound in enumerate(self.bounds)
+        )
+
+
+def build(
+    objective: Sequence[FloatArray], rows: Sequence[Row], branch: Sequence[Sequence[int]], *, exact: bool = False
+) -> Problem:
+    """The problem of one branch.
+
+    Args:
+        objective: Per choice, one finite number a candidate; the sum over the active ones is maximised.
+        rows: What must hold, at least one. All but the first are left out where nothing can break them.
+        branch: Per choice, the codes in reach; none where it is inactive.
+        exact: Keep every bit, with Python integers where int64 has too few.
+    """
+    layers = tuple(i for i, codes in enumerate(branch) if codes)
+    codes = tuple(np.array(branch[i], dtype=np.uint8) for i in layers)
+    values, _ = _integers(objective, layers, codes, None, exact)
+    priced = [_integers(row.entries, layers, codes, row.limit, exact) for row in rows]
+    kept = [(c, b) for r, (c, b) in enumerate(priced) if r == 0 or b < sum(int(max(column)) for column in c)]
+    dtype: type = np.int64
+    if any(sum(max(column) for column in columns) >= 1 << BITS for columns in (values, *(c for c, _ in kept))):
+        dtype = object
+    most = max(len(own) for own in codes)
+    value_array, _ = _scaled(values, most, NEVER)
+    scaled = [_scaled(columns, most, 0.0) for columns, _ in kept]
+    return Problem(
+        codes,
+        layers,
+        tuple(np.array(column, dtype=dtype) for column in values),
+        tuple(
+            np.array([c[i] for c, _ in kept], dtype=dtype).reshape(len(kept), len(codes[i])) for i in range(len(layers))
+        ),
+        tuple(bound for _, bound in kept),
+        value_array,
+        np.array([array for array, _ in scaled]).reshape(len(kept), len(layers), most),
+        np.array([_ratio(b, total) for (_, b), (_, total) in zip(kept, scaled, strict=True)]),
+        exact,
+        len(branch),
+    )
+
+
+def _integers(
+    entries: Sequence[FloatArray],
+    layers: Sequence[int],
+    codes: Sequence[NDArray[np.uint8]],
+    limit: Fraction | None,
+    exact: bool,
+) -> tuple[list[list[int]], int]:
+    """Entries and limit over one denominator, less each layer's smallest, in at most 62 bits unless `exact`."""
+    ratios = [[x.as_integer_ratio() for x in entries[i][own].tolist()] for i, own in zip(layers, codes, strict=True)]
+    denominator = max(d for column in ratios for _, d in column)
+    columns = [[n * (denominator // d) for n, d in column] for column in ratios]
+    smallest = [min(column) for column in columns]
+    columns = [[x - low for x in column] for column, low in zip(columns, smallest, strict=True)]
+    total = sum(max(column) for column in columns)
+    shift = 0 if exact else max(0, total.bit_length() - BITS)
+    bound = total if limit is None else math.floor(limit * denominator) - sum(smallest)
+    return [[x >> shift for x in column] for column in columns], max(-1, min(bound, total) >> shift)
+
+
+def _scaled(columns: list[list[int]], most: int, padding: float) -> tuple[FloatArray, int]:
+    """The columns as floats in units of their largest sum, padded, and that sum."""
+    total = sum(max(column) for column in columns)
+    array = np.full((len(columns), most), padding)
+    for i, column in enumerate(columns):
+        array[i, : len(column)] = [_ratio(x, total) for x in column]
+    return array, total
+
+
+def _ratio(x: int, total: int) -> float:
+    return x / total if total else float(x > 0) - float(x < 0)

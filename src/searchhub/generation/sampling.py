@@ -1,0 +1,223 @@
+"""Random architectures of a given cost: what a searched one has to be compared with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searchhub.distribution import FloatArray
+from searchhub.errors import InvalidInputError
+from searchhub.generation.infeasible import extreme, nothing_within
+from searchhub.generation.limits import Limit, Window, windows_of
+from searchhub.space import INACTIVE, Architecture, Branch, Codes, SearchSpace
+
+TAILS = 1 << 15
+"""How many combinations of the last choices are laid out and sorted by cost."""
+BATCH = 4096
+MAX_DRAWS = 1 << 20
+
+
+def sample_within(
+    space: SearchSpace, limits: Sequence[Limit], n: int, rng: np.random.Generator, *, max_draws: int = MAX_DRAWS
+) -> list[Architecture]:
+    """Draw distinct architectures, each with the same probability among all that keep to the limits.
+
+    Rejection, but of many at once: some choices (the head) are drawn, all combinations of the others (the tails, sorted
+    by cost) are compared with what the window leaves, and the draw is kept with a probability in proportion to how many
+    fit. Windows that hold one architecture in 10^8 are therefore still within reach.
+
+    1. Bounds are inclusive, as everywhere: for (0.95 ν, ν] give `min=math.nextafter(0.95 * ν, math.inf)`.
+    2. Uniform over *architectures*: where choices are conditional, `space.sample` favours those with few active
+       choices; this does not.
+    3. Spaces of at most 2^15 architectures are laid out whole, so that what is missing is known for certain.
+
+    >>> from searchhub.costs.table import CostTable
+    >>> from searchhub.space import Choice
+    >>> space = SearchSpace("three layers", tuple(Choice(f"layer.{i}", (1, 2, 3)) for i in range(3)))
+    >>> width = CostTable("width", space, 0.0, (np.array([1.0, 2.0, 3.0]),) * 3)
+    >>> drawn = sample_within(space, [Limit(width, min=4, max=5)], 2, np.random.default_rng(0))
+    >>> [sum(architecture.values()) for architecture in drawn]
+    [5, 4]
+
+    Args:
+        space: What to draw from.
+        limits: On cost tables (not names), all of which hold; none: the whole space.
+        n: How many, at least 0.
+        rng: Source of the randomness.
+        max_draws: How many heads to draw before giving up.
+
+    Raises:
+        InfeasibleLimitError: A limit lies outside what the space reaches.
+        InvalidInputError: Fewer than n architectures keep to the limits, or were found in `max_draws`.
+    """
+    if n < 0 or max_draws < 1:
+        raise InvalidInputError(f"`n >= 0` and `max_draws >= 1` must hold, but got {n} and {max_draws}.")
+    windows = windows_of(limits, space)
+    branches = list(space.branches())
+    codes = [branch.codes for branch in branches]
+    for window in windows:
+        smallest, largest = (extreme(window.table, [], codes, sign) for sign in (-1.0, 1.0))
+        assert smallest is not None
+        assert largest is not None
+        if smallest > window.high or largest < window.low:
+            raise nothing_within([window], codes, reach="this space", way_out="add candidates that reach it.")
+    if space.size <= TAILS:
+        rows = _all_within(branches, windows)
+        if len(rows) < n:
+            raise _too_few(n, f"the space holds {len(rows)}", windows, "Ask for fewer, or widen the limits.")
+        return [space.decode(rows[i]) for i in rng.permutation(len(rows))[:n]]
+    strata = [_stratum(branch, windows) for branch in branches]
+    found = _draw(space, strata, windows, n, rng, max_draws)
+    if len(found) < n:
+        way_out = "Ask for fewer, widen the limits, or raise `max_draws`."
+        raise _too_few(n, f"{max_draws:,} draws found {len(found)}", windows, way_out)
+    return [space.decode(row) for row in found]
+
+
+def _too_few(n: int, came: str, windows: Sequence[Window], way_out: str) -> InvalidInputError:
+    given = " and ".join(f"`{window}`" for window in windows) or "no limits"
+    return InvalidInputError(f"At least {n} distinct architectures must keep to {given}, but {came}. {way_out}")
+
+
+def _all_within(branches: Sequence[Branch], windows: Sequence[Window]) -> list[Codes]:
+    rows: list[Codes] = []
+    for branch in branches:
+        codes = _product(branch, branch.active)
+        codes = codes[_roughly_within(codes, windows)]
+        rows += [row for row in codes if _within(row, windows)]
+    return rows
+
+
+@dataclass(frozen=True)
+class _Stratum:
+    """One branch, cut into a head that is drawn and tails that are laid out.
+
+    Args:
+        branch: What may be chosen.
+        head: The choices that are drawn.
+        tails: Codes [tails, choices] of the others, in increasing cost.
+        costs: Costs [tails] of the tails in the window's table.
+        window: The window that the tails are compared with; None: every tail fits.
+        slack: More than the rounding of a cost.
+        most: No head has more tails that fit.
+    """
+
+    branch: Branch
+    head: tuple[int, ...]
+    tails: Codes
+    costs: FloatArray
+    window: Window | None
+    slack: float
+    most: int
+
+    @property
+    def weight(self) -> int:
+        """In proportion to how often the branch is to be drawn: its heads times `most`."""
+        return self.most * math.prod(len(self.branch.codes[i]) for i in self.head)
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[Codes, NDArray[np.bool_]]:
+        """So many heads, each with a tail where the draw is kept, and which are kept."""
+        codes = np.full((n, len(self.branch.codes)), INACTIVE, dtype=np.uint8)
+        for i in self.head:
+            own = np.array(self.branch.codes[i], dtype=np.uint8)
+            codes[:, i] = own[rng.integers(len(own), size=n)]
+        start, end = np.zeros(n, dtype=np.intp), np.full(n, len(self.costs))
+        if self.window is not None:
+            spent = self.window.table.of_codes(codes)
+            start = np.searchsorted(self.costs, self.window.low - spent - self.slack, side="left")
+            end = np.searchsorted(self.costs, self.window.high - spent + self.slack, side="right")
+        pick = start + rng.integers(self.most, size=n)
+        kept = pick < end
+        tails = self.tails[np.minimum(pick, len(self.tails) - 1)]
+        return np.where(tails == INACTIVE, codes, tails), kept
+
+
+def _stratum(branch: Branch, windows: Sequence[Window]) -> _Stratum:
+    """Lay out the tails: of the choices whose costs differ most, as many as there is room for."""
+    window = min(windows, key=lambda w: (w.high - w.low) / (_reach(w, branch) or 1.0)) if windows else None
+    order = sorted(branch.active, key=lambda i: -(_spread(window, branch, i) if window else 0.0))
+    tail: list[int] = []
+    size = 1
+    for i in order:
+        if size * len(branch.codes[i]) <= TAILS:
+            tail.append(i)
+            size *= len(branch.codes[i])
+    tails = _product(branch, tail)
+    head = tuple(i for i in branch.active if i not in tail)
+    if window is None:
+        return _Stratum(branch, head, tails, np.zeros(size), None, 0.0, size)
+    costs = window.table.of_codes(tails) - window.table.fixed
+    tails, costs = tails[np.argsort(costs, kind="stable")], np.sort(costs, kind="stable")
+    slack = _slack(window)
+    ends = np.searchsorted(costs, costs + (window.high - window.low) + 4.0 * slack, side="right")
+    return _Stratum(branch, head, tails, costs, window, slack, int((ends - np.arange(size)).max()))
+
+
+def _draw(
+    space: SearchSpace,
+    strata: Sequence[_Stratum],
+    windows: Sequence[Window],
+    n: int,
+    rng: np.random.Generator,
+    max_draws: int,
+) -> list[Codes]:
+    """Up to n distinct rows, in the order drawn."""
+    total = sum(stratum.weight for stratum in strata)
+    chances = np.array([stratum.weight / total for stratum in strata])
+    found: dict[bytes, Codes] = {}
+    drawn = 0
+    while len(found) < n and drawn < max_draws:
+        size = min(BATCH, max_draws - drawn)
+        drawn += size
+        which = rng.choice(len(strata), size=size, p=chances / chances.sum())
+        codes = np.empty((size, len(space.choices)), dtype=np.uint8)
+        kept = np.zeros(size, dtype=bool)
+        for at in np.unique(which):
+            mine = which == at
+            codes[mine], kept[mine] = strata[at].draw(int(mine.sum()), rng)
+        codes = codes[kept]
+        for row in codes[_roughly_within(codes, windows)]:
+            if len(found) < n and _within(row, windows):
+                found.setdefault(row.tobytes(), row)
+    return list(found.values())
+
+
+def _product(branch: Branch, choices: Sequence[int]) -> Codes:
+    """Codes [combinations, choices] of all combinations of some choices; `INACTIVE` elsewhere."""
+    sizes = [len(branch.codes[i]) for i in choices]
+    codes = np.full((math.prod(sizes), len(branch.codes)), INACTIVE, dtype=np.uint8)
+    if choices:
+        for i, column in zip(choices, np.indices(sizes).reshape(len(sizes), -1), strict=True):
+            codes[:, i] = np.array(branch.codes[i], dtype=np.uint8)[column]
+    return codes
+
+
+def _within(row: Codes, windows: Sequence[Window]) -> bool:
+    return all(window.holds(window.table.of_row(row)) for window in windows)
+
+
+def _roughly_within(codes: Codes, windows: Sequence[Window]) -> NDArray[np.bool_]:
+    """Which rows may be within the windows; sums of floats that round are not the last word."""
+    may = np.ones(len(codes), dtype=bool)
+    for window in windows:
+        costs, slack = window.table.of_codes(codes), _slack(window)
+        may &= (costs >= window.low - slack) & (costs <= window.high + slack)
+    return may
+
+
+def _slack(window: Window) -> float:
+    largest = sum(float(np.abs(entry).max()) for entry in window.table.entries)
+    return 1e-13 * (abs(window.table.fixed) + largest)
+
+
+def _spread(window: Window, branch: Branch, choice: int) -> float:
+    own = window.table.entries[choice][list(branch.codes[choice])]
+    return float(own.max() - own.min())
+
+
+def _reach(window: Window, branch: Branch) -> float:
+    return sum(_spread(window, branch, i) for i in branch.active)

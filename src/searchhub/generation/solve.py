@@ -1,0 +1,144 @@
+"""One branch under limits: which solver, and what its answer is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from searchhub.distribution import FloatArray
+from searchhub.errors import InvalidInputError
+from searchhub.generation import knapsack, milp
+from searchhub.generation.limits import Window
+from searchhub.generation.problem import Problem, Row, build, exact_sum, rows_of
+from searchhub.space import INACTIVE, Codes
+
+TIE_SECONDS = 5.0
+"""For looking for a cheaper one of equal expectation, where that takes a search of its own."""
+
+LIST_DP = {1: "list-DP", 2: "two-cost list-DP"}
+"""Methods by number of rows; with more it is MILP."""
+
+
+class UndecidedError(InvalidInputError):
+    """HiGHS found nothing in its time, nor proved that there is nothing."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The best row of codes of a branch, how it was found, and whether it is proved to be the best."""
+
+    row: Codes
+    method: str
+    proved: bool
+    note: str = ""
+
+
+def solve(objective: Sequence[FloatArray], windows: Sequence[Window], branch: Sequence[Sequence[int]]) -> Answer | None:
+    """The largest Σ objective over a branch's active choices within the windows; None where nothing is within them.
+
+    Of equal objective the answer has the lower cost of the first window.
+
+    Args:
+        objective: Per choice, one finite number a candidate.
+        windows: At most one a cost.
+        branch: Per choice, the codes in reach; none where it is inactive.
+
+    Raises:
+        UndecidedError: HiGHS found nothing in its time, nor proved that there is nothing.
+    """
+    rows = [row for window in windows for row in rows_of(window)]
+    best = _argmax(objective, windows, branch)
+    if all(row.holds(best) for row in rows):
+        return Answer(best, "argmax", proved=True)
+    answer = _solve_rows(objective, rows, branch, windows)
+    if answer is None or rows[0].entries is windows[0].table.entries:
+        return answer
+    return _cheapest_equal(answer, objective, rows, branch, windows)
+
+
+def _argmax(objective: Sequence[FloatArray], windows: Sequence[Window], branch: Sequence[Sequence[int]]) -> Codes:
+    """Each choice on its own; of equal candidates the one with the lower costs, then the first."""
+    row = np.full(len(branch), INACTIVE, dtype=np.uint8)
+    for i, codes in enumerate(branch):
+        if codes:
+            row[i] = min(codes, key=lambda k: (-objective[i][k], *(w.table.entries[i][k] for w in windows), k))
+    return row
+
+
+def _cheapest_equal(
+    answer: Answer,
+    objective: Sequence[FloatArray],
+    rows: list[Row],
+    branch: Sequence[Sequence[int]],
+    windows: Sequence[Window],
+) -> Answer:
+    """The cheapest architecture that is as good as the answer.
+
+    Where the first limit is a `min`, the solvers' dominance prefers the dearer of equal ones.
+    """
+    as_good = Row(tuple(-o for o in objective), -exact_sum(objective, answer.row))
+    saving = tuple(-entry for entry in windows[0].table.entries)
+    try:
+        cheapest = _solve_rows(saving, [as_good, *rows], branch, windows, seconds=TIE_SECONDS)
+    except UndecidedError:
+        cheapest = None
+    if cheapest is None or not cheapest.proved:
+        note = "There may be a cheaper architecture of the same expectation."
+        row = answer.row if cheapest is None else cheapest.row
+        return Answer(row, answer.method, answer.proved, f"{answer.note} {note}".strip())
+    return Answer(cheapest.row, answer.method, answer.proved, answer.note)
+
+
+def _solve_rows(
+    objective: Sequence[FloatArray],
+    rows: Sequence[Row],
+    branch: Sequence[Sequence[int]],
+    windows: Sequence[Window],
+    *,
+    seconds: float = milp.SECONDS,
+) -> Answer | None:
+    """Solve in 62 bits; where that let something through that a limit forbids, again in as many bits as it takes."""
+    for exact in (False, True):
+        problem = build(objective, rows, branch, exact=exact)
+        outcome = _optimise(problem, windows, seconds)
+        if outcome is None:
+            return None
+        picks, method, proved, note = outcome
+        row = problem.decode(np.array([picks]))[0]
+        if all(r.holds(row) for r in rows):
+            return Answer(row, method, proved, note)
+    raise AssertionError("an exact problem gave an answer outside its limits")
+
+
+def _optimise(problem: Problem, windows: Sequence[Window], seconds: float) -> tuple[list[int], str, bool, str] | None:
+    """Picks, method, whether they are proved the best, and a note."""
+    rows = len(problem.bounds)
+    if any(bound < 0 for bound in problem.bounds):
+        return None
+    if rows in LIST_DP:
+        try:
+            picks = knapsack.best(problem)
+            return None if picks is None else (picks, LIST_DP[rows], True, "")
+        except knapsack.TooManyStatesError:
+            pass
+    found = milp.solve(problem, seconds=seconds)
+    if found.picks is None:
+        if found.decided:
+            return None
+        limits = ", ".join(f"`{window}`" for window in windows)
+        raise UndecidedError(
+            f"Limits must leave something that can be found in {seconds:.0f} s, but {limits} did not, and may not "
+            "leave anything. Widen them; for `equal`, give `min` and `max` instead."
+        )
+    try:
+        picks = knapsack.best(problem, start=found.picks)
+    except knapsack.TooManyStatesError:
+        if found.decided:
+            note = f"Optimal to within HiGHS's tolerance, {1e-6 / milp.SCALE:.0e} of the range of the expectation."
+        else:
+            note = f"HiGHS was stopped after {seconds:.0f} s; there may be a better one."
+        return found.picks, "MILP (HiGHS)", found.decided, note
+    assert picks is not None, "HiGHS's picks are feasible"
+    return picks, "MILP (HiGHS)", True, "Proved by the list-DP, which started from HiGHS's answer."

@@ -1,0 +1,122 @@
+"""Which networks come out of a search, and what is told of them side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from searchhub.costs.table import CostTable
+from searchhub.distribution import ArchitectureDistribution
+from searchhub.errors import InvalidInputError
+from searchhub.generation import Limit, generate, sample_within
+from searchhub.hub.networks import Network, Report
+from searchhub.reports.figures import plot_distribution, plot_pareto
+from searchhub.reports.tables import magnitude
+from searchhub.result import SearchResult
+from searchhub.space import Architecture, SearchSpace
+
+LARGEST = "largest"
+
+
+def limits_from(
+    costs: Sequence[CostTable], max_macs: Sequence[float] | None, max_params: Sequence[float] | None
+) -> list[Limit]:
+    """The limits asked for; where none are, three on multiply-adds and one on parameters across the space."""
+    macs, params = costs
+    if max_macs is None and max_params is None:
+        max_macs, max_params = [_between(macs, share) for share in (0.1, 0.2, 0.35)], [_between(params, 0.2)]
+    return [*(Limit("macs", max=v) for v in max_macs or ()), *(Limit("params", max=v) for v in max_params or ())]
+
+
+def check_limits(costs: Sequence[CostTable], limits: Sequence[Limit]) -> None:
+    """Say before a search, not after it, that a limit cannot be met.
+
+    Raises:
+        InfeasibleLimitError: No architecture of the space meets one.
+    """
+    macs = costs[0]
+    anything = ArchitectureDistribution.uniform(macs.space)
+    for limit in limits:
+        generate(SearchResult(macs.space, (), anything).with_costs(*costs), limit)
+
+
+def _between(cost: CostTable, share: float) -> float:
+    """A number of two digits at a share of the way from the smallest to the largest cost."""
+    low, high = cost.bounds()
+    value = low + share * (high - low)
+    digit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return round(value / digit) * digit
+
+
+def choose_networks(
+    result: SearchResult, limits: Sequence[Limit], *, random_networks: int, with_largest: bool, seed: int
+) -> list[Network]:
+    """For each limit the generated network and random ones of its cost; and the one with the most multiply-adds.
+
+    Args:
+        result: With cost tables.
+        limits: Each with a `max`.
+        random_networks: How many random architectures in (0.95 ν, ν] stand beside each.
+        with_largest: Whether the largest network is among them.
+        seed: Of the random ones; they do not depend on the search.
+    """
+    networks, rng = [], np.random.default_rng(seed)
+    for limit in limits:
+        if limit.max is None:
+            raise InvalidInputError(f"A limit must give `max` to be compared with random networks, but is `{limit}`.")
+        letter, factor = magnitude(limit.max)
+        name = f"{limit.name}-{limit.max / factor:g}{letter}"
+        networks.append(Network(name, generate(result, limit), (limit,)))
+        window = Limit(result.costs[limit.name], min=math.nextafter(0.95 * limit.max, math.inf), max=limit.max)
+        for i, architecture in enumerate(sample_within(result.space, [window], random_networks, rng)):
+            networks.append(Network(f"{name}-random{i}", architecture, (limit,), published=False))
+    if with_largest:
+        networks.append(Network(LARGEST, _largest(result.space, result.costs["macs"]), published=False))
+    names = [n.name for n in networks]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise InvalidInputError(f"Limits must be distinct, but {twice} come twice. Drop one.")
+    return networks
+
+
+def _largest(space: SearchSpace, cost: CostTable) -> Architecture:
+    return space.decode([int(np.argmax(entry)) for entry in cost.entries])
+
+
+def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
+    """Rows of a table: a limit each, the random networks beside it as mean and spread; the largest last."""
+    rows = []
+    for report in reports:
+        network = report.network
+        if not network.published and network.name != LARGEST:
+            continue
+        beside = [r.metrics[metric] for r in reports if r is not report and r.network.limits == network.limits]
+        spread = f" ± {np.std(beside, ddof=1):.4f}" if len(beside) > 1 else ""
+        rows.append(
+            {
+                "limit": " and ".join(str(limit) for limit in network.limits) or "none: the largest",
+                "MACs": f"{report.costs['macs']:,.0f}",
+                "parameters": f"{report.costs['params']:,.0f}",
+                f"test {metric}": f"{report.metrics[metric]:.4f}",
+                "random within 5 %": f"{np.mean(beside):.4f}{spread} (n={len(beside)})" if beside else "",
+            }
+        )
+    return rows
+
+
+def draw_run(result: SearchResult, networks: Sequence[Network], folder: Path) -> list[Path]:
+    """Draw θ over the rounds, and a Pareto front for each cost that was limited, with the chosen points."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    if result.distribution is not None:
+        paths.append(folder / "theta.png")
+        plot_distribution(result, paths[-1])
+    for name, cost in result.costs.items():
+        chosen = {str(n.limits[0]): n.architecture for n in networks if n.published and n.limits[0].name == name}
+        if chosen:
+            paths.append(folder / f"pareto_{name}.png")
+            plot_pareto(result, cost, chosen, paths[-1])
+    return paths

@@ -1,0 +1,96 @@
+"""A Hub-ready folder: everything that a model page needs, put in place in one step."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+from transformers.image_processing_base import ImageProcessingMixin
+
+from searchhub.errors import InvalidInputError
+from searchhub.files import cannot_write, sync
+
+FACTS = "searchhub.json"
+"""What was searched, generated and measured, for programs; the card says it for people."""
+
+
+def save_model_folder(
+    model: PreTrainedModel,
+    folder: str | Path,
+    *,
+    card: str,
+    facts: Mapping[str, Any],
+    processor: ImageProcessingMixin | None = None,
+    pictures: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write config.json, model.safetensors, README.md, the preprocessor and the model's own code.
+
+    The folder loads with `import searchhub` and the Auto classes, and without searchhub through
+    `trust_remote_code=True`: the family's flat modeling files go along. It appears whole or not at all; an earlier
+    folder of that name is replaced.
+
+    Args:
+        model: A model of a searchhub family, with its own weights.
+        folder: Where to.
+        card: Text of README.md.
+        facts: Plain JSON for `searchhub.json`.
+        processor: Saved as preprocessor_config.json.
+        pictures: PNG files by name.
+
+    Raises:
+        RunFolderError: The place cannot be written to.
+        InvalidInputError: The model is not of a searchhub family.
+    """
+    folder = Path(folder)
+    family = importlib.import_module(type(model).__module__.rpartition(".")[0])
+    auto_map = getattr(family, "AUTO_CLASSES", None)
+    if auto_map is None or family.__file__ is None:
+        raise InvalidInputError(f"A model of a searchhub family must be given, but got a {type(model).__name__}.")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir(parents=True)
+        _save_model(model, temporary, auto_map)
+        for module in {path.partition(".")[0] for path in auto_map.values()}:
+            shutil.copyfile(Path(family.__file__).with_name(f"{module}.py"), temporary / f"{module}.py")
+        if processor is not None:
+            processor.save_pretrained(temporary)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        (temporary / FACTS).write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        for name, content in (pictures or {}).items():
+            (temporary / name).write_bytes(content)
+        for file in temporary.iterdir():
+            file.chmod(0o644)  # safetensors writes files that only the owner can read
+            sync(file)
+        if folder.exists():
+            os.replace(folder, replaced)
+        os.replace(temporary, folder)
+        sync(folder.parent)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _save_model(model: PreTrainedModel, folder: Path, auto_map: Mapping[str, str]) -> None:
+    # safetensors stores dense row-major tensors; training may have left others.
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    model.config.auto_map = dict(auto_map)
+    try:
+        model.save_pretrained(folder, state_dict=state)
+    finally:
+        del model.config.auto_map
+
+
+def read_facts(folder: str | Path) -> dict[str, Any] | None:
+    """The facts of a model folder; None where there is no complete one."""
+    file = Path(folder) / FACTS
+    facts: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return facts

@@ -1,0 +1,289 @@
+"""From architectures to networks: trained alike, evaluated once, each a Hub-ready folder. Finished ones are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from transformers import PreTrainedModel
+
+import searchhub
+from searchhub.data.images import ImageTask
+from searchhub.files import write_json
+from searchhub.generation import GeneratedArchitecture, Limit
+from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, model_card
+from searchhub.hub.folder import read_facts, save_model_folder
+from searchhub.models.supernet import Supernet
+from searchhub.reports.figures import plot_architecture
+from searchhub.reports.progress import ProgressDisplay
+from searchhub.result import SearchResult
+from searchhub.space import Architecture
+from searchhub.training.batches import derive_seed
+from searchhub.training.fit import fit
+from searchhub.training.settings import TrainingSettings
+
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture to train.
+
+    Args:
+        name: Of its folder, unique in a run.
+        architecture: What to build.
+        limits: Under which it was generated or drawn.
+        published: Whether it becomes a Hub-ready folder, or is only measured (a baseline).
+    """
+
+    name: str
+    architecture: Architecture
+    limits: tuple[Limit, ...] = ()
+    published: bool = True
+
+
+@dataclass(frozen=True)
+class Report:
+    """A trained network in numbers.
+
+    Args:
+        network: What was trained.
+        costs: By name, e.g. "macs".
+        metrics: Of the test split.
+    """
+
+    network: Network
+    costs: Mapping[str, float]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class NetworkTrainer:
+    """Trains networks of one search, all with the same settings, seed and number of epochs.
+
+    Args:
+        supernet: Whose model class and weights.
+        result: Of the search, with cost tables.
+        task: Data and metric.
+        settings: Optimizer, schedule and batch.
+        accelerator: Of this process.
+        epochs: Passes over train and validation together.
+        seed: Of weights, order, augmentation and dropout.
+        folder: Published networks go to `models/`, baselines to `baselines/` in it.
+        inherit_weights: Start from the supernet's weights; False, as in DDPNAS, from scratch.
+        search_settings: For the card.
+        search_cost: For the card.
+        command: For the card, word by word.
+    """
+
+    supernet: Supernet
+    result: SearchResult
+    task: ImageTask
+    settings: TrainingSettings
+    accelerator: Accelerator
+    epochs: int
+    seed: int
+    folder: Path
+    inherit_weights: bool = False
+    search_settings: Mapping[str, Any] = field(default_factory=dict)
+    search_cost: Spent = Spent()
+    command: Sequence[str] = ()
+
+    def train(self, network: Network, on_step: OnStep | None = None) -> Report:
+        """Train a network and write its folder, or read it where it is finished already.
+
+        Every process makes this call; the main one writes.
+        """
+        costs = {name: table(network.architecture) for name, table in self.result.costs.items()}
+        facts = self._finished(network)
+        if facts is None:
+            facts = self._train(network, costs, on_step)
+        return Report(network, costs, facts["metrics"])
+
+    def train_all(self, networks: Sequence[Network], progress: ProgressDisplay) -> list[Report]:
+        """Train networks one after another, as a stage of a progress display."""
+        reports: list[Report] = []
+        with progress.stage(f"train {len(networks)} networks", len(networks)) as stage:
+            for network in networks:
+                stage.begin(network.name)
+                reports.append(self.train(network, stage.step))
+                stage.advance(best=max(r.metrics[self.task.metric_name] for r in reports))
+        return reports
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of one network."""
+        return self.epochs * (self.task.size("full") // self.settings.batch_size)
+
+    def model(self, architecture: Architecture) -> PreTrainedModel:
+        """The untrained model of an architecture, or one with the supernet's weights."""
+        if self.inherit_weights:
+            model = self.supernet.extract(architecture)
+        else:
+            torch.manual_seed(derive_seed(self.seed, "weights"))
+            model = self.supernet.subnet_class(self.supernet.subnet_config(architecture))
+        names = dict(enumerate(self.task.label_names))
+        model.config.id2label, model.config.label2id = names, {n: i for i, n in names.items()}
+        return model
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _identity(self, network: Network) -> dict[str, Any]:
+        """All that decides how a network comes out; a folder with another identity is trained anew."""
+        return {
+            "architecture": network.architecture.to_dict(),
+            "model": _plain_config(self.supernet.subnet_config(network.architecture)),
+            "task": self.task.fingerprint(),
+            "training": {**self.settings.to_dict(), "epochs": self.epochs, "inherit_weights": self.inherit_weights},
+            "inherited": self._weights_digest() if self.inherit_weights else None,
+            "seed": self.seed,
+            "mixed_precision": str(self.accelerator.mixed_precision),
+            "processes": self.accelerator.num_processes,
+        }
+
+    def _weights_digest(self) -> str:
+        digest = hashlib.sha256()
+        for _, parameter in self.supernet.named_parameters():
+            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _path(self, network: Network) -> Path:
+        if network.published:
+            return self.folder / "models" / network.name
+        return self.folder / "baselines" / f"{network.name}.json"
+
+    def _finished(self, network: Network) -> dict[str, Any] | None:
+        # The processes may share a disk that the main one writes to meanwhile: only one looks.
+        found: list[dict[str, Any] | None] = [None]
+        if self.accelerator.is_main_process:
+            if network.published:
+                found[0] = read_facts(self._path(network))
+            elif self._path(network).is_file():
+                found[0] = json.loads(self._path(network).read_text(encoding="utf-8"))
+            if found[0] is not None and found[0].get("identity") != self._identity(network):
+                found[0] = None
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(found, from_process=0)
+        return found[0]
+
+    def _train(self, network: Network, costs: Mapping[str, float], on_step: OnStep | None) -> dict[str, Any]:
+        model = self.model(network.architecture)
+        fitted = fit(
+            model,
+            self.task,
+            self.settings,
+            self.accelerator,
+            epochs=self.epochs,
+            seed=self.seed,
+            on_step=None if on_step is None else lambda done: on_step(done, self.steps),
+        )
+        facts: dict[str, Any] = {
+            "name": network.name,
+            "identity": self._identity(network),
+            "limits": [{"cost": x.name, "max": x.max, "min": x.min, "equal": x.equal} for x in network.limits],
+            "costs": dict(costs),
+            **fitted.to_dict(),
+        }
+        if isinstance(network.architecture, GeneratedArchitecture):
+            facts["certificate"] = network.architecture.certificate.to_dict()
+        if self.accelerator.is_main_process:
+            if network.published:
+                self._publish(network, model, facts)
+            else:
+                write_json(self._path(network), facts)
+        self.accelerator.wait_for_everyone()
+        return facts
+
+    def _publish(self, network: Network, model: PreTrainedModel, facts: dict[str, Any]) -> None:
+        picture = _picture(network, self.result)
+        save_model_folder(
+            model,
+            self._path(network),
+            card=model_card(self._card_facts(network, model, facts)),
+            facts=facts,
+            processor=self.task.image_processor(),
+            pictures={"architecture.png": picture},
+        )
+
+    def _card_facts(self, network: Network, model: PreTrainedModel, facts: Mapping[str, Any]) -> CardFacts:
+        costs = facts["costs"]
+        limits = tuple(
+            ReachedLimit(
+                cost=x.name,
+                reached=costs[x.name],
+                minimum=x.min,
+                maximum=x.max,
+                equal=x.equal,
+                unit=self.result.costs[x.name].unit,
+            )
+            for x in network.limits
+        )
+        card = CardFacts(
+            model_name=network.name,
+            model_class=type(model).__name__,
+            architecture=network.architecture,
+            processor_class="AutoImageProcessor",
+            remote_code=True,
+            dataset_name=self.task.name,
+            dataset_revision=self.task.fingerprint(),
+            num_labels=self.task.num_labels,
+            input_shape=(3, self.task.image_size, self.task.image_size),
+            diagram="architecture.png",
+            limits=limits,
+            params=int(costs["params"]),
+            macs=int(costs["macs"]),
+            evaluations=tuple(
+                Evaluation(metric=name, value=value, split=facts["split"], num_examples=facts["examples"])
+                for name, value in facts["metrics"].items()
+            ),
+            space_name=self.result.space.name,
+            search_settings=self.search_settings,
+            search_cost=self.search_cost,
+            training_settings={**self.settings.to_dict(), "start": self._start()},
+            training_cost=Spent(
+                epochs=self.epochs,
+                seconds=facts["seconds"],
+                device=self.accelerator.device.type,
+                processes=self.accelerator.num_processes,
+            ),
+            seed=self.seed,
+            versions=versions(),
+            command=tuple(self.command),
+            papers=("ddpnas", "proxylessnas"),
+        )
+        if isinstance(network.architecture, GeneratedArchitecture):
+            certificate = network.architecture.certificate
+            optimal = "exact optimum of E[α]" if certificate.optimal else "not an optimum of E[α]"
+            card = replace(card, selection=f"{optimal} ({certificate.method})", expectation=certificate.expectation)
+        return card
+
+    def _start(self) -> str:
+        return "weights of the supernet" if self.inherit_weights else "from scratch"
+
+
+def _picture(network: Network, result: SearchResult) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "architecture.png"
+        plot_architecture(network.architecture, path, network.name, space=result.space)
+        return path.read_bytes()
+
+
+def _plain_config(config: Any) -> dict[str, Any]:
+    return {k: v for k, v in config.to_dict().items() if k not in ("transformers_version", "id2label", "label2id")}
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    python = ".".join(str(n) for n in sys.version_info[:3])
+    others = {name: version(name) for name in ("torch", "transformers", "accelerate", "datasets")}
+    return {"python": python, "searchhub": searchhub.__version__, **others}

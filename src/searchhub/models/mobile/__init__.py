@@ -1,0 +1,9 @@
+"""Layer-wise (ProxylessNAS) networks."""
+
+AUTO_CLASSES = {
+    "AutoConfig": "configuration_mobile.SearchedMobileConfig",
+    "AutoModel": "modeling_mobile.SearchedMobileModel",
+    "AutoModelForImageClassification": "modeling_mobile.SearchedMobileForImageClassification",
+    "AutoBackbone": "modeling_mobile.SearchedMobileBackbone",
+}
+"""What transformers' Auto classes load, as "module.Class" of this folder; also the `auto_map` of published models."""

@@ -1,0 +1,132 @@
+"""The supernet of the layer-wise (ProxylessNAS) space: every candidate block of every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+
+from searchhub.errors import InvalidInputError
+from searchhub.models.mobile.configuration_mobile import SearchedMobileConfig
+from searchhub.models.mobile.modeling_mobile import (
+    SearchedMobileBlock,
+    SearchedMobileConvLayer,
+    SearchedMobileForImageClassification,
+    SearchedMobilePreTrainedModel,
+    build_layer,
+)
+from searchhub.models.supernet import Supernet, Window
+from searchhub.space import Architecture, SearchSpace
+from searchhub.spaces.mobile import ZERO, mobile_space
+
+
+@strict
+class MobileSupernetConfig(SearchedMobileConfig):
+    r"""
+    The sizes of `SearchedMobileConfig` and the candidates of its layers.
+
+    Args:
+        expansions: Expansion ratios on offer in every layer.
+        kernel_sizes: Depthwise kernel sizes on offer in every layer.
+    """
+
+    model_type = "mobile_supernet"
+
+    expansions: list[int] | tuple[int, ...] = (3, 6)
+    kernel_sizes: list[int] | tuple[int, ...] = (3, 5, 7)
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.expansions, self.kernel_sizes = list(self.expansions), list(self.kernel_sizes)
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def with_multiplier(cls, width_multiplier: float, **kwargs: Any) -> MobileSupernetConfig:
+        """The configuration with every width scaled and rounded to a multiple of 8, as MobileNetV2 does.
+
+        The head keeps its width below a multiplier of 1.
+
+        Args:
+            width_multiplier: Greater than 0.
+            **kwargs: Other fields, before scaling.
+        """
+        if width_multiplier <= 0:
+            raise InvalidInputError(f"`width_multiplier > 0` must hold, but got {width_multiplier}.")
+        base = cls(**kwargs)
+        widths = {
+            "stem_width": make_divisible(base.stem_width * width_multiplier),
+            "first_width": make_divisible(base.first_width * width_multiplier),
+            "stage_widths": [make_divisible(w * width_multiplier) for w in base.stage_widths],
+            "head_width": make_divisible(base.head_width * max(1.0, width_multiplier)),
+        }
+        return cls(**{**kwargs, **widths})
+
+    def space(self) -> SearchSpace:
+        """The search space of these sizes."""
+        return mobile_space(
+            first_width=self.first_width,
+            stage_widths=self.stage_widths,
+            stage_depths=self.stage_depths,
+            stage_strides=self.stage_strides,
+            expansions=self.expansions,
+            kernel_sizes=self.kernel_sizes,
+        )
+
+
+def make_divisible(width: float, divisor: int = 8) -> int:
+    """The multiple of `divisor` nearest to `width`, at least `divisor`, and not below 0.9 `width` (MobileNetV2)."""
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * width else rounded
+
+
+class MobileSupernetForImageClassification(Supernet, SearchedMobilePreTrainedModel):
+    """Every candidate block of every layer; the stem, the fixed block, the head and the classifier are shared by all.
+
+    Args:
+        config: Sizes and candidates.
+    """
+
+    config: MobileSupernetConfig
+    config_class = MobileSupernetConfig
+    subnet_class = SearchedMobileForImageClassification
+
+    def __init__(self, config: MobileSupernetConfig) -> None:
+        super().__init__(config)
+        self.stem = SearchedMobileConvLayer(config, config.num_channels, config.stem_width, 3, config.stem_stride)
+        self.first = SearchedMobileBlock(config, config.stem_width, config.first_width, 1, 1, 3)
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({str(c): build_layer(config, c, *shape) for c in choice.candidates if c != ZERO})
+            for choice, shape in zip(self.search_space.choices, config.layer_shapes, strict=True)
+        )
+        self.head = SearchedMobileConvLayer(config, config.stage_widths[-1], config.head_width)
+        self.classifier = nn.Linear(config.head_width, config.num_labels)
+        self.post_init()
+
+    @cached_property
+    def search_space(self) -> SearchSpace:
+        return self.config.space()
+
+    def subnet_config(self, architecture: Architecture) -> SearchedMobileConfig:
+        fields = {k: v for k, v in self.config.to_dict().items() if k not in _SUPERNET_ONLY}
+        return SearchedMobileConfig(**{**fields, "blocks": [architecture[c.name] for c in self.search_space.choices]})
+
+    def window(self, name: str, architecture: Architecture) -> Window:
+        source = name.removeprefix("mobile.").removeprefix("features.")
+        if source.startswith("layers."):
+            _, layer, rest = source.split(".", 2)
+            source = f"layers.{layer}.{architecture[self.search_space.choices[int(layer)].name]}.{rest}"
+        return Window(source)
+
+    @property
+    def choice_modules(self) -> Mapping[str, str]:
+        return {c.name: f"mobile.features.layers.{i}" for i, c in enumerate(self.search_space.choices)}
+
+    def example_inputs(self) -> dict[str, torch.Tensor]:
+        size = self.config.image_size
+        return {"pixel_values": torch.empty(1, self.config.num_channels, size, size, device="meta")}
+
+
+_SUPERNET_ONLY = {"model_type", "expansions", "kernel_sizes", "architectures", "transformers_version", "blocks"}

@@ -1,0 +1,105 @@
+"""A supernet holds the shared weights; a subnet is an ordinary model whose parameters are windows on them."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
+
+from searchhub.space import Architecture, SearchSpace
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a supernet's parameter that a subnet's parameter is.
+
+    Args:
+        source: Name of the supernet's parameter.
+        index: One slice a dimension; empty: the whole parameter, shared as the same object.
+    """
+
+    source: str
+    index: tuple[slice, ...] = ()
+
+
+class Supernet(PreTrainedModel):
+    """Shared weights of every architecture of a space.
+
+    A family implements `search_space`, `subnet_class`, `subnet_config`, `window` and `choice_modules`. There is no
+    state to set or reset: `subnet(a)` is a model of the class that is published. Its shells (modules, BatchNorm
+    buffers) are its own, its parameters are the supernet's, so optimizers that update in place write through and
+    nothing outside the window is computed, reduced or moved.
+    """
+
+    subnet_class: type[PreTrainedModel]
+
+    @property
+    @abstractmethod
+    def search_space(self) -> SearchSpace:
+        """What may vary."""
+
+    @abstractmethod
+    def subnet_config(self, architecture: Architecture) -> PreTrainedConfig:
+        """The configuration of the model of an architecture."""
+
+    @abstractmethod
+    def window(self, name: str, architecture: Architecture) -> Window:
+        """Which part of the supernet the parameter `name` of an architecture's model is."""
+
+    @property
+    @abstractmethod
+    def choice_modules(self) -> Mapping[str, str]:
+        """Per choice, the module of a subnet that it decides; costs are counted by them."""
+
+    def example_inputs(self) -> dict[str, Any]:
+        """Shapes (as meta tensors) of one example, for counting multiply-adds."""
+        raise NotImplementedError(f"`{type(self).__name__}` must define `example_inputs` for its costs to be counted.")
+
+    def windows(self, subnet: PreTrainedModel, architecture: Architecture) -> dict[str, Window]:
+        """The window of every parameter of a subnet, by the subnet's parameter names."""
+        return {name: self.window(name, architecture) for name, _ in subnet.named_parameters()}
+
+    def subnet(self, architecture: Architecture) -> PreTrainedModel:
+        """The model of an architecture, on shared weights. Its BatchNorm statistics start anew.
+
+        Raises:
+            InvalidInputError: The architecture is not of this space.
+        """
+        self.search_space.encode(architecture)
+        with no_init_weights():
+            model = self.subnet_class(self.subnet_config(architecture))
+        shared = dict(self.named_parameters())
+        for name, window in self.windows(model, architecture).items():
+            parameter = shared[window.source]
+            if window.index:
+                parameter = nn.Parameter(parameter.data[window.index], requires_grad=parameter.requires_grad)
+            module_name, _, attribute = name.rpartition(".")
+            module = model.get_submodule(module_name)
+            assert getattr(module, attribute).shape == parameter.shape, (name, window)
+            setattr(module, attribute, parameter)
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase):
+                module.reset_running_stats()
+        return model.to(self.device).train(self.training)
+
+    def extract(self, subnet: PreTrainedModel | Architecture) -> PreTrainedModel:
+        """A model with its own copy of the weights, to train alone and publish.
+
+        Args:
+            subnet: A model that `subnet` made: its BatchNorm statistics come along. An architecture: they start anew.
+        """
+        return copy.deepcopy(self.subnet(subnet) if isinstance(subnet, Architecture) else subnet)
+
+    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """A supernet is not a network.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("A supernet has no forward of its own: call `supernet.subnet(architecture)(...)`.")

@@ -1,0 +1,47 @@
+"""One Accelerator that does the right thing on a GPU, on several, and on CPU processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+
+from searchhub.errors import InvalidInputError
+
+
+def make_accelerator(
+    *, mixed_precision: str = "no", report_to: str | None = None, logging_dir: str | Path | None = None, seed: int = 0
+) -> Accelerator:
+    """An Accelerator for a search.
+
+    Without a GPU, several processes started by any launcher become CPU (gloo) processes: `--multi_gpu` without a GPU
+    would otherwise run copies that each believe to be alone.
+
+    Args:
+        mixed_precision: "no", "fp16" or "bf16".
+        report_to: Name of a tracker that Accelerate knows, e.g. "tensorboard"; None: none.
+        logging_dir: Where a tracker writes.
+        seed: Seeds every library, the same on every process; trials seed themselves again.
+
+    Raises:
+        InvalidInputError: The launcher asks for `torch.compile`, which recompiles for every path of a search.
+    """
+    if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() not in ("", "no"):
+        raise InvalidInputError(
+            "A search must run without torch.compile, which recompiles for every path and gives up after eight, but "
+            f"the launcher set `dynamo_backend={os.environ['ACCELERATE_DYNAMO_BACKEND']}`. Compile extracted models."
+        )
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    accelerator = Accelerator(
+        cpu=True if several and not torch.cuda.is_available() else None,
+        mixed_precision=mixed_precision,
+        log_with=report_to,
+        # BatchNorm statistics are re-estimated on the same batches everywhere, so none need be sent about in each step.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        project_dir=None if logging_dir is None else str(logging_dir),
+    )
+    set_seed(seed)
+    return accelerator

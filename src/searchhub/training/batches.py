@@ -1,0 +1,71 @@
+"""Which examples make a step, on which process, in which part: a function of seeds alone, so that resuming is exact."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import torch
+from accelerate import Accelerator
+
+from searchhub.data.task import Batch, Split, Task
+from searchhub.errors import InvalidInputError
+from searchhub.training.settings import TrainingSettings
+
+
+def derive_seed(seed: int, *parts: int | str) -> int:
+    """A 63-bit seed that depends on all its arguments and on nothing else."""
+    text = "/".join(str(p) for p in (seed, *parts)).encode()
+    return (zlib.crc32(text) << 31) ^ zlib.adler32(text[::-1])
+
+
+def check_batch_size(task: Task, split: Split, settings: TrainingSettings, accelerator: Accelerator) -> None:
+    """Check before work starts that batches can be made.
+
+    Raises:
+        InvalidInputError: The split holds no whole batch, or a batch does not divide among processes and parts.
+    """
+    parts = accelerator.num_processes * settings.gradient_accumulation_steps
+    if settings.batch_size % parts:
+        raise InvalidInputError(
+            f"`batch_size` must divide by processes x gradient_accumulation_steps ({accelerator.num_processes} x "
+            f"{settings.gradient_accumulation_steps}), but is {settings.batch_size}."
+        )
+    if task.size(split) < settings.batch_size:
+        raise InvalidInputError(
+            f"The split `{split}` of `{task.name}` must hold at least one batch of {settings.batch_size}, but holds "
+            f"{task.size(split)} examples. Lower the batch size."
+        )
+
+
+def steps_per_epoch(task: Task, split: Split, settings: TrainingSettings) -> int:
+    """Optimizer steps of one pass; a ragged last batch is dropped."""
+    return task.size(split) // settings.batch_size
+
+
+def training_batches(
+    task: Task, split: Split, settings: TrainingSettings, accelerator: Accelerator, seed: int
+) -> Iterator[list[Batch]]:
+    """One pass over a split: per optimizer step, the parts that this process takes.
+
+    A batch is the same whatever the number of processes: process r takes the r-th share of it. Augmentation depends
+    on the seed and the example alone.
+    """
+    order = task.order(split, batch_size=settings.batch_size, seed=seed)
+    share = settings.batch_size // accelerator.num_processes
+    part = share // settings.gradient_accumulation_steps
+    for step in range(steps_per_epoch(task, split, settings)):
+        start = step * settings.batch_size + accelerator.process_index * share
+        yield [
+            task.batch(split, order[i : i + part], device=accelerator.device, seed=seed)
+            for i in range(start, start + share, part)
+        ]
+
+
+def evaluation_batches(task: Task, split: Split, batch_size: int, accelerator: Accelerator) -> Iterator[Batch]:
+    """This process's contiguous share of a split, in order, not augmented."""
+    size, processes = task.size(split), accelerator.num_processes
+    start = size * accelerator.process_index // processes
+    end = size * (accelerator.process_index + 1) // processes
+    for i in range(start, end, batch_size):
+        yield task.batch(split, torch.arange(i, min(i + batch_size, end)), device=accelerator.device)

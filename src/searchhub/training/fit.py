@@ -1,0 +1,101 @@
+"""Train one network from where it stands to the end, alike for every network that is compared."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+
+from searchhub.data.task import Split, Task
+from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
+from searchhub.training.loop import OnStep, predict, share_buffers, train_pass
+from searchhub.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training came to.
+
+    Args:
+        metrics: Of the evaluated split; the task's primary metric among them.
+        split: Which split was evaluated.
+        examples: How many it holds.
+        loss: Mean training loss of the last epoch.
+        epochs: Passes taken.
+        steps: Optimizer steps taken.
+        seconds: Wall time.
+    """
+
+    metrics: dict[str, float]
+    split: Split
+    examples: int
+    loss: float
+    epochs: int
+    steps: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return dict(vars(self))
+
+
+def fit(
+    model: PreTrainedModel,
+    task: Task,
+    settings: TrainingSettings,
+    accelerator: Accelerator,
+    *,
+    epochs: int,
+    seed: int,
+    train_on: Split = "full",
+    evaluate_on: Split = "test",
+    on_step: OnStep | None = None,
+) -> Fitted:
+    """Train a model for some epochs and evaluate it once, at the end.
+
+    Nothing is chosen by looking at `evaluate_on`: no early stopping, no best epoch.
+
+    Args:
+        model: Its own weights; trained in place.
+        task: Data and metric.
+        settings: Optimizer, schedule and batch.
+        accelerator: Of this process.
+        epochs: Passes over `train_on`, at least 1.
+        seed: Of order, augmentation and dropout.
+        train_on: Split to train on.
+        evaluate_on: Split to report.
+        on_step: Called after each optimizer step with the number of steps done.
+
+    Raises:
+        DivergedError: The loss is no longer finite.
+    """
+    check_batch_size(task, train_on, settings, accelerator)
+    started = time.perf_counter()
+    per_epoch = steps_per_epoch(task, train_on, settings)
+    torch.manual_seed(derive_seed(seed, "dropout", accelerator.process_index))
+    model.to(device=accelerator.device, memory_format=settings.memory_format)
+    wrapped, optimizer = accelerator.prepare(model, settings.build_optimizer(model.parameters()))
+    loss = float("nan")
+    for epoch in range(epochs):
+        loss = train_pass(
+            wrapped,
+            optimizer,
+            training_batches(task, train_on, settings, accelerator, derive_seed(seed, "epoch", epoch)),
+            settings,
+            accelerator,
+            first_step=epoch * per_epoch,
+            total_steps=epochs * per_epoch,
+            what=f"epoch {epoch} of {type(model).__name__}",
+            on_step=None if on_step is None else lambda done, e=epoch: on_step(e * per_epoch + done),
+        )
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    del wrapped, optimizer
+    accelerator.free_memory()
+    share_buffers(model, accelerator)
+    metrics = task.score(*predict(model, task, evaluate_on, settings.eval_batch_size, accelerator))
+    seconds = time.perf_counter() - started
+    return Fitted(metrics, evaluate_on, task.size(evaluate_on), loss, epochs, epochs * per_epoch, seconds)

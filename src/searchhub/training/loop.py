@@ -1,0 +1,157 @@
+"""The one loop: a pass of optimizer steps, and predictions, on any number of processes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast, gather_object
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from searchhub.data.task import Batch, Split, Task
+from searchhub.errors import DivergedError
+from searchhub.training.batches import evaluation_batches
+from searchhub.training.settings import TrainingSettings
+
+OnStep = Callable[[int], None]
+
+CHECK_EVERY = 25
+"""Optimizer steps between looks at the loss; each look waits for the device."""
+
+
+def train_pass(
+    model: nn.Module,
+    optimizer: Any,
+    batches: Iterable[list[Batch]],
+    settings: TrainingSettings,
+    accelerator: Accelerator,
+    *,
+    first_step: int,
+    total_steps: int,
+    what: str,
+    max_steps: int | None = None,
+    on_step: OnStep | None = None,
+) -> float:
+    """Take optimizer steps and return the mean loss over them and over processes.
+
+    Args:
+        model: Prepared by the accelerator.
+        optimizer: Prepared by the accelerator.
+        batches: Per step, the parts that this process takes; their gradients are averaged.
+        settings: Learning rate, smoothing, clipping.
+        accelerator: Of this process.
+        first_step: Where in the schedule the pass starts.
+        total_steps: Length of the schedule.
+        what: Named in the error of a diverging loss.
+        max_steps: Stop after so many steps; None: no bound.
+        on_step: Called after each step with the number of steps done in this pass.
+
+    Raises:
+        DivergedError: A loss was NaN or infinite, on any process; raised on all.
+    """
+    model.train()
+    losses: list[torch.Tensor] = []
+    seen: list[float] = []
+    for done, parts in enumerate(batches):
+        if max_steps is not None and done >= max_steps:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate_at(first_step + done, total_steps)
+        losses.append(_backward(model, parts, settings, accelerator))
+        if settings.max_grad_norm is not None:
+            accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if len(losses) == CHECK_EVERY:
+            seen += _check(losses, first_step + len(seen), what, accelerator)
+            losses = []
+        if on_step is not None:
+            on_step(done + 1)
+    if losses:
+        seen += _check(losses, first_step + len(seen), what, accelerator)
+    return sum(seen) / max(1, len(seen))
+
+
+def _backward(
+    model: nn.Module, parts: list[Batch], settings: TrainingSettings, accelerator: Accelerator
+) -> torch.Tensor:
+    total: torch.Tensor | float = 0.0
+    for i, part in enumerate(parts):
+        last = i + 1 == len(parts)
+        with contextlib.nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
+            if settings.label_smoothing:
+                inputs = {k: v for k, v in part.items() if k != "labels"}
+                logits = model(**inputs).logits
+                loss = nn.functional.cross_entropy(
+                    logits.float(), part["labels"], label_smoothing=settings.label_smoothing
+                )
+            else:
+                loss = model(**part).loss
+            loss = loss / len(parts)
+            accelerator.backward(loss)
+        total = total + loss.detach().float()
+    assert isinstance(total, torch.Tensor)
+    return total
+
+
+def _check(losses: list[torch.Tensor], first_step: int, what: str, accelerator: Accelerator) -> list[float]:
+    mean = accelerator.reduce(torch.stack(losses), reduction="mean")
+    values: list[float] = mean.tolist()
+    for i, value in enumerate(values):
+        if value != value or abs(value) == float("inf"):
+            raise DivergedError(
+                f"The loss must stay finite, but is {value} at step {first_step + i} of {what}. Lower the learning "
+                "rate, clip gradients (`max_grad_norm`), or warm up (`warmup_steps`)."
+            )
+    return values
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, task: Task, split: Split, batch_size: int, accelerator: Accelerator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Predicted and true labels of a whole split, int64 [n] each, in order, the same on every process."""
+    model.eval()
+    predictions, references = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
+    for batch in evaluation_batches(task, split, batch_size, accelerator):
+        labels = batch.pop("labels")
+        with accelerator.autocast():
+            logits = model(**batch).logits
+        predictions.append(logits.argmax(-1).cpu())
+        references.append(labels.cpu())
+    pair = (torch.cat(predictions), torch.cat(references))
+    if accelerator.num_processes > 1:
+        gathered = gather_object([pair])
+        return torch.cat([p for p, _ in gathered]), torch.cat([r for _, r in gathered])
+    return pair
+
+
+def reestimate_batch_norm(
+    model: nn.Module, task: Task, split: Split, settings: TrainingSettings, accelerator: Accelerator, *, batches: int
+) -> None:
+    """Measure BatchNorm statistics anew: plain averages over the first `batches` batches of a split, not augmented.
+
+    Every process takes the same batches, so that all arrive at the same statistics.
+    """
+    if not any(isinstance(m, nn.modules.batchnorm._NormBase) for m in model.modules()):
+        return
+    size, limit = settings.batch_size, min(task.size(split), batches * settings.batch_size)
+
+    def inputs() -> Iterable[torch.Tensor]:
+        for i in range(0, limit - limit % size or limit, size):
+            indices = torch.arange(i, min(i + size, limit))
+            yield task.batch(split, indices, device=accelerator.device)[model.main_input_name]
+
+    with accelerator.autocast():
+        update_bn(inputs(), model)
+
+
+def share_buffers(model: nn.Module, accelerator: Accelerator) -> None:
+    """Give every process the main process's buffers: BatchNorm statistics of a training are each process's own."""
+    if accelerator.num_processes > 1:
+        for buffer in model.buffers():
+            buffer.copy_(broadcast(buffer.data.clone()))

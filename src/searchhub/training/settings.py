@@ -1,0 +1,99 @@
+"""How a network is trained: one set of settings for search trials and for final training."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from searchhub.errors import InvalidInputError
+
+OptimizerName = Literal["sgd", "adam", "adamw"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Optimizer, schedule and batch.
+
+    Args:
+        optimizer: "sgd" (with momentum), "adam" or "adamw".
+        learning_rate: Peak; falls to `min_learning_rate` along a cosine.
+        min_learning_rate: Where the cosine ends; the papers' 0.
+        momentum: Of SGD, in [0, 1).
+        weight_decay: At least 0; on all parameters.
+        batch_size: Examples of one optimizer step, over all processes and accumulated parts.
+        gradient_accumulation_steps: In how many parts each process takes its share of a batch.
+        warmup_steps: Optimizer steps of linear warm-up.
+        label_smoothing: In [0, 1).
+        max_grad_norm: Clip gradients to this norm; None: do not clip.
+        eval_batch_size: Examples of one forward pass in validation, per process.
+        channels_last: Keep convolution weights in channels-last memory: the same numbers up to rounding, and about
+            half the time for depthwise networks on a CPU (`benchmarks/supernet_step.py --memory_format`).
+    """
+
+    optimizer: OptimizerName = "sgd"
+    learning_rate: float = 0.05
+    min_learning_rate: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    batch_size: int = 64
+    gradient_accumulation_steps: int = 1
+    warmup_steps: int = 0
+    label_smoothing: float = 0.0
+    max_grad_norm: float | None = None
+    eval_batch_size: int = 256
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("sgd", "adam", "adamw"):
+            raise InvalidInputError(f'`optimizer` must be "sgd", "adam" or "adamw", but is {self.optimizer!r}.')
+        for name in ("batch_size", "gradient_accumulation_steps", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"`{name} >= 1` must hold, but got {getattr(self, name)}.")
+        if not (self.learning_rate > 0 and 0 <= self.min_learning_rate <= self.learning_rate):
+            raise InvalidInputError(
+                "`learning_rate > 0` and `0 <= min_learning_rate <= learning_rate` must hold, but got "
+                f"{self.learning_rate} and {self.min_learning_rate}."
+            )
+        if not (self.weight_decay >= 0 and self.warmup_steps >= 0):
+            raise InvalidInputError(
+                "`weight_decay >= 0` and `warmup_steps >= 0` must hold, but got "
+                f"{self.weight_decay} and {self.warmup_steps}."
+            )
+        if not (0 <= self.momentum < 1 and 0 <= self.label_smoothing < 1):
+            raise InvalidInputError(
+                "`momentum` and `label_smoothing` must be in [0, 1), but are "
+                f"{self.momentum} and {self.label_smoothing}."
+            )
+        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+            raise InvalidInputError(f"`max_grad_norm > 0` must hold, but got {self.max_grad_norm}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return dataclasses.asdict(self)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Memory format of a model in training."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def build_optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """A fresh optimizer. Never a fused one: fused updates silently write outside column windows."""
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(
+                parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay, fused=False
+            )
+        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return kind(parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=False)
+
+    def learning_rate_at(self, step: int, total: int) -> float:
+        """The learning rate of step 0 … total - 1: linear warm-up, then a cosine to `min_learning_rate`."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
+        height = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+        return self.min_learning_rate + (self.learning_rate - self.min_learning_rate) * height
