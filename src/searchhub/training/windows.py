@@ -25,8 +25,8 @@ class SharedOptimizerState:
     """The optimizer state of a supernet's parameters.
 
     Adam's `step` is one number a parameter. A window may cover rows that earlier windows did not, so updates are
-    counted along each dimension and a window is lent the smallest count in it: a bias correction too large for rows
-    touched late would move them 3-6 times the learning rate.
+    counted along the dimension that windows slice, and a window is lent the smallest count in it: with a larger one,
+    rows touched late would move 3-6 times the learning rate.
 
     Args:
         parameters: The supernet's parameters by name.
@@ -35,7 +35,7 @@ class SharedOptimizerState:
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self._parameters = dict(parameters)
         self._moments: dict[str, dict[str, torch.Tensor]] = {}
-        self._updates: dict[str, list[torch.Tensor]] = {}
+        self._updates: dict[str, tuple[int, torch.Tensor]] = {}
 
     def lend(
         self, optimizer: torch.optim.Optimizer, windows: Mapping[str, Window], parameters: Mapping[str, nn.Parameter]
@@ -59,7 +59,7 @@ class SharedOptimizerState:
             moments = self._moments_of(window.source, _MOMENTS[type(optimizer)])
             state: dict[str, torch.Tensor] = {k: m[window.index] if window.index else m for k, m in moments.items()}
             if not isinstance(optimizer, torch.optim.SGD):
-                state["step"] = torch.tensor(float(self._count(window)))
+                state["step"] = torch.tensor(float(self._updates_in(window).min()))
             optimizer.state[parameter] = state
 
     def take_back(
@@ -70,9 +70,8 @@ class SharedOptimizerState:
             return
         for name, parameter in parameters.items():
             window = windows[name]
-            made = int(optimizer.state[parameter]["step"].item()) - self._count(window)
-            for updates, index in zip(self._updates_of(window.source), _slices(window, parameter), strict=True):
-                updates[index] += made
+            updates = self._updates_in(window)
+            updates += int(optimizer.state[parameter]["step"].item()) - int(updates.min())
 
     def _moments_of(self, source: str, keys: tuple[str, ...]) -> dict[str, torch.Tensor]:
         if source not in self._moments:
@@ -80,25 +79,31 @@ class SharedOptimizerState:
             self._moments[source] = {key: torch.zeros_like(parameter.data) for key in keys}
         return self._moments[source]
 
-    def _updates_of(self, source: str) -> list[torch.Tensor]:
-        if source not in self._updates:
-            shape = self._parameters[source].shape
-            self._updates[source] = [torch.zeros(n, dtype=torch.int64) for n in shape[:2]]
-        return self._updates[source]
-
-    def _count(self, window: Window) -> int:
-        updates = self._updates_of(window.source)
-        slices = window.index[:2] if window.index else (slice(None),) * len(updates)
-        return min((int(u[i].min()) for u, i in zip(updates, slices, strict=True)), default=0)
+    def _updates_in(self, window: Window) -> torch.Tensor:
+        """How often each row, or column, of a window was updated: a view, int64."""
+        shape = self._parameters[window.source].shape
+        sliced = [d for d, part in enumerate(window.index) if part.indices(shape[d]) != (0, shape[d], 1)]
+        if len(sliced) > 1:
+            raise InvalidInputError(
+                f"A window must slice one dimension, but `{window.source}` is sliced along {sliced}: `{window.index}`."
+            )
+        dim, updates = self._updates.get(window.source, (0, torch.zeros(shape[:1], dtype=torch.int64)))
+        if sliced and sliced[0] != dim:
+            if updates.min() != updates.max():
+                raise InvalidInputError(
+                    f"All windows on `{window.source}` must slice the same dimension, but came along {dim} and "
+                    f"{sliced[0]}."
+                )
+            dim, updates = sliced[0], updates[:1].repeat(shape[sliced[0]])
+        self._updates[window.source] = (dim, updates)
+        return updates[window.index[dim]] if sliced else updates
 
     # -- files --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """All tensors under "{parameter}|{key}", for safetensors."""
         state = {f"{name}|{key}": m for name, moments in self._moments.items() for key, m in moments.items()}
-        for name, updates in self._updates.items():
-            state |= {f"{name}|updates{d}": u for d, u in enumerate(updates)}
-        return state
+        return state | {f"{name}|updates{dim}": updates for name, (dim, updates) in self._updates.items()}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take back what `state_dict` gave."""
@@ -107,7 +112,7 @@ class SharedOptimizerState:
         for full_name in sorted(state):
             name, _, key = full_name.rpartition("|")
             if key.startswith("updates"):
-                self._updates.setdefault(name, []).append(state[full_name].clone())
+                self._updates[name] = (int(key.removeprefix("updates")), state[full_name].clone())
             else:
                 moment = torch.zeros_like(self._parameters[name].data).copy_(state[full_name])
                 self._moments.setdefault(name, {})[key] = moment
@@ -136,7 +141,3 @@ def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
                 "`amsgrad=False` and `dampening=0` must hold in a search: their first update differs from later ones, "
                 "which shared weights seen by many subnets do not have."
             )
-
-
-def _slices(window: Window, parameter: nn.Parameter) -> tuple[slice, ...]:
-    return window.index[:2] if window.index else (slice(None),) * min(2, parameter.ndim)
