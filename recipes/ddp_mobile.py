@@ -73,7 +73,8 @@ def reload(folders: list[Path], argv: list[str], seed: int) -> None:
     script = Path(__file__).with_name("eval_images.py")
     command = [sys.executable, str(script), "--models", *map(str, folders), f"--seed={seed}", "--check"]
     options = [f"--{name}={value}" for name, value in dataclasses.asdict(parse(KINDS, argv, None)[0]).items() if value]
-    subprocess.run([*command, *options], check=True)
+    if folders and subprocess.run([*command, *options]).returncode:
+        raise SearchhubError("Every network must load in a fresh process and reach its accuracy there; see above.")
 
 
 def main(argv: list[str]) -> None:
@@ -98,7 +99,7 @@ def main(argv: list[str]) -> None:
     if run.dry_run:
         say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs))
         return
-    check_limits(costs, limits)
+    check_limits(costs, limits, random_networks=wanted.random_networks, seed=seed)
     gc.freeze()  # each trial lets go of its model and collects garbage; what is here now need not be looked at again
 
     with ProgressDisplay(2, enabled=accelerator.is_main_process) as progress:
@@ -157,4 +158,5 @@ if __name__ == "__main__":
     except SearchhubError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
+        print("Interrupted. Run the same command again to go on.", file=sys.stderr)
         sys.exit(130)

@@ -39,7 +39,7 @@ def accuracy(name: str, pictures: list, labels: list[int], batch_size: int) -> f
     model = AutoModelForImageClassification.from_pretrained(name).eval()
     predictions: list[int] = []
     for i in range(0, len(pictures), batch_size):
-        inputs = processor([p.convert("RGB") for p in pictures[i : i + batch_size]], return_tensors="pt")
+        inputs = processor(pictures[i : i + batch_size], return_tensors="pt")
         predictions += model(**inputs).logits.argmax(-1).tolist()
     return Accuracy().compute(predictions=predictions, references=labels)["accuracy"]
 

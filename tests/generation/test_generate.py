@@ -269,7 +269,7 @@ def two_limits(make_search):
 
 
 def test_milp_takes_over_from_a_long_list(make_search, monkeypatch):
-    monkeypatch.setattr(knapsack, "MAX_STATES_SEVERAL_ROWS", 1)
+    monkeypatch.setitem(knapsack.MAX_STATES, 2, 1)
     taken = 0
     for search, limits in two_limits(make_search):
         answer = generate(search.result, *limits)
@@ -282,7 +282,7 @@ def test_milp_takes_over_from_a_long_list(make_search, monkeypatch):
 
 
 def test_what_was_not_decided_is_an_error_or_says_so(make_search, monkeypatch):
-    monkeypatch.setattr(knapsack, "MAX_STATES_SEVERAL_ROWS", 1)
+    monkeypatch.setitem(knapsack.MAX_STATES, 2, 1)
     search, limits = next(
         (s, m) for s, m in two_limits(make_search) if generate(s.result, *m).certificate.method == "MILP (HiGHS)"
     )
@@ -364,7 +364,7 @@ def test_refuses():
 
 
 def test_a_front_that_is_too_long_is_refused(make_search, monkeypatch):
-    monkeypatch.setattr(knapsack, "MAX_STATES", 2)
+    monkeypatch.setitem(knapsack.MAX_STATES, 1, 2)
     search = make_search(5, costs=("real",), layers=8)
     with pytest.raises(InvalidInputError, match=r"must have at most 2 points"):
         pareto(search.result, "cost 0")

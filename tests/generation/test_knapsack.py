@@ -116,8 +116,33 @@ def test_bounds_prune_but_never_the_best(monkeypatch):
     assert max(lengths[:-1]) * 5 < lengths[-1]
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("high", [4, 30, 10**9])
+def test_exactly_what_is_dominated_goes(rows, high):
+    """Few different numbers: equal costs, equal values and equal states."""
+    rng = np.random.default_rng(high)
+    for n in (1, 2, 50):
+        for dtype in (np.int64, object):
+            values = rng.integers(high, size=n).astype(dtype)
+            costs = rng.integers(high, size=(rows, n)).astype(dtype)
+            points = {(int(v), *(-int(c) for c in own)) for v, own in zip(values, costs.T, strict=True)}
+            front = {p for p in points if not any(q != p and all(map(int.__ge__, q, p)) for q in points)}
+            kept = knapsack._list_dominance(knapsack._States(values, costs, np.zeros(n)))
+            assert len(kept) == len(front)
+            assert {(int(values[i]), *(-int(c) for c in costs[:, i])) for i in kept} == front
+
+
+def test_of_equal_value_the_lower_first_cost():
+    """Neither dominates the other; the second is cheaper in the second row only."""
+    values = (np.array([1.0, 1.0, 2.0]),)
+    first, second = (np.array([1.0, 2.0, 9.0]),), (np.array([2.0, 1.0, 9.0]),)
+    reach = [(0, 1, 2)]
+    assert knapsack.best(build(values, [Row(first, 3), Row(second, 3)], reach)) == [0]
+    assert knapsack.best(build(values, [Row(second, 3), Row(first, 3)], reach)) == [1]
+
+
 def test_gives_up_past_its_cap(monkeypatch):
-    monkeypatch.setattr(knapsack, "MAX_STATES", 3)
+    monkeypatch.setitem(knapsack.MAX_STATES, 1, 3)
     with pytest.raises(knapsack.TooManyStatesError):
         knapsack.front(random_problem(0, 1))
 

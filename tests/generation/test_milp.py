@@ -1,7 +1,9 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
-from searchhub.generation import milp
+from searchhub.generation import knapsack, milp
 from searchhub.generation.problem import Row, build, exact_sum
 
 
@@ -25,6 +27,22 @@ def test_differences_of_a_billionth_count():
         assert found.decided
         assert problem.feasible(found.picks)
         assert problem.value(found.picks) == best
+
+
+def test_larger_problems_agree_with_the_list():
+    """Large enough for HiGHS to branch, and to stop early if it may."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        values = [rng.random(7) for _ in range(14)]
+        costs = [tuple(v**2 + 0.1 * rng.random(7) for v in values) for _ in range(3)]
+        limits = [sum(float(np.median(c)) for c in cost) for cost in costs]
+        problem = build(
+            values, [Row(c, Fraction(m)) for c, m in zip(costs, limits, strict=True)], [tuple(range(7))] * 14
+        )
+        found = milp.solve(problem, seconds=20.0)
+        assert found.decided
+        best = problem.value(knapsack.best(problem, start=found.picks))
+        assert best - problem.value(found.picks) <= 1e-11 * best
 
 
 def test_what_slips_through_the_tolerance_is_cut_off():

@@ -6,6 +6,7 @@ import pytest
 from searchhub.costs.table import CostTable
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import Limit, sample_within, sampling
+from searchhub.space import Choice, Condition, SearchSpace
 
 
 @pytest.fixture(params=["laid out", "drawn"])
@@ -37,6 +38,22 @@ def test_every_architecture_within_is_as_likely(make_search, way, conditional, l
     assert chi_square < len(members) + 5.0 * np.sqrt(2.0 * len(members))
 
 
+def test_branches_count_by_their_size(way):
+    """3 architectures of depth 1 with 3 tails a head, 10 of depth 2 with 2 tails a head."""
+    one, two = Condition("depth", (1,)), Condition("depth", (2,))
+    choices = (
+        Choice("depth", (1, 2)),
+        Choice("a", (0, 1, 2), condition=one),
+        Choice("b", (0, 1), condition=two),
+        Choice("c", (0, 1, 2, 3, 4), condition=two),
+    )
+    space = SearchSpace("s", choices)
+    rng = np.random.default_rng(0)
+    counts = Counter(a for _ in range(400) for a in sample_within(space, [], 5, rng))
+    assert len(counts) == space.size == 13
+    assert sum((n - 2000 / 13) ** 2 / (2000 / 13) for n in counts.values()) < 13 + 5.0 * np.sqrt(26.0)
+
+
 def test_all_there_are_and_distinct(make_search, way):
     search = make_search(12, costs=("integer",), layers=4)
     limit = Limit(search.tables[0], max=search.tables[0].of_row(search.rows[-1]))
@@ -62,8 +79,6 @@ def test_the_seed_decides(make_search, way):
 
 
 def large():
-    from searchhub.space import Choice, SearchSpace
-
     space = SearchSpace("large", tuple(Choice(f"c{i}", tuple(range(7))) for i in range(21)))
     rng = np.random.default_rng(0)
     return CostTable("macs", space, 1e7, tuple(1e7 * rng.lognormal(size=7) for _ in range(21)))

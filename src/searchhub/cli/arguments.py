@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -157,21 +158,42 @@ class RunArguments:
 def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -> tuple[Any, ...]:
     """Parse the command line into dataclasses, over the YAML file that `--config` names, over defaults.
 
+    Settings of the file are read as if they came first on the command line, so that the same values are refused.
+
     Raises:
-        InvalidInputError: The file cannot be read, or holds a setting that the recipe does not have.
+        InvalidInputError: The file cannot be read, or there is a setting that the recipe does not have.
     """
-    parser = HfArgumentParser(kinds, description=description)
-    path = parser.parse_known_args(argv)[0].config
+    parser = HfArgumentParser(kinds, description=description, allow_abbrev=False)
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    path = finder.parse_known_args(argv)[0].config
+    words: list[str] = []
     if path is not None:
-        try:
-            settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise InvalidInputError(f"`--config` must name a readable YAML file, but `{path}`: {error}.") from error
-        known = {f.name for kind in kinds for f in dataclasses.fields(kind)}
-        if not isinstance(settings, dict) or not set(settings) <= known:
-            unknown = sorted(map(str, set(settings) - known)) if isinstance(settings, dict) else settings
-            raise InvalidInputError(
-                f"`{path}` must hold settings of this recipe (see --help), but holds {unknown}. Mend or drop them."
-            )
-        parser.set_defaults(**settings)
-    return tuple(parser.parse_args_into_dataclasses(list(argv)))
+        for name, value in _read_settings(path, {f.name for kind in kinds for f in dataclasses.fields(kind)}).items():
+            if value is None or value == []:
+                parser.set_defaults(**{name: value})  # no word on the command line says it
+            else:
+                words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+    *parsed, unknown = parser.parse_args_into_dataclasses(
+        [*words, *argv], return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        raise InvalidInputError(
+            f"The command line must hold settings of this recipe (see --help), but holds {' '.join(unknown)}. "
+            "Mend or drop that."
+        )
+    return tuple(parsed)
+
+
+def _read_settings(path: str, known: set[str]) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInputError(f"`--config` must name a readable YAML file, but `{path}`: {error}.") from error
+    known = known - {"config"}  # a file does not name another
+    if not isinstance(settings, dict) or not set(settings) <= known:
+        unknown = sorted(map(str, set(settings) - known)) if isinstance(settings, dict) else settings
+        raise InvalidInputError(
+            f"`{path}` must hold settings of this recipe (see --help), but holds {unknown}. Mend or drop them."
+        )
+    return settings

@@ -10,24 +10,41 @@ from torch import nn
 
 
 def activation_bytes(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> int:
-    """Bytes that the backward pass of one example needs kept: every tensor that autograd saves, counted once.
+    """Bytes that one more example in a batch makes the backward pass keep.
+
+    Every memory that autograd saves counts once, however many views of it are saved; parameters and buffers, and what
+    does not grow with the batch, do not count.
 
     Args:
         model: On the meta device; counted in training mode.
         inputs: Keyword arguments of its forward, on the meta device, for one example.
     """
-    own = {id(p) for p in model.parameters()} | {id(b) for b in model.buffers()}
-    saved: dict[int, torch.Tensor] = {}
+    model.train()
+    # One example alone would be refused by BatchNorm where a feature map is a single pixel.
+    return _saved_bytes(model, _repeated(inputs, 3)) - _saved_bytes(model, _repeated(inputs, 2))
+
+
+def _repeated(inputs: Mapping[str, torch.Tensor], n: int) -> dict[str, torch.Tensor]:
+    return {name: tensor.new_empty((n, *tensor.shape[1:])) for name, tensor in inputs.items()}
+
+
+def _saved_bytes(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> int:
+    own = {_memory(t) for t in (*model.parameters(), *model.buffers())}
+    saved: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        if id(tensor) not in own:
-            saved[id(tensor)] = tensor
+        if _memory(tensor) not in own:
+            saved[_memory(tensor)] = tensor.untyped_storage()  # kept, so that no other takes its address
         return tensor
 
     def unpack(tensor: Any) -> Any:
         return tensor
 
-    model.train()
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         model(**inputs)
-    return sum(t.numel() * t.element_size() for t in saved.values())
+    return sum(storage.nbytes() for storage in saved.values())
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    """What is the same for all views of one memory; data pointers are all 0 on the meta device."""
+    return int(tensor.untyped_storage()._cdata)

@@ -15,7 +15,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.space import INACTIVE, Candidate, Codes, SearchSpace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CostTable:
     """f(α) = fixed + Σ over the active choices of entries[choice][candidate].
 
@@ -42,6 +42,16 @@ class CostTable:
                     f"but holds {entry.tolist()}."
                 )
             entry.setflags(write=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether name, unit, space and every number are the same, to the bit."""
+        return (
+            isinstance(other, CostTable)
+            and (self.name, self.unit, self.fixed, self.space) == (other.name, other.unit, other.fixed, other.space)
+            and all(np.array_equal(mine, theirs) for mine, theirs in zip(self.entries, other.entries, strict=True))
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __call__(self, architecture: Mapping[str, Candidate]) -> float:
         """The cost of one architecture, correctly rounded (`math.fsum`)."""

@@ -64,13 +64,15 @@ class ImageTask(Task):
         image_std: Sequence[float] = (0.5, 0.5, 0.5),
     ) -> None:
         super().__init__(name, label_names, "accuracy")
+        if image_size < 1:
+            raise InvalidInputError(f"`image_size >= 1` must hold, but got {image_size}.")
         self.image_size = image_size
         self.augmentation = augmentation
         self.image_mean, self.image_std = tuple(image_mean), tuple(image_std)
         self._images: dict[str, torch.Tensor] = {}
         self._labels: dict[str, torch.Tensor] = {}
         for split in ("train", "validation", "test"):
-            self._images[split] = decode(splits[split], image_column, image_size)
+            self._images[split] = decode(splits[split], image_column, image_size, f"the split `{split}` of `{name}`")
             self._labels[split] = torch.tensor(splits[split][label_column][:], dtype=torch.int64)
             _check_labels(self._labels[split], split, name, self.num_labels)
         self._images["full"] = torch.cat([self._images["train"], self._images["validation"]])
@@ -113,15 +115,17 @@ class ImageTask(Task):
         return Accuracy()
 
     def fingerprint(self) -> str:
-        return self._fingerprint
+        settings = (self.label_names, self.image_mean, self.image_std, self.augmentation)
+        return hashlib.sha256(repr((settings, self._digest)).encode()).hexdigest()[:16]
 
     @cached_property
-    def _fingerprint(self) -> str:
-        digest = hashlib.sha256(repr((self.label_names, self.image_mean, self.image_std, self.augmentation)).encode())
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
         for split in ("train", "validation", "test"):
-            digest.update(self._images[split].numpy().tobytes())
-            digest.update(self._labels[split].numpy().tobytes())
-        return digest.hexdigest()[:16]
+            digest.update(repr(tuple(self._images[split].shape)).encode())
+            digest.update(self._images[split].numpy())
+            digest.update(self._labels[split].numpy())
+        return digest.hexdigest()
 
     def image_processor(self) -> ViTImageProcessorPil:
         """The preprocessor that makes the same inputs from pictures, to publish beside a model."""
@@ -147,15 +151,35 @@ def random_crop(images: torch.Tensor, padding: int, offsets: torch.Tensor) -> to
     return padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def decode(split: datasets.Dataset, image_column: str, image_size: int) -> torch.Tensor:
-    """All pictures of a split as uint8 [n, 3, image_size, image_size]."""
+def decode(split: datasets.Dataset, image_column: str, image_size: int, name: str = "the data set") -> torch.Tensor:
+    """All pictures of a split as uint8 [n, 3, image_size, image_size], as the image processor makes them.
+
+    Raises:
+        InvalidInputError: A picture is missing or cannot be read.
+    """
     pictures = np.empty((len(split), 3, image_size, image_size), dtype=np.uint8)
-    for i, picture in enumerate(split[image_column]):
-        rgb = picture.convert("RGB")
-        if rgb.size != (image_size, image_size):
-            rgb = rgb.resize((image_size, image_size), PILImage.Resampling.BILINEAR)
-        pictures[i] = np.asarray(rgb).transpose(2, 0, 1)
+    done = 0
+    try:
+        for picture in split[image_column]:
+            rgb = _to_rgb(picture)
+            if rgb.size != (image_size, image_size):
+                rgb = rgb.resize((image_size, image_size), PILImage.Resampling.BILINEAR)
+            pictures[done] = np.asarray(rgb).transpose(2, 0, 1)
+            done += 1
+    except (OSError, ValueError, AttributeError, SyntaxError) as error:
+        raise InvalidInputError(
+            f"Every `{image_column}` of {name} must be a picture that can be read, but number {done} is not: {error}. "
+            "Mend or drop it."
+        ) from error
     return torch.from_numpy(pictures)
+
+
+def _to_rgb(picture: PILImage.Image) -> PILImage.Image:
+    """What is transparent becomes white, as transformers' image processors make it."""
+    if "A" not in picture.getbands() and picture.info.get("transparency") is None:
+        return picture.convert("RGB")
+    rgba = picture.convert("RGBA")
+    return PILImage.alpha_composite(PILImage.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 def _check_labels(labels: torch.Tensor, split: str, name: str, num_labels: int) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, load_dataset
+from datasets.packaged_modules.cache.cache import Cache
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from PIL import Image as PILImage
 
 from searchhub.data.images import Augmentation, ImageTask
@@ -16,6 +20,12 @@ from searchhub.errors import InvalidInputError
 
 DIGITS = "digits"
 """Name of the embedded data set: the handwritten digits that scikit-learn ships."""
+
+CLASS_TYPES = re.compile(r"u?int\d+|(large_)?string(_view)?|bool")
+"""Arrow types of label columns that can stand for classes."""
+
+VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+"""What data sets call their validation split."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,12 @@ def load_image_splits(
     """Load an image classification data set and split it for a search.
 
     The data set's own validation and test splits are used. What is missing is drawn from train, stratified by label:
-    first test, then validation. Of a data set with a train and a validation split only (ImageNet), the validation
-    split is the test split, and the search validates on a part of train.
+    first test, then validation.
+
+    1. Of a data set with a train and a validation split only, the validation split is the test split, and the search
+       validates on a part of train. A test split without labels (all -1 or null, as ImageNet's on the Hub) is none.
+    2. Labels that are integers, strings or booleans become classes; integers must be 0 … n - 1.
+    3. Without a network a Hub id is read from the cache that an earlier run filled, or refused at once.
 
     Args:
         dataset: "digits", a Hub id, or a path: a folder of class folders, a parquet file, or a folder of parquet files
@@ -64,11 +78,12 @@ def load_image_splits(
         seed: Of splitting and shuffling.
 
     Raises:
-        InvalidInputError: The data set cannot be found or read, or has no such column.
+        InvalidInputError: The data set cannot be found or read, or has no such column, or lacks labels.
     """
     splits = _digits() if dataset == DIGITS else _load(dataset)
     image_column, label_column = _columns(splits, dataset, image_column, label_column)
-    splits = _with_class_labels(splits, label_column)
+    splits = _with_pictures(splits, dataset, image_column)
+    splits = _with_class_labels(_labelled(splits, dataset, label_column), dataset, label_column)
     splits = _three_splits(splits, label_column, dataset, validation_size, test_size, seed)
     limits = {"train": max_train_samples, "validation": max_eval_samples, "test": max_eval_samples}
     for split, limit in limits.items():
@@ -136,13 +151,36 @@ def _load(dataset: str) -> DatasetDict:
             if any(path.glob("**/*.parquet")):
                 return DatasetDict(load_dataset("parquet", data_dir=str(path)))
             return DatasetDict(load_dataset("imagefolder", data_dir=str(path)))
-        return DatasetDict(load_dataset(dataset))
+        return _from_hub(dataset)
     except Exception as error:
+        reason = (str(error).strip() or "no reason given").splitlines()[0].rstrip(".")
         raise InvalidInputError(
             f"`--dataset` must be `{DIGITS}`, a Hub id that can be reached, a folder of class folders, or parquet, "
-            f"but `{dataset}` could not be loaded: {type(error).__name__}: {str(error).splitlines()[0]}. "
+            f"but `{dataset}` could not be loaded: {type(error).__name__}: {reason}. "
             "Without a network, give the path of a local copy."
         ) from error
+
+
+def _from_hub(dataset: str) -> DatasetDict:
+    # Asked once: where there is no network, `load_dataset` repeats its first call for 23 seconds before it says so.
+    try:
+        HfApi().dataset_info(dataset, expand=["sha"], timeout=10)
+    except (HfHubHTTPError, HFValidationError):
+        pass  # Something answered, or is wrong with the name; `load_dataset` says what.
+    except Exception:
+        cached = _from_cache(dataset)
+        if cached is None:
+            raise
+        return cached
+    return DatasetDict(load_dataset(dataset))
+
+
+def _from_cache(dataset: str) -> DatasetDict | None:
+    """What an earlier run fetched from the Hub; None: nothing."""
+    try:
+        return DatasetDict(Cache(dataset_name=dataset, repo_id=dataset, version="auto", hash="auto").as_dataset())
+    except ValueError:
+        return None
 
 
 def _columns(splits: DatasetDict, dataset: str, image_column: str | None, label_column: str | None) -> tuple[str, str]:
@@ -159,18 +197,53 @@ def _columns(splits: DatasetDict, dataset: str, image_column: str | None, label_
         return given
 
     image = pick(image_column, Image, "--image_column", ("image", "img"))
-    if not isinstance(features[image], Image):
-        raise InvalidInputError(f"`{image}` of `{dataset}` must hold pictures, but holds {features[image]}.")
     return image, pick(label_column, ClassLabel, "--label_column", ("label", "labels"))
 
 
-def _with_class_labels(splits: DatasetDict, label_column: str) -> DatasetDict:
+def _with_pictures(splits: DatasetDict, dataset: str, image_column: str) -> DatasetDict:
+    """Files that another program wrote hold the bytes of pictures, but do not say that they are pictures."""
+    kind = next(iter(splits.values())).features[image_column]
+    if isinstance(kind, Image):
+        return splits
+    if kind == Value("binary") or (isinstance(kind, dict) and kind.get("bytes") == Value("binary")):
+        return splits.cast_column(image_column, Image())
+    raise InvalidInputError(
+        f"`{image_column}` of `{dataset}` must hold pictures, but holds {kind}. Name another `--image_column`."
+    )
+
+
+def _labelled(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDict:
+    """The splits that have labels; -1 and null stand for none."""
+    kind = next(iter(splits.values())).features[label_column]
+    if not (isinstance(kind, ClassLabel) or (isinstance(kind, Value) and CLASS_TYPES.fullmatch(kind.dtype))):
+        raise InvalidInputError(
+            f"`{label_column}` of `{dataset}` must hold classes (ClassLabel, integers, strings or booleans), but holds "
+            f"{kind}. Name another `--label_column`."
+        )
+    kept = {}
+    for name, split in splits.items():
+        values = split.unique(label_column)
+        missing = [v for v in values if v is None or (v == -1 and not isinstance(v, str))]
+        if missing and len(missing) == len(values) and name != "train":
+            continue
+        if missing:
+            raise InvalidInputError(
+                f"Every example of the split `{name}` of `{dataset}` must have a label, but `{label_column}` holds "
+                f"{missing}. Drop those examples."
+            )
+        kept[name] = split
+    return DatasetDict(kept)
+
+
+def _with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDict:
     if isinstance(next(iter(splits.values())).features[label_column], ClassLabel):
         return splits
     values = sorted({value for split in splits.values() for value in split.unique(label_column)})
     if values and all(isinstance(v, int) for v in values) and values != list(range(len(values))):
+        shown = ", ".join(map(str, values[:8])) + (", …" if len(values) > 8 else "")
         raise InvalidInputError(
-            f"Integer labels must be 0 … {len(values) - 1}, but `{label_column}` holds {values[:8]}. Renumber them."
+            f"Integer labels must be 0 … {len(values) - 1}, but `{label_column}` of `{dataset}` holds {shown}. "
+            "Renumber them, or store them as strings."
         )
     label = ClassLabel(names=[str(v) for v in values])
     return DatasetDict({name: split.cast_column(label_column, label) for name, split in splits.items()})
@@ -186,7 +259,10 @@ def _three_splits(
 ) -> DatasetDict:
     if "train" not in splits:
         raise InvalidInputError(f"`{dataset}` must have a split `train`, but has {sorted(splits)}.")
-    found = {name: splits[name] for name in ("train", "validation", "test") if name in splits}
+    found = {name: splits[name] for name in ("train", "test") if name in splits}
+    for name in VALIDATION_NAMES:
+        if name in splits:
+            found.setdefault("validation", splits[name])
     if "test" not in found and "validation" in found:
         found["test"] = found.pop("validation")
     for name, size in (("test", test_size), ("validation", validation_size)):

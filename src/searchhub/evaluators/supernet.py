@@ -19,7 +19,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.evaluators.base import Evaluator
 from searchhub.models.supernet import Supernet
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
-from searchhub.training.loop import OnStep, predict, reestimate_batch_norm, train_pass
+from searchhub.training.loop import OnStep, let_go, predict, reestimate_batch_norm, train_pass
 from searchhub.training.settings import TrainingSettings
 from searchhub.training.windows import SharedOptimizerState
 from searchhub.trial import Trial, TrialResult
@@ -129,10 +129,8 @@ class SupernetEvaluator(Evaluator):
                 )
             )
         self._state.take_back(optimizer, windows, parameters)
-        self.accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-        # The accelerator keeps every model it prepared; let go, or memory grows with the number of trials.
         del wrapped, prepared, optimizer
-        self.accelerator.free_memory()
+        let_go(subnet, self.accelerator)
         return sum(losses) / len(losses)
 
     def _on_step(self, done: int) -> OnStep | None:

@@ -24,9 +24,8 @@ from searchhub.distribution import FloatArray
 from searchhub.generation.milp import lp_multipliers
 from searchhub.generation.problem import NEVER, IntArray, Problem
 
-MAX_STATES = 1_000_000
-"""With one row; a list that would grow longer is given up."""
-MAX_STATES_SEVERAL_ROWS = 20_000
+MAX_STATES = {1: 1_000_000, 2: 20_000, 3: 200_000}
+"""By number of rows, 3 for more; a list that would grow longer is given up. Dominance of two rows is a Python loop."""
 MARGIN = 1e-11
 """Rounding of the losses, relative to the terms of Lagrange's bound; it is some 1e-15."""
 
@@ -62,7 +61,7 @@ def front(problem: Problem) -> NDArray[np.intp]:
     """All Pareto-optimal picks [n, layers] of value against the one cost, both strictly increasing; bounds are ignored.
 
     Raises:
-        TooManyStatesError: The front is longer than `MAX_STATES`.
+        TooManyStatesError: The front is longer than the cap.
     """
     losses = np.zeros_like(problem.value_array)
     states, trail = _run(problem, _layers(problem, losses, np.inf), None, np.inf)
@@ -154,7 +153,7 @@ def _run(
     dtype = problem.values[0].dtype
     states = _States(np.zeros(1, dtype), np.zeros((rows, 1), dtype), np.zeros(1))
     trail = []
-    cap = MAX_STATES if rows == 1 else MAX_STATES_SEVERAL_ROWS
+    cap = MAX_STATES[min(rows, 3)]
     for layer in layers:
         n = len(states.values)
         if n * len(layer.picks) > 10 * cap + 1000:

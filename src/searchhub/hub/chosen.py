@@ -17,6 +17,7 @@ from searchhub.reports.figures import plot_distribution, plot_pareto
 from searchhub.reports.tables import magnitude
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, SearchSpace
+from searchhub.training.batches import derive_seed
 
 LARGEST = "largest"
 
@@ -27,27 +28,33 @@ def limits_from(
     """The limits asked for; where none are, three on multiply-adds and one on parameters across the space."""
     macs, params = costs
     if max_macs is None and max_params is None:
-        max_macs, max_params = [_between(macs, share) for share in (0.1, 0.2, 0.35)], [_between(params, 0.2)]
+        # Where all architectures cost the same, the three are one.
+        max_macs = list(dict.fromkeys(_between(macs, share) for share in (0.1, 0.2, 0.35)))
+        max_params = [_between(params, 0.2)]
     return [*(Limit("macs", max=v) for v in max_macs or ()), *(Limit("params", max=v) for v in max_params or ())]
 
 
-def check_limits(costs: Sequence[CostTable], limits: Sequence[Limit]) -> None:
-    """Say before a search, not after it, that a limit cannot be met.
+def check_limits(
+    costs: Sequence[CostTable], limits: Sequence[Limit], *, random_networks: int = 0, seed: int = 0
+) -> None:
+    """Say before a search, not after it, what would stop `choose_networks`.
 
     Raises:
-        InfeasibleLimitError: No architecture of the space meets one.
+        InfeasibleLimitError: No architecture of the space meets a limit.
+        InvalidInputError: Two limits are the same, or have fewer than `random_networks` architectures beside them.
     """
-    macs = costs[0]
-    anything = ArchitectureDistribution.uniform(macs.space)
-    for limit in limits:
-        generate(SearchResult(macs.space, (), anything).with_costs(*costs), limit)
+    space = costs[0].space
+    anything = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*costs)
+    choose_networks(anything, limits, random_networks=random_networks, with_largest=False, seed=seed)
 
 
 def _between(cost: CostTable, share: float) -> float:
-    """A number of two digits at a share of the way from the smallest to the largest cost."""
+    """A number at a share of the way from the smallest to the largest cost; of two digits, or more in narrow spaces."""
     low, high = cost.bounds()
+    if low == high:
+        return high
     value = low + share * (high - low)
-    digit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    digit = 10.0 ** math.floor(min(math.log10(value) - 1, math.log10((high - low) / 20)))
     return round(value / digit) * digit
 
 
@@ -61,17 +68,21 @@ def choose_networks(
         limits: Each with a `max`.
         random_networks: How many random architectures in (0.95 ν, ν] stand beside each.
         with_largest: Whether the largest network is among them.
-        seed: Of the random ones; they do not depend on the search.
+        seed: Of the random ones; they depend neither on the search nor on other limits.
+
+    Raises:
+        InfeasibleLimitError: Nothing meets a limit.
+        InvalidInputError: Two limits are the same, have no `max`, or too few architectures in the window beside them.
     """
-    networks, rng = [], np.random.default_rng(seed)
+    networks: list[Network] = []
     for limit in limits:
         if limit.max is None:
             raise InvalidInputError(f"A limit must give `max` to be compared with random networks, but is `{limit}`.")
         letter, factor = magnitude(limit.max)
         name = f"{limit.name}-{limit.max / factor:g}{letter}"
         networks.append(Network(name, generate(result, limit), (limit,)))
-        window = Limit(result.costs[limit.name], min=math.nextafter(0.95 * limit.max, math.inf), max=limit.max)
-        for i, architecture in enumerate(sample_within(result.space, [window], random_networks, rng)):
+        rng = np.random.default_rng(derive_seed(seed, "random networks", name))
+        for i, architecture in enumerate(_random_beside(result, limit, limit.max, random_networks, rng)):
             networks.append(Network(f"{name}-random{i}", architecture, (limit,), published=False))
     if with_largest:
         networks.append(Network(LARGEST, _largest(result.space, result.costs["macs"]), published=False))
@@ -80,6 +91,19 @@ def choose_networks(
     if twice:
         raise InvalidInputError(f"Limits must be distinct, but {twice} come twice. Drop one.")
     return networks
+
+
+def _random_beside(
+    result: SearchResult, limit: Limit, highest: float, n: int, rng: np.random.Generator
+) -> list[Architecture]:
+    window = Limit(result.costs[limit.name], min=math.nextafter(0.95 * highest, math.inf), max=highest)
+    try:
+        return sample_within(result.space, [window], n, rng)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"`random_networks` must be at most the number of architectures in (0.95 ν, ν] of `{limit}`, but is {n}: "
+            f"{error}"
+        ) from error
 
 
 def _largest(space: SearchSpace, cost: CostTable) -> Architecture:

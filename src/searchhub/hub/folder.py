@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,7 +56,9 @@ def save_model_folder(
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:
-        temporary.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        temporary.mkdir()
         _save_model(model, temporary, auto_map)
         for module in {path.partition(".")[0] for path in auto_map.values()}:
             shutil.copyfile(Path(family.__file__).with_name(f"{module}.py"), temporary / f"{module}.py")
@@ -68,15 +71,32 @@ def save_model_folder(
         for file in temporary.iterdir():
             file.chmod(0o644)  # safetensors writes files that only the owner can read
             sync(file)
-        if folder.exists():
-            os.replace(folder, replaced)
-        os.replace(temporary, folder)
-        sync(folder.parent)
+        sync(temporary)
+        _swap(temporary, folder, replaced)
     except OSError as error:
         raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, folder: Path, replaced: Path) -> None:
+    """Put a folder in the place of another, which comes back where that fails."""
+    try:
+        if folder.exists():
+            os.replace(folder, replaced)
+        os.replace(new, folder)
+        sync(folder.parent)
+    finally:
+        if replaced.exists() and not folder.exists():
+            os.replace(replaced, folder)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What a process left that was killed while it wrote this folder."""
+    for path in folder.parent.iterdir():
+        if re.fullmatch(rf"\.{re.escape(folder.name)}\.\d+\.(tmp|old)", path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _save_model(model: PreTrainedModel, folder: Path, auto_map: Mapping[str, str]) -> None:
@@ -90,7 +110,14 @@ def _save_model(model: PreTrainedModel, folder: Path, auto_map: Mapping[str, str
 
 
 def read_facts(folder: str | Path) -> dict[str, Any] | None:
-    """The facts of a model folder; None where there is no complete one."""
-    file = Path(folder) / FACTS
-    facts: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return facts
+    """The facts of a model folder; None where there are none that can be read."""
+    return read_json_object(Path(folder) / FACTS)
+
+
+def read_json_object(file: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is no such file, or it holds something else."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from searchhub.data.images import ImageTask
 from searchhub.files import write_json
 from searchhub.generation import GeneratedArchitecture, Limit
 from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, model_card
-from searchhub.hub.folder import read_facts, save_model_folder
+from searchhub.hub.folder import read_facts, read_json_object, save_model_folder
 from searchhub.models.supernet import Supernet
 from searchhub.reports.figures import plot_architecture
 from searchhub.reports.progress import ProgressDisplay
@@ -166,10 +165,8 @@ class NetworkTrainer:
         # The processes may share a disk that the main one writes to meanwhile: only one looks.
         found: list[dict[str, Any] | None] = [None]
         if self.accelerator.is_main_process:
-            if network.published:
-                found[0] = read_facts(self._path(network))
-            elif self._path(network).is_file():
-                found[0] = json.loads(self._path(network).read_text(encoding="utf-8"))
+            path = self._path(network)
+            found[0] = read_facts(path) if network.published else read_json_object(path)
             if found[0] is not None and found[0].get("identity") != self._identity(network):
                 found[0] = None
         if self.accelerator.num_processes > 1:

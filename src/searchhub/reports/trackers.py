@@ -21,8 +21,11 @@ class TrackerCallback(SearchCallback):
 
     def __init__(self, accelerator: Accelerator, config: Mapping[str, Any]) -> None:
         self._accelerator = accelerator
-        plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in config.items()}
-        accelerator.init_trackers("searchhub", config=plain)
+        self._config = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in config.items()}
+
+    def on_search_start(self, total: int, done: int, best: float | None) -> None:
+        # Not earlier: trackers make files, and a search begins in a folder that is empty or its own.
+        self._accelerator.init_trackers("searchhub", config=self._config)
 
     def on_trial_end(self, result: TrialResult, done: int, total: int, best: float) -> None:
         values = {f"search/{name}": value for name, value in result.metrics.items()}

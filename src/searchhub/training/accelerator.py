@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
 from searchhub.errors import InvalidInputError
@@ -27,12 +28,19 @@ def make_accelerator(
         seed: Seeds every library, the same on every process; trials seed themselves again.
 
     Raises:
-        InvalidInputError: The launcher asks for `torch.compile`, which recompiles for every path of a search.
+        InvalidInputError: The launcher asks for `torch.compile`, which recompiles for every path of a search; or the
+            tracker is unknown or not installed.
     """
     if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() not in ("", "no"):
         raise InvalidInputError(
             "A search must run without torch.compile, which recompiles for every path and gives up after eight, but "
             f"the launcher set `dynamo_backend={os.environ['ACCELERATE_DYNAMO_BACKEND']}`. Compile extracted models."
+        )
+    installed = [str(tracker) for tracker in get_available_trackers()]
+    if report_to is not None and report_to not in installed:  # Accelerate would log to nowhere
+        raise InvalidInputError(
+            f"`report_to` must name a tracker that Accelerate knows and that is installed ({installed}), but is "
+            f"{report_to!r}. Install it."
         )
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     accelerator = Accelerator(

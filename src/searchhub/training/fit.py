@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from searchhub.data.task import Split, Task
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
-from searchhub.training.loop import OnStep, predict, share_buffers, train_pass
+from searchhub.training.loop import OnStep, let_go, predict, share_buffers, train_pass
 from searchhub.training.settings import TrainingSettings
 
 
@@ -92,9 +92,8 @@ def fit(
             what=f"epoch {epoch} of {type(model).__name__}",
             on_step=None if on_step is None else lambda done, e=epoch: on_step(e * per_epoch + done),
         )
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     del wrapped, optimizer
-    accelerator.free_memory()
+    let_go(model, accelerator)
     share_buffers(model, accelerator)
     metrics = task.score(*predict(model, task, evaluate_on, settings.eval_batch_size, accelerator))
     seconds = time.perf_counter() - started

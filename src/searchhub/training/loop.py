@@ -150,6 +150,17 @@ def reestimate_batch_norm(
         update_bn(inputs(), model)
 
 
+def let_go(model: nn.Module, accelerator: Accelerator) -> None:
+    """Make the accelerator forget what it prepared, and leave the model as it was before.
+
+    It keeps every model, so that memory would grow with the number of trials; mixed precision leaves a wrapped
+    `forward` on the model itself.
+    """
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    vars(model).pop("forward", None)
+    accelerator.free_memory()
+
+
 def share_buffers(model: nn.Module, accelerator: Accelerator) -> None:
     """Give every process the main process's buffers: BatchNorm statistics of a training are each process's own."""
     if accelerator.num_processes > 1:

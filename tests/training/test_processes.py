@@ -1,0 +1,52 @@
+"""Two CPU processes against one that accumulates the same halves."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for command in ([*launch, SCRIPT, folder, "1"], [sys.executable, SCRIPT, folder, "2"]):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def facts(folder, ranks, rank):
+    return json.loads((folder / f"facts-{ranks}-{rank}.json").read_text())
+
+
+def test_two_processes_really_ran(folder):
+    assert facts(folder, 2, 0)["processes"] == 2
+    assert facts(folder, 1, 0)["processes"] == 1
+
+
+def test_every_rank_finds_the_same(folder):
+    assert facts(folder, 2, 0) == facts(folder, 2, 1)
+
+
+def test_every_rank_has_the_same_weights_to_the_bit(folder):
+    for name in ("weights", "fitted"):
+        one, other = (load_file(folder / f"{name}-2-{rank}") for rank in range(2))
+        assert all(torch.equal(one[n], other[n]) for n in one)
+
+
+def test_steps_equal_one_process_that_accumulates_the_halves(folder):
+    """Three paths in turn, BatchNorm and momentum included; what differs is the order of a sum."""
+    two, one = load_file(folder / "weights-2-0"), load_file(folder / "weights-1-0")
+    for name in two:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    assert facts(folder, 2, 0)["architectures"] == facts(folder, 1, 0)["architectures"]
+    assert facts(folder, 2, 0)["scores"] == pytest.approx(facts(folder, 1, 0)["scores"], abs=1.5 / 17)
