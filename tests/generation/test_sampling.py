@@ -72,6 +72,15 @@ def test_bounds_are_inclusive_and_exact(make_search, way):
     assert table(drawn[0]) == table.of_row(row)
 
 
+def test_a_cost_that_is_off_by_one_float_is_outside(way):
+    space = SearchSpace("s", tuple(Choice(f"c{i}", (0, 1)) for i in range(5)))
+    entries = (np.array([0.1, np.nextafter(0.1, 1.0)]), *[np.zeros(2)] * 4)
+    table = CostTable("f", space, 0.2, entries)
+    limit = Limit(table, equal=table.of_row(np.zeros(5, dtype=np.uint8)))
+    assert len(search := sample_within(space, [limit], 16, np.random.default_rng(0))) == 16
+    assert all(limit.low == table(a) for a in search)
+
+
 def test_the_seed_decides(make_search, way):
     search = make_search(12, costs=("real",), layers=5)
     draw = [sample_within(search.space, [], 5, np.random.default_rng(seed)) for seed in (1, 1, 2)]

@@ -67,9 +67,7 @@ def test_processes_and_parts_share_out_the_same_batches():
     task, settings = TinyTask(), TrainingSettings(batch_size=8)
     alone = [parts[0] for parts in training_batches(task, "train", settings, Rank(0, 1), seed=3)]
     ranks = [list(training_batches(task, "train", settings, Rank(r, 2), seed=3)) for r in range(2)]
-    halves = list(
-        training_batches(task, "train", replace(settings, gradient_accumulation_steps=2), Rank(0, 1), seed=3)
-    )
+    halves = list(training_batches(task, "train", replace(settings, gradient_accumulation_steps=2), Rank(0, 1), seed=3))
     assert len(alone) == steps_per_epoch(task, "train", settings) == 4
     for step, batch in enumerate(alone):
         for name, whole in batch.items():
@@ -194,9 +192,7 @@ def test_batch_norm_is_the_plain_average_over_the_batches():
     task, model, accelerator = TinyTask(), network(), Accelerator(cpu=True)
     settings = TrainingSettings(batch_size=8)
     with torch.no_grad():
-        outputs = [
-            model.mobile.features.stem.convolution(task.data["train"][0][i : i + 8]) for i in range(0, 24, 8)
-        ]
+        outputs = [model.mobile.features.stem.convolution(task.data["train"][0][i : i + 8]) for i in range(0, 24, 8)]
     for buffer in model.buffers():
         buffer.fill_(7)  # what was there before must not matter
     reestimate_batch_norm(model, task, "train", settings, accelerator, batches=3)

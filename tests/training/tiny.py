@@ -22,7 +22,8 @@ class TinyTask(Task):
                 row, column = divmod(label, 2)
                 pictures[i, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 2.0
             self.data[split] = (pictures, labels)
-        self.data["full"] = tuple(torch.cat(pair) for pair in zip(*(self.data[s] for s in ("train", "validation"))))
+        pairs = zip(self.data["train"], self.data["validation"], strict=True)
+        self.data["full"] = tuple(torch.cat(pair) for pair in pairs)
         self.poisoned = False
 
     def size(self, split):

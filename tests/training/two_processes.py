@@ -31,9 +31,7 @@ def main(folder, parts):
     searcher = DDPSearcher(supernet.search_space, estimation_epochs=1, prune=False, evaluations=3, seed=5 + 7 * rank)
     evaluator = SupernetEvaluator(supernet, task, settings, accelerator, num_trials=3)
     result = search(searcher, evaluator, run_dir=folder / f"run{ranks}")
-    save_file(
-        {n: p.detach().contiguous() for n, p in supernet.named_parameters()}, folder / f"weights-{ranks}-{rank}"
-    )
+    save_file({n: p.detach().contiguous() for n, p in supernet.named_parameters()}, folder / f"weights-{ranks}-{rank}")
     model = supernet.extract(result.space.decode(np.zeros(3, dtype=np.uint8)))
     fitted = fit(model, task, settings, accelerator, epochs=1, seed=0)
     save_file({n: t.contiguous() for n, t in model.state_dict().items()}, folder / f"fitted-{ranks}-{rank}")

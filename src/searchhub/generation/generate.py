@@ -198,8 +198,8 @@ def _branch_front(distribution: ArchitectureDistribution, table: CostTable, bran
         return problem.decode(knapsack.front(problem))
     except knapsack.TooManyStatesError:
         raise InvalidInputError(
-            f"The front of `{table.name}` must have at most {knapsack.MAX_STATES[1]:,} points, but has more. Ask for the "
-            "limits that matter with `generate`."
+            f"The front of `{table.name}` must have at most {knapsack.MAX_STATES[1]:,} points, but has more. "
+            "Ask for the limits that matter with `generate`."
         ) from None
 
 

@@ -110,10 +110,8 @@ def _within(problem: Problem, losses: FloatArray, budget: float) -> list[int] | 
     states, trail = _run(problem, _layers(problem, losses, budget), bounds, budget)
     if not len(states.values):
         return None
-    top = np.flatnonzero(states.values == states.values.max())
-    for cost in states.costs:
-        top = top[cost[top] == cost[top].min()]
-    return [int(k) for k in _way_back(problem, trail, top[:1])[0]]
+    first_best = np.array([int(states.values.argmax())])
+    return [int(k) for k in _way_back(problem, trail, first_best)[0]]
 
 
 def _float_value(problem: Problem, picks: Sequence[int]) -> float:
@@ -182,7 +180,10 @@ def _extend(states: _States, layer: _Layer, bounds: IntArray | None, budget: flo
 
 
 def _list_dominance(states: _States) -> Index:
-    """Indices of the states that no other dominates: all of them with up to two rows, equal costs aside with more."""
+    """Indices of the states that no other dominates, in order of the first cost, then of the second, and so on.
+
+    With more than two rows only states of the very same costs are compared.
+    """
     values, costs = states.values, states.costs
     if len(values) <= 1:
         return np.arange(len(values))
@@ -226,10 +227,9 @@ def _staircase(values: IntArray, second: IntArray) -> Index:
         if at and heights[at - 1] >= value:
             continue
         kept.append(i)
-        start = at - 1 if at and stairs[at - 1] == cost else at
-        end = bisect.bisect_right(heights, value, lo=start)
-        stairs[start:end] = [cost]
-        heights[start:end] = [value]
+        end = bisect.bisect_right(heights, value, lo=at)
+        stairs[at:end] = [cost]
+        heights[at:end] = [value]
     return np.array(kept, dtype=np.intp)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -43,6 +44,8 @@ def make_accelerator(
             f"{report_to!r}. Install it."
         )
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    # torch says so anew for each model of a search. Accelerate does not hand on what is to come in its place.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     accelerator = Accelerator(
         cpu=True if several and not torch.cuda.is_available() else None,
         mixed_precision=mixed_precision,
