@@ -24,7 +24,7 @@ LAYERS = (
     ("metrics", "data"),
     ("models",),
     ("costs", "training"),
-    ("evaluators", "reports", "hub"),
+    ("evaluators", "reports", "hub", "testing.supernet"),
     ("cli", "_auto_classes"),
 )
 

@@ -29,6 +29,15 @@ def test_differences_of_a_billionth_count():
         assert problem.value(found.picks) == best
 
 
+def test_highs_may_not_stop_at_a_gap(monkeypatch):
+    given = []
+    solver = milp.milp
+    monkeypatch.setattr(milp, "milp", lambda *a, **k: given.append(k["options"]["mip_rel_gap"]) or solver(*a, **k))
+    values = (np.array([0.0, 1.0]), np.array([0.0, 0.9]))
+    milp.solve(problem_of(values, [values], [1, 0]), seconds=20.0)
+    assert given == [0.0]
+
+
 def test_larger_problems_agree_with_the_list():
     """Large enough for HiGHS to branch, and to stop early if it may."""
     for seed in range(6):

@@ -178,7 +178,8 @@ def _from_hub(dataset: str) -> DatasetDict:
 def _from_cache(dataset: str) -> DatasetDict | None:
     """What an earlier run fetched from the Hub; None: nothing."""
     try:
-        return DatasetDict(Cache(dataset_name=dataset, repo_id=dataset, version="auto", hash="auto").as_dataset())
+        builder = Cache(dataset_name=dataset.split("/")[-1], repo_id=dataset, version="auto", hash="auto")
+        return DatasetDict(builder.as_dataset())
     except ValueError:
         return None
 
