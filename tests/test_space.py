@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -183,3 +184,21 @@ def test_a_space_is_written_as_a_person_would():
             },
         ],
     }
+
+
+def test_an_architecture_that_travels_between_processes_stays_equal():
+    """Each process hashes strings its own way, so a hash must be made anew on arrival."""
+    import os
+    import subprocess
+    import sys
+
+    code = (
+        "import pickle, sys; from searchhub import Architecture; "
+        "sys.stdout.buffer.write(pickle.dumps(Architecture({'a': 'x', 'b': 'y'})))"
+    )
+    sent = []
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+        sent.append(pickle.loads(done.stdout))
+    assert {*sent, Architecture({"a": "x", "b": "y"})} == {Architecture({"b": "y", "a": "x"})}

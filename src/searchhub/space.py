@@ -110,6 +110,10 @@ class Architecture(Mapping[str, Candidate]):
     def __repr__(self) -> str:
         return f"Architecture({self._chosen!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The hash of a string is another in each process, so it must not travel between them.
+        return Architecture, (self._chosen,)
+
     def to_dict(self) -> dict[str, Candidate]:
         """A plain dict, in the order of the choices, ready for JSON."""
         return dict(self._chosen)

@@ -18,6 +18,7 @@ from searchhub.errors import InvalidInputError
 
 SPLITS = ("train", "validation", "test")
 CPU = torch.device("cpu")
+CLASSES = ClassLabel(names=["a", "b"])
 
 
 def sizes(splits):
@@ -88,7 +89,9 @@ def test_folders_as_imagenet_lays_them_out(tmp_path, class_folders):
     assert counts(data.splits["train"]) == [3, 3]
     assert data.splits["train"].features["label"].names == ["cat", "dog"]
     on_disk = np.asarray(PILImage.open(tmp_path / "birds" / "val" / "dog" / "3.png"))
-    assert any(np.array_equal(on_disk, np.asarray(p)) for p in data.splits["test"].filter(lambda x: x["label"])["image"])
+    assert any(
+        np.array_equal(on_disk, np.asarray(p)) for p in data.splits["test"].filter(lambda x: x["label"])["image"]
+    )
 
 
 def test_folders_of_all_three_splits_stay_as_they_are(tmp_path, class_folders):
@@ -129,16 +132,26 @@ def test_pictures_that_are_not_square_need_a_size(tmp_path, class_folders):
     assert task.batch("train", torch.arange(2), device=CPU)["pixel_values"].shape == (2, 3, 6, 6)
 
 
-def test_a_file_that_is_no_picture(tmp_path, class_folders):
-    folder = class_folders(tmp_path / "f", ["train", "test"])
+def test_files_that_are_no_pictures(tmp_path, class_folders):
+    folder = class_folders(tmp_path / "f", ["train", "valid", "test"])
     (tmp_path / "f" / "test" / "cat" / "2.png").write_bytes(b"not a picture")
     with pytest.raises(InvalidInputError, match=r"Every `image` of the split `test` of `f`.*number 2 is not.*2\.png"):
         load_image_task(folder)
+    (tmp_path / "f" / "train" / "cat" / "0.png").write_bytes(b"")
+    with pytest.raises(InvalidInputError, match=r"Every `image` of the split `train` of `f`.*number 0 is not.*0\.png"):
+        load_image_task(folder)
+
+
+def test_a_picture_that_is_missing(tmp_path, pictures, parquet):
+    column = [None if i == 3 else p for i, p in enumerate(pictures(10))]
+    for split in SPLITS:
+        file = tmp_path / f"{split}.parquet"
+        parquet(file, {"image": Image(), "label": CLASSES}, image=column, label=[i % 2 for i in range(10)])
+    with pytest.raises(InvalidInputError, match=r"must be a picture that can be read, but number 3 is not"):
+        load_image_task(str(tmp_path))
 
 
 # -- parquet ----------------------------------------------------------------------------------------------------------
-
-CLASSES = ClassLabel(names=["a", "b"])
 
 
 def test_a_parquet_file(tmp_path, pictures, parquet):
@@ -289,9 +302,19 @@ def test_parts_too_small_for_every_class(options, name):
         load_image_splits(**options)
 
 
-def test_an_empty_split():
-    with pytest.raises(InvalidInputError, match="The split `train` of `digits` must hold examples, but is empty"):
-        load_image_task(max_train_samples=0)
+def test_an_empty_split(tmp_path, pictures, parquet):
+    with pytest.raises(InvalidInputError, match="`max_train_samples` and `max_eval_samples` must be at least 1"):
+        load_image_task(max_eval_samples=0)
+    parquet(tmp_path / "d" / "train.parquet", {"image": Image(), "label": CLASSES}, image=[], label=[])
+    parquet(tmp_path / "d" / "test.parquet", {"image": Image(), "label": CLASSES}, image=pictures(2), label=[0, 1])
+    with pytest.raises(InvalidInputError, match="must leave every class in both parts of the 0 training examples"):
+        load_image_task(str(tmp_path / "d"))
+    columns = {"image": pictures(2), "label": [0, 1]}
+    parquet(tmp_path / "e" / "train.parquet", {"image": Image(), "label": CLASSES}, **columns)
+    parquet(tmp_path / "e" / "validation.parquet", {"image": Image(), "label": CLASSES}, **columns)
+    parquet(tmp_path / "e" / "test.parquet", {"image": Image(), "label": CLASSES}, image=[], label=[])
+    with pytest.raises(InvalidInputError, match=r"The split `test` of `.*e` must hold examples, but is empty"):
+        load_image_task(str(tmp_path / "e"))
 
 
 # -- what cannot be loaded --------------------------------------------------------------------------------------------

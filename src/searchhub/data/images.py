@@ -72,7 +72,7 @@ class ImageTask(Task):
         self._images: dict[str, torch.Tensor] = {}
         self._labels: dict[str, torch.Tensor] = {}
         for split in ("train", "validation", "test"):
-            self._images[split] = decode(splits[split], image_column, image_size, f"the split `{split}` of `{name}`")
+            self._images[split] = decode(splits, split, image_column, image_size, name)
             self._labels[split] = torch.tensor(splits[split][label_column][:], dtype=torch.int64)
             _check_labels(self._labels[split], split, name, self.num_labels)
         self._images["full"] = torch.cat([self._images["train"], self._images["validation"]])
@@ -151,27 +151,38 @@ def random_crop(images: torch.Tensor, padding: int, offsets: torch.Tensor) -> to
     return padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def decode(split: datasets.Dataset, image_column: str, image_size: int, name: str = "the data set") -> torch.Tensor:
+UNREADABLE = (OSError, ValueError, AttributeError, SyntaxError)
+"""What PIL raises on files that are broken or no pictures, and a missing picture (None) when it is used."""
+
+
+def decode(
+    splits: Mapping[str, datasets.Dataset], split: str, image_column: str, image_size: int, name: str
+) -> torch.Tensor:
     """All pictures of a split as uint8 [n, 3, image_size, image_size], as the image processor makes them.
 
     Raises:
         InvalidInputError: A picture is missing or cannot be read.
     """
-    pictures = np.empty((len(split), 3, image_size, image_size), dtype=np.uint8)
+    pictures = np.empty((len(splits[split]), 3, image_size, image_size), dtype=np.uint8)
     done = 0
     try:
-        for picture in split[image_column]:
+        for picture in splits[split][image_column]:
             rgb = _to_rgb(picture)
             if rgb.size != (image_size, image_size):
                 rgb = rgb.resize((image_size, image_size), PILImage.Resampling.BILINEAR)
             pictures[done] = np.asarray(rgb).transpose(2, 0, 1)
             done += 1
-    except (OSError, ValueError, AttributeError, SyntaxError) as error:
-        raise InvalidInputError(
-            f"Every `{image_column}` of {name} must be a picture that can be read, but number {done} is not: {error}. "
-            "Mend or drop it."
-        ) from error
+    except UNREADABLE as error:
+        raise unreadable(image_column, split, name, done, error) from error
     return torch.from_numpy(pictures)
+
+
+def unreadable(image_column: str, split: str, name: str, number: int, error: Exception) -> InvalidInputError:
+    """The error of a picture that cannot be read."""
+    return InvalidInputError(
+        f"Every `{image_column}` of the split `{split}` of `{name}` must be a picture that can be read, but number "
+        f"{number} is not: {error}. Mend or drop it."
+    )
 
 
 def _to_rgb(picture: PILImage.Image) -> PILImage.Image:

@@ -15,7 +15,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from PIL import Image as PILImage
 
-from searchhub.data.images import Augmentation, ImageTask
+from searchhub.data.images import UNREADABLE, Augmentation, ImageTask, unreadable
 from searchhub.errors import InvalidInputError
 
 DIGITS = "digits"
@@ -87,8 +87,12 @@ def load_image_splits(
     splits = _three_splits(splits, label_column, dataset, validation_size, test_size, seed)
     limits = {"train": max_train_samples, "validation": max_eval_samples, "test": max_eval_samples}
     for split, limit in limits.items():
+        if limit is not None and limit < 1:
+            raise InvalidInputError(f"`max_train_samples` and `max_eval_samples` must be at least 1, but got {limit}.")
         if limit is not None and limit < len(splits[split]):
             splits[split] = splits[split].shuffle(seed=seed).select(range(limit))
+        if len(splits[split]) == 0:
+            raise InvalidInputError(f"The split `{split}` of `{dataset}` must hold examples, but is empty.")
     name = Path(dataset).name if dataset != DIGITS and Path(dataset).exists() else dataset
     return ImageSplits(name, splits, image_column, label_column)
 
@@ -113,13 +117,7 @@ def load_image_task(
     """
     data = load_image_splits(dataset, **options)
     if image_size is None:
-        width, height = data.splits["train"][0][data.image_column].size
-        if width != height:
-            raise InvalidInputError(
-                f"Pictures must be square where `image_size` is not given, but the first of `{dataset}` is "
-                f"{width} x {height}. Give `--image_size`."
-            )
-        image_size = width
+        image_size = _size_of_first(data)
     if augmentation is None:
         augmentation = Augmentation(crop_padding=max(1, image_size // 8), flip=dataset != DIGITS)
     return ImageTask(
@@ -131,6 +129,19 @@ def load_image_task(
         image_size=image_size,
         augmentation=augmentation,
     )
+
+
+def _size_of_first(data: ImageSplits) -> int:
+    try:
+        width, height = data.splits["train"][0][data.image_column].size
+    except UNREADABLE as error:
+        raise unreadable(data.image_column, "train", data.name, 0, error) from error
+    if width != height:
+        raise InvalidInputError(
+            f"Pictures must be square where `image_size` is not given, but the first of `{data.name}` is "
+            f"{width} x {height}. Give `--image_size`."
+        )
+    return int(width)
 
 
 def _digits() -> DatasetDict:

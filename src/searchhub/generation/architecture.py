@@ -50,6 +50,9 @@ class GeneratedArchitecture(Architecture):
         super().__init__(chosen)
         self.certificate = certificate
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GeneratedArchitecture, (self.to_dict(), self.certificate)
+
     def __repr__(self) -> str:
         return f"GeneratedArchitecture({self._chosen!r})"
 
