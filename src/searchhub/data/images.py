@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,14 +70,17 @@ class ImageTask(Task):
         self.image_size = image_size
         self.augmentation = augmentation
         self.image_mean, self.image_std = tuple(image_mean), tuple(image_std)
+        _check_memory(name, sum(len(split) for split in splits.values()), image_size)
         self._images: dict[str, torch.Tensor] = {}
         self._labels: dict[str, torch.Tensor] = {}
         for split in ("train", "validation", "test"):
             self._images[split] = decode(splits, split, image_column, image_size, name)
             self._labels[split] = torch.tensor(splits[split][label_column][:], dtype=torch.int64)
             _check_labels(self._labels[split], split, name, self.num_labels)
-        self._images["full"] = torch.cat([self._images["train"], self._images["validation"]])
-        self._labels["full"] = torch.cat([self._labels["train"], self._labels["validation"]])
+        for parts in (self._images, self._labels):
+            train = len(parts["train"])
+            parts["full"] = torch.cat([parts["train"], parts["validation"]])
+            parts["train"], parts["validation"] = parts["full"][:train], parts["full"][train:]
 
     def size(self, split: Split) -> int:
         return len(self._labels[split])
@@ -191,6 +195,17 @@ def _to_rgb(picture: PILImage.Image) -> PILImage.Image:
         return picture.convert("RGB")
     rgba = picture.convert("RGBA")
     return PILImage.alpha_composite(PILImage.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def _check_memory(name: str, pictures: int, image_size: int) -> None:
+    # Twice for a moment, while train and validation are joined.
+    needed = 2 * pictures * 3 * image_size**2
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > 0.8 * available:
+        raise InvalidInputError(
+            f"The pictures of a task must fit in memory, but {pictures:,} of `{name}` at {image_size} x {image_size} "
+            f"take {needed / 1e9:.0f} GB of {available / 1e9:.0f} GB. Lower `--image_size` or `--max_train_samples`."
+        )
 
 
 def _check_labels(labels: torch.Tensor, split: str, name: str, num_labels: int) -> None:
