@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from searchhub.errors import InvalidInputError, SearchhubError
-from searchhub.hub.folder import read_facts
+from searchhub.hub.trained import read_facts
 from searchhub.reports.tables import markdown_table
 
 Key = tuple[str, int]

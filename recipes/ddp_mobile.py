@@ -34,9 +34,11 @@ from searchhub.data.loading import describe
 from searchhub.errors import SearchhubError
 from searchhub.files import write_text
 from searchhub.hub.card import Spent
-from searchhub.hub.chosen import check_limits, choose_networks, comparison, draw_run, limits_from
+from searchhub.hub.chosen import check_limits, choose_networks, draw_run, limits_from
 from searchhub.hub.networks import NetworkTrainer
+from searchhub.hub.trained import comparison
 from searchhub.reports.dry_run import estimate
+from searchhub.reports.html import write_report
 from searchhub.reports.progress import ProgressDisplay
 from searchhub.reports.tables import markdown_table, rich_table
 from searchhub.reports.trackers import TrackerCallback
@@ -138,7 +140,12 @@ def main(argv: list[str]) -> None:
             command=["python", *sys.argv],
         )
         networks = choose_networks(
-            result, limits, random_networks=wanted.random_networks, with_largest=wanted.train_largest, seed=seed
+            result,
+            limits,
+            random_networks=wanted.random_networks,
+            with_largest=wanted.train_largest,
+            seed=seed,
+            on_unmet=progress.message,
         )
         reports = trainer.train_all(networks, progress)
     accelerator.end_training()
@@ -146,10 +153,12 @@ def main(argv: list[str]) -> None:
         pictures = draw_run(result, networks, folder / "report")
         rows = comparison(reports, task.metric_name)
         write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
-        reload([folder / "models" / n.name for n in networks if n.published], argv, seed)
+        if published := [folder / "models" / n.name for n in networks if n.published]:
+            reload(published, argv, seed)
         Console().print(rich_table(rows, title=f"One search of {len(result.history)} trials; networks trained alike"))
         print(f"Networks: {folder / 'models'}; table: {folder / 'report' / 'networks.md'}")
         print(f"Pictures: {', '.join(str(p) for p in pictures)}")
+        print(f"Report, one file to open in any browser: {write_report(folder)}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 import searchhub  # noqa: F401  (makes the Auto classes know searched models)
 from searchhub.cli.arguments import ImageDataArguments, option, parse
 from searchhub.errors import InvalidInputError, SearchhubError
-from searchhub.hub.folder import read_facts
+from searchhub.hub.trained import read_facts
 from searchhub.metrics.classification import Accuracy
 
 

@@ -32,8 +32,11 @@ _HOMES = {
     "SupernetEvaluator": "searchhub.evaluators.supernet",
     "TabularEvaluator": "searchhub.evaluators.tabular",
     "CostTable": "searchhub.costs.table",
+    "LatencyTable": "searchhub.costs.latency_table",
     "macs_table": "searchhub.costs.macs",
+    "measure_latency": "searchhub.costs.latency",
     "params_table": "searchhub.costs.params",
+    "read_proxyless_table": "searchhub.costs.phone",
     "Limit": "searchhub.generation",
     "generate": "searchhub.generation",
     "pareto": "searchhub.generation",
@@ -50,17 +53,23 @@ _HOMES = {
     "ImageTask": "searchhub.data.images",
     "load_image_task": "searchhub.data.loading",
     "TrainingSettings": "searchhub.training.settings",
+    "write_report": "searchhub.reports.html",
     "make_accelerator": "searchhub.training.accelerator",
     "fit": "searchhub.training.fit",
     "save_model_folder": "searchhub.hub.folder",
+    "PublishedRevision": "searchhub.hub.publish",
+    "publish": "searchhub.hub.publish",
 }
 
 __all__ = sorted([*_HOMES, "search"])
 
 if TYPE_CHECKING:
     from searchhub.callbacks import SearchCallback
+    from searchhub.costs.latency import measure_latency
+    from searchhub.costs.latency_table import LatencyTable
     from searchhub.costs.macs import macs_table
     from searchhub.costs.params import params_table
+    from searchhub.costs.phone import read_proxyless_table
     from searchhub.costs.table import CostTable
     from searchhub.data.images import ImageTask
     from searchhub.data.loading import load_image_task
@@ -71,6 +80,7 @@ if TYPE_CHECKING:
     from searchhub.evaluators.tabular import TabularEvaluator
     from searchhub.generation import Limit, generate, pareto, sample_within
     from searchhub.hub.folder import save_model_folder
+    from searchhub.hub.publish import PublishedRevision, publish
     from searchhub.models.mobile.configuration_mobile import SearchedMobileConfig
     from searchhub.models.mobile.modeling_mobile import (
         SearchedMobileBackbone,
@@ -79,6 +89,7 @@ if TYPE_CHECKING:
     )
     from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, MobileSupernetForImageClassification
     from searchhub.models.supernet import Supernet
+    from searchhub.reports.html import write_report
     from searchhub.result import SearchResult
     from searchhub.searchers.base import Searcher
     from searchhub.searchers.ddp import DDPSearcher

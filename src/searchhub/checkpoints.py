@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from searchhub.errors import InvalidInputError
-from searchhub.files import cannot_write, sha256, sync
+from searchhub.files import cannot_write, sha256, sync, system_error
 from searchhub.journal import Mark
 
 FORMAT_VERSION = 1
@@ -77,7 +77,7 @@ def publish(
         sync(root)
     except Exception as error:
         remove(hidden)
-        system = _system_error(error)
+        system = system_error(error)
         if system is None:
             raise
         raise cannot_write(final, system) from error
@@ -112,14 +112,6 @@ def _manifest(folder: Path, trial: int, journal: Mark) -> dict[str, Any]:
         "journal": {"bytes": journal.length, "sha256": journal.digest},
         "files": files,
     }
-
-
-def _system_error(error: Exception) -> OSError | None:
-    """The system's error behind an exception; safetensors reports it as text, "… (os error 28)"."""
-    if isinstance(error, OSError):
-        return error
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
 
 
 def inspect(root: Path, trial: int) -> Checkpoint:

@@ -36,3 +36,7 @@ class RunMismatchError(RunFolderError, InvalidInputError):
 
 class DivergedError(SearchhubError, ArithmeticError):
     """The loss of a training is no longer a finite number."""
+
+
+class HubError(SearchhubError):
+    """The Hub refused, or could not be reached. Nothing is lost: the same call can be made again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,14 @@ def cannot_write(path: Path, error: OSError) -> RunFolderError:
         f"`{path}` must be writable with space left on its disk, but the system said: {error.strerror or error}. "
         "What was saved before is intact; make room or choose another folder, and run the same command again."
     )
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """The system's error behind an exception; safetensors reports it as text, "… (os error 28)"."""
+    if isinstance(error, OSError):
+        return error
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
 
 
 def sync(path: Path) -> None:

@@ -12,6 +12,7 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
 from searchhub.files import write_json
+from searchhub.hub.client import download
 from searchhub.space import SearchSpace
 from searchhub.trial import TrialResult
 
@@ -87,6 +88,25 @@ class SearchResult:
     def save(self, path: str | Path) -> None:
         """Write `result.json`, atomically."""
         write_json(Path(path), self.to_dict())
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, token: str | None = None
+    ) -> SearchResult:
+        """A published search result, or one in a folder: `generate` makes networks from it without searching again.
+
+        Args:
+            name: A repository on the Hub, "owner/name"; or a folder.
+            revision: Branch, tag or commit of the repository.
+            token: Of one who may read it; None: the one that is logged in with.
+
+        Raises:
+            InvalidInputError: It holds no search result.
+            HubError: The repository cannot be read, or the Hub cannot be reached.
+        """
+        if Path(name).exists():
+            return cls.load(name)
+        return cls.load(download(str(name), "result.json", revision=revision, token=token))
 
     @classmethod
     def load(cls, path: str | Path) -> SearchResult:

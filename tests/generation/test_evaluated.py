@@ -33,6 +33,17 @@ def test_the_best_evaluated_within_the_limit():
     assert generate(result, Limit("macs", min=30, max=32)) == Architecture({"a": 0, "b": 2})
 
 
+def test_says_what_does_not_bind_and_what_looks_like_another_unit():
+    result = searched(TRIED)
+    assert "bind" not in generate(result, Limit("macs", max=32)).certificate.note
+    note = generate(result, Limit("macs", max=33)).certificate.note
+    assert note.endswith(
+        "`macs <= 33` does not bind: nothing in the architectures that were evaluated costs more than 33."
+    )
+    with pytest.raises(InfeasibleLimitError, match=r"Did you mean 30\?"):
+        generate(result, Limit("macs", max=0.03))
+
+
 def test_the_front_of_the_evaluated():
     front = pareto(searched(TRIED), "macs")
     assert [(p.certificate.costs["macs"], p.certificate.score) for p in front] == [(21, 0.5), (22, 0.7), (33, 0.9)]

@@ -10,7 +10,7 @@ from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import GeneratedArchitecture, Limit, generate, knapsack, milp, pareto, problem, solve
 from searchhub.result import SearchResult
-from searchhub.space import Architecture, Choice, SearchSpace
+from searchhub.space import Architecture, Choice, Condition, SearchSpace
 
 KINDS = (("real",), ("integer",), ("real", "real"), ("integer", "count"), ("real", "count", "integer"), ("signed",) * 3)
 
@@ -191,6 +191,52 @@ def test_a_branch_with_a_pruned_condition_drops_out(make_search):
     alive = (np.array([True, False, False]), *search.distribution.alive[1:])
     result = replace(search.result, distribution=replace(search.distribution, alive=alive))
     assert generate(result, candidates="survivors")["depth"] == 1
+
+
+# -- limits that take nothing away, and units --------------------------------------------------------------------------
+
+
+def test_a_limit_that_does_not_bind_is_said():
+    result, macs = two_layers()
+    assert generate(result, Limit(macs, max=19)).certificate.note == ""
+    answer = generate(result, Limit(macs, max=22))
+    assert answer.certificate.note == "`macs <= 22` does not bind: nothing in this space costs more than 22."
+    answer = generate(result, Limit(macs, max=22_000))
+    assert answer.certificate.note.endswith("nothing in this space costs more than 22. Did you mean 22?")
+    cheap, macs = two_layers(theta=((0.6, 0.4), (0.1, 0.9)))
+    answer = generate(cheap, Limit(macs, max=20))
+    assert answer.certificate.note == "`macs <= 20` does not bind: the best of this space costs 19."
+    # It must be 19: what an `equal` asks for is not called superfluous, nor is a `min`.
+    assert generate(cheap, Limit(macs, equal=19)).certificate.note == ""
+    assert generate(cheap, Limit(macs, min=13)).certificate.note == ""
+
+
+def test_only_the_limits_that_do_not_bind_are_named():
+    result, macs = two_layers()
+    params = CostTable("params", macs.space, 0.0, (np.array([1.0, 2.0]), np.array([1.0, 2.0])))
+    note = generate(result, Limit(macs, max=19), Limit(params, max=4)).certificate.note
+    assert note == "`params <= 4` does not bind: nothing in this space costs more than 4."
+
+
+def test_of_two_branches_the_better_one_may_be_cut_off():
+    """In the answer's own branch nothing was given up; another branch would have been better, so the limit binds."""
+    space = SearchSpace("s", (Choice("depth", (1, 2)), Choice("b", ("x",), condition=Condition("depth", (2,)))))
+    theta = (np.array([0.4, 0.6]), np.array([0.9]))
+    distribution = ArchitectureDistribution(space, theta, theta, (np.ones(2, bool), np.ones(1, bool)))
+    table = CostTable("macs", space, 0.0, (np.array([1.0, 2.0]), np.array([5.0])))
+    result = SearchResult(space, (), distribution)
+    answer = generate(result, Limit(table, max=6))
+    assert (answer["depth"], answer.certificate.method, answer.certificate.note) == (1, "argmax", "")
+    assert "does not bind" in generate(result, Limit(table, max=7)).certificate.note
+
+
+def test_a_slip_of_units_is_asked_about():
+    result, macs = two_layers()
+    millions = CostTable("macs", macs.space, macs.fixed * 1e6, tuple(entry * 1e6 for entry in macs.entries))
+    with pytest.raises(InfeasibleLimitError, match=r"but got 19. .* reach it. Did you mean 19,000,000\?$"):
+        generate(result, Limit(millions, max=19))
+    with pytest.raises(InfeasibleLimitError, match=r"reach it\.$"):
+        generate(result, Limit(millions, max=12_000_000))
 
 
 # -- ties --------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit
-from searchhub.generation.limits import number, windows_of
+from searchhub.generation.limits import Window, did_you_mean, number, windows_of
 from searchhub.space import Choice, SearchSpace
 
 SPACE = SearchSpace("s", (Choice("a", (0, 1)), Choice("b", (0, 1))))
@@ -78,3 +78,26 @@ def test_a_table_of_another_space_is_refused():
     table = CostTable("macs", wider, 0.0, MACS.entries)
     with pytest.raises(InvalidInputError, match="must price the space `s`, but prices `s` with other choices"):
         windows_of([Limit(table, max=1)], SPACE)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "question"),
+    [
+        (-math.inf, 600, "Did you mean 600,000,000?"),
+        (-math.inf, 0.6, "Did you mean 600,000,000?"),
+        (-math.inf, 600_000, "Did you mean 600,000,000?"),
+        (-math.inf, 3e11, "Did you mean 300,000,000?"),
+        (200, 600, "Did you mean 200,000,000 and 600,000,000?"),
+        (400, 400, "Did you mean 400,000,000?"),
+        (400, math.inf, "Did you mean 400,000,000?"),
+        (-math.inf, 90_000_000, ""),  # merely too small
+        (-math.inf, 700, ""),  # in no unit
+        (-math.inf, 0, ""),
+    ],
+)
+def test_slips_of_units_are_noticed(low, high, question):
+    assert did_you_mean(Window(MACS, low, high), 102e6, 606e6) == question
+
+
+def test_slips_of_units_are_asked_about_in_round_numbers():
+    assert did_you_mean(Window(MACS, -math.inf, 0.0021), 1.0, 5.0) == "Did you mean 2.1?"

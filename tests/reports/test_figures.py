@@ -8,7 +8,15 @@ from PIL import Image
 from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit, generate
-from searchhub.reports.figures import _grid, _stages, _theta_limits, plot_architecture, plot_distribution, plot_pareto
+from searchhub.reports.figures import (
+    _grid,
+    _theta_limits,
+    plot_architecture,
+    plot_distribution,
+    plot_pareto,
+    plot_scores,
+    stages_of,
+)
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Choice, Condition, SearchSpace
@@ -143,9 +151,9 @@ def test_grid_of_many_short_stages_keeps_each_in_a_row():
 
 
 def test_stages_need_a_dot_in_every_name():
-    assert _stages(["a.x", "b.y", "a.z"]) == {"a": ["a.x", "a.z"], "b": ["b.y"]}
-    assert _stages(["a.x", "b"]) == {"": ["a.x", "b"]}
-    assert _stages([]) == {}
+    assert stages_of(["a.x", "b.y", "a.z"]) == {"a": ["a.x", "a.z"], "b": ["b.y"]}
+    assert stages_of(["a.x", "b"]) == {"": ["a.x", "b"]}
+    assert stages_of([]) == {}
 
 
 def test_panels_have_the_same_height_and_show_every_theta(result):
@@ -156,3 +164,17 @@ def test_panels_have_the_same_height_and_show_every_theta(result):
         for theta, (low, high) in zip(distribution.theta, limits, strict=True):
             assert low < theta.min()
             assert theta.max() < high
+
+
+def test_scores_of_few_and_of_many_trials(tmp_path):
+    plot_scores([0.5], tmp_path / "one.png")
+    plot_scores([0.1, 0.7, 0.3] * 1000, tmp_path / "many.svg", name="score (accuracy)")
+    assert picture(tmp_path / "one.png").size == (1080, 450)
+    assert (tmp_path / "many.svg").stat().st_size < 300_000  # the dots are one picture
+    with pytest.raises(InvalidInputError, match="at least one finished trial"):
+        plot_scores([], tmp_path / "none.png")
+
+
+def test_dollars_in_names_are_no_formula(tmp_path):
+    plot_architecture({"a": "$\\frac$", "b": "$1"}, tmp_path / "dollars.png")
+    assert (tmp_path / "dollars.png").exists()

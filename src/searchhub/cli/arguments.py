@@ -44,7 +44,9 @@ class ImageDataArguments:
     max_train_samples: int | None = option(None, "Use so many training pictures.")
     max_eval_samples: int | None = option(None, "Use so many validation and so many test pictures.")
     crop_padding: int | None = option(None, "Padding of random crops in pixels. Default: an eighth of the size.")
-    flip: bool | None = option(None, "Mirror training pictures. Default: yes, but not for digits.")
+    flip: bool | None = option(
+        None, "Mirror training pictures. Default: yes, but not for digits.", nargs="?", const=True
+    )
 
     def splits(self, seed: int) -> ImageSplits:
         """The data set, not decoded."""

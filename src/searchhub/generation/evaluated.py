@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
 from searchhub.generation.architecture import Certificate, GeneratedArchitecture
 from searchhub.generation.infeasible import infeasible_error
-from searchhub.generation.limits import Window
+from searchhub.generation.limits import Window, unbound
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
 
 METHOD = "best evaluated"
+REACH = "the architectures that were evaluated"
 
 
 def best_evaluated(
@@ -29,7 +31,11 @@ def best_evaluated(
     points = _points(result, tables)
     within = [p for p in points if _holds(p, windows)]
     if within:
-        return min(within, key=lambda p: (-_score(p), *(p.certificate.costs[w.table.name] for w in windows)))
+        best = min(within, key=lambda p: (-_score(p), *(p.certificate.costs[w.table.name] for w in windows)))
+        ranges = {w.table.name: _range(points, w) for w in windows}
+        unconstrained = _score(best) == max(map(_score, points))
+        note = unbound(windows, best.certificate.costs, ranges, unconstrained=unconstrained, reach=REACH)
+        return GeneratedArchitecture(best, replace(best.certificate, note=f"{best.certificate.note} {note}".rstrip()))
 
     def nearest(window: Window, kept: Sequence[Window]) -> tuple[float | None, float | None] | None:
         costs = [p.certificate.costs[window.table.name] for p in points if _holds(p, kept)]
@@ -40,8 +46,8 @@ def best_evaluated(
     raise infeasible_error(
         windows,
         nearest,
-        {w.table.name: min(p.certificate.costs[w.table.name] for p in points) for w in windows},
-        reach="the architectures that were evaluated",
+        {w.table.name: _range(points, w) for w in windows},
+        reach=REACH,
         way_out="evaluate more of them: a search without θ can only return what it tried.",
     )
 
@@ -81,6 +87,12 @@ def _points(result: SearchResult, tables: Mapping[str, CostTable]) -> list[Gener
 def _score(point: GeneratedArchitecture) -> float:
     assert point.certificate.score is not None
     return point.certificate.score
+
+
+def _range(points: Sequence[GeneratedArchitecture], window: Window) -> tuple[float, float]:
+    """The smallest and the largest cost of what was evaluated."""
+    costs = [point.certificate.costs[window.table.name] for point in points]
+    return min(costs), max(costs)
 
 
 def _holds(point: GeneratedArchitecture, windows: Sequence[Window]) -> bool:

@@ -15,8 +15,8 @@ from searchhub.errors import InvalidInputError
 from searchhub.generation import knapsack
 from searchhub.generation.architecture import Certificate, GeneratedArchitecture, costs_of, decode_all, sums
 from searchhub.generation.evaluated import best_evaluated, evaluated_front
-from searchhub.generation.infeasible import Branches, nothing_within
-from searchhub.generation.limits import Limit, Window, table_of, windows_of
+from searchhub.generation.infeasible import Branches, cost_range, nothing_within
+from searchhub.generation.limits import Limit, Window, table_of, unbound, windows_of
 from searchhub.generation.problem import UNLIMITED, Row, build, exact_sum
 from searchhub.generation.solve import Answer, UndecidedError, solve
 from searchhub.result import SearchResult
@@ -45,7 +45,8 @@ def generate(result: SearchResult, *limits: Limit, candidates: Candidates = "all
     2. Of equal expectation the lower cost of the first limit wins, then the first branch.
     3. Costs are compared as `CostTable.of_row` gives them, correctly rounded; a limit is never exceeded.
     4. A result without θ (random search): the evaluated architecture with the best score within the limits.
-    5. DDPNAS generates from the survivors; where a space has no groups they leave nothing to choose. Pruned candidates
+    5. The certificate's note says of a `max` that takes nothing away that it does not bind.
+    6. DDPNAS generates from the survivors; where a space has no groups they leave nothing to choose. Pruned candidates
        keep a θ, and by default take part.
 
     >>> from searchhub.costs.table import CostTable
@@ -80,13 +81,21 @@ def generate(result: SearchResult, *limits: Limit, candidates: Candidates = "all
     if answer is None:
         raise nothing_within(windows, branches, reach=REACH[candidates], way_out=WAY_OUT[candidates])
     codes = answer.row[None, :]
+    costs = costs_of(tables, codes)[0]
+    note = unbound(
+        windows,
+        costs,
+        {window.table.name: cost_range(window.table, branches) for window in windows},
+        unconstrained=_mean(distribution, answer.row) == _largest_mean(distribution, branches),
+        reach=REACH[candidates],
+    )
     certificate = Certificate(
         answer.proved,
         answer.method,
         _expectations(distribution, codes)[0],
         None,
-        costs_of(tables, codes)[0],
-        answer.note,
+        costs,
+        f"{answer.note} {note}".strip(),
     )
     for window in windows:
         assert window.holds(certificate.costs[window.table.name]), f"`{window}` must hold for every answer"
@@ -180,8 +189,11 @@ def _best_answer(
         if answer is None:
             continue
         proved &= answer.proved
-        mean = exact_sum(distribution.theta, answer.row) / int((answer.row != INACTIVE).sum())
-        key = (mean, *(-Fraction(window.table.of_row(answer.row)) for window in windows), Fraction(-at))
+        key = (
+            _mean(distribution, answer.row),
+            *(-Fraction(window.table.of_row(answer.row)) for window in windows),
+            Fraction(-at),
+        )
         if best is None or key > best_key:
             best, best_key = answer, key
     if best is None and undecided is not None:
@@ -189,6 +201,17 @@ def _best_answer(
     if best is not None and best.proved and (undecided is not None or not proved):
         return replace(best, proved=False, note="Another branch of the space was not solved to the end.")
     return best
+
+
+def _mean(distribution: ArchitectureDistribution, row: Codes) -> Fraction:
+    """E[α] of a row of codes (DDPNAS Eq. 9), exactly."""
+    return exact_sum(distribution.theta, row) / int((row != INACTIVE).sum())
+
+
+def _largest_mean(distribution: ArchitectureDistribution, branches: Branches) -> Fraction:
+    """The largest E[α] without any limit, exactly."""
+    answers = [solve(distribution.theta, (), branch) for branch in branches]
+    return max(_mean(distribution, answer.row) for answer in answers if answer is not None)
 
 
 def _branch_front(distribution: ArchitectureDistribution, table: CostTable, branch: Sequence[Sequence[int]]) -> Codes:

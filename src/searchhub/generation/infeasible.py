@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from searchhub.costs.table import CostTable
 from searchhub.errors import InfeasibleLimitError
-from searchhub.generation.limits import Window, number
+from searchhub.generation.limits import Window, did_you_mean, number
 from searchhub.generation.solve import UndecidedError, solve
 
 Branches = Sequence[Sequence[Sequence[int]]]
@@ -36,9 +36,16 @@ def nothing_within(windows: Sequence[Window], branches: Branches, *, reach: str,
         above = extreme(table, [*kept, Window(table, window.low, math.inf)], branches, -1.0)
         return below, above
 
-    smallest = {window.table.name: extreme(window.table, [], branches, -1.0) for window in windows}
-    known = {name: value for name, value in smallest.items() if value is not None}
-    return infeasible_error(windows, nearest, known, reach=reach, way_out=way_out)
+    ranges = {window.table.name: cost_range(window.table, branches) for window in windows}
+    return infeasible_error(windows, nearest, ranges, reach=reach, way_out=way_out)
+
+
+def cost_range(table: CostTable, branches: Branches) -> tuple[float, float]:
+    """The smallest and the largest cost in reach."""
+    smallest, largest = extreme(table, [], branches, -1.0), extreme(table, [], branches, 1.0)
+    assert smallest is not None, "without windows every branch holds something"
+    assert largest is not None
+    return smallest, largest
 
 
 def extreme(table: CostTable, windows: Sequence[Window], branches: Branches, sign: float) -> float | None:
@@ -58,7 +65,7 @@ def extreme(table: CostTable, windows: Sequence[Window], branches: Branches, sig
 def infeasible_error(
     windows: Sequence[Window],
     nearest: Nearest,
-    smallest: Mapping[str, float],
+    ranges: Mapping[str, tuple[float, float]],
     *,
     reach: str,
     way_out: str,
@@ -68,10 +75,11 @@ def infeasible_error(
     Args:
         windows: Nothing meets all of them.
         nearest: What there is on both sides of a window.
-        smallest: By name, the smallest cost in reach.
+        ranges: By name, the smallest and the largest cost in reach.
         reach: Of what, e.g. "this space".
         way_out: What to do besides moving the limit; ends the message.
     """
+    smallest = {name: low for name, (low, _) in ranges.items()}
     for i, window in enumerate(windows):
         kept = windows[:i]
         found = nearest(window, kept)
@@ -81,9 +89,11 @@ def infeasible_error(
         if any(x is not None and window.holds(x) for x in (below, above)):
             continue
         where = f" where {' and '.join(f'`{w}`' for w in kept)}" if kept else ""
-        return InfeasibleLimitError(_message(window, below, above, f"{reach}{where}", way_out), dict(smallest))
+        message = _message(window, below, above, f"{reach}{where}", way_out)
+        question = did_you_mean(window, *ranges[window.table.name])
+        return InfeasibleLimitError(f"{message} {question}".rstrip(), smallest)
     given = ", ".join(f"`{window}`" for window in windows)
-    return InfeasibleLimitError(f"{reach} must hold something within {given}, but does not. {way_out}", dict(smallest))
+    return InfeasibleLimitError(f"{reach} must hold something within {given}, but does not. {way_out}", smallest)
 
 
 def _message(window: Window, below: float | None, above: float | None, reach: str, way_out: str) -> str:

@@ -11,6 +11,12 @@ from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
 from searchhub.space import SearchSpace
 
+SLIPS = (1e3, 1e6, 1e9)
+"""Factors by which units are mistaken for each other: 600 for 600M."""
+
+FAR = 10.0
+"""How many times beyond what there is a limit lies that looks like a slip of units."""
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -154,6 +160,57 @@ def _intersect(one: Window, other: Window) -> Window:
     if both.low > both.high:
         raise InvalidInputError(f"Limits on one cost must not contradict each other, but got `{one}` and `{other}`.")
     return both
+
+
+def unbound(
+    windows: Iterable[Window],
+    costs: Mapping[str, float],
+    ranges: Mapping[str, tuple[float, float]],
+    *,
+    unconstrained: bool,
+    reach: str,
+) -> str:
+    """A sentence for each upper limit that takes nothing away; "" where all bind, or cannot be told not to.
+
+    Args:
+        windows: That were met.
+        costs: Of the answer, by name.
+        ranges: By name, the smallest and the largest cost in reach.
+        unconstrained: Whether the answer is as good as any without limits.
+        reach: Of what, e.g. "this space".
+    """
+    notes = []
+    for window in windows:
+        name, (smallest, largest) = window.table.name, ranges[window.table.name]
+        if math.isinf(window.high) or window.low == window.high:
+            continue
+        if largest <= window.high:
+            why = f"nothing in {reach} costs more than {number(largest)}. {did_you_mean(window, smallest, largest)}"
+        elif unconstrained:
+            why = f"the best of {reach} costs {number(costs[name])}."
+        else:
+            continue
+        notes.append(f"`{describe(name, -math.inf, window.high)}` does not bind: {why}".rstrip())
+    return " ".join(notes)
+
+
+def did_you_mean(window: Window, smallest: float, largest: float) -> str:
+    """A question where a limit is far from what there is, and would be among it in another unit; else "".
+
+    Args:
+        window: What was asked for.
+        smallest: Of the costs in reach.
+        largest: Of the costs in reach.
+    """
+    bounds = list(dict.fromkeys(bound for bound in (window.low, window.high) if math.isfinite(bound)))
+    if not all(bound * FAR < smallest or bound > largest * FAR for bound in bounds):
+        return ""
+    for factor in SLIPS:
+        for scaled in ([bound * factor for bound in bounds], [bound / factor for bound in bounds]):
+            if all(smallest <= bound <= largest for bound in scaled):
+                # Fifteen digits: 0.0021 was meant as 2.1, not as 2.0999999999999996.
+                return f"Did you mean {' and '.join(number(float(f'{bound:.15g}')) for bound in scaled)}?"
+    return ""
 
 
 def describe(name: str, low: float, high: float) -> str:

@@ -1,25 +1,23 @@
-"""Which networks come out of a search, and what is told of them side by side."""
+"""Which networks come out of a search."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
-from searchhub.errors import InvalidInputError
+from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import Limit, generate, sample_within
-from searchhub.hub.networks import Network, Report
+from searchhub.hub.trained import LARGEST, Network
 from searchhub.reports.figures import plot_distribution, plot_pareto
 from searchhub.reports.tables import magnitude
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, SearchSpace
 from searchhub.training.batches import derive_seed
-
-LARGEST = "largest"
 
 
 def limits_from(
@@ -59,9 +57,18 @@ def _between(cost: CostTable, share: float) -> float:
 
 
 def choose_networks(
-    result: SearchResult, limits: Sequence[Limit], *, random_networks: int, with_largest: bool, seed: int
+    result: SearchResult,
+    limits: Sequence[Limit],
+    *,
+    random_networks: int,
+    with_largest: bool,
+    seed: int,
+    on_unmet: Callable[[str], None] | None = None,
 ) -> list[Network]:
     """For each limit the generated network and random ones of its cost; and the one with the most multiply-adds.
+
+    A search without θ (random search) can only return what it tried. Where that meets a limit nowhere, the limit goes
+    without a network, and `on_unmet` hears of it.
 
     Args:
         result: With cost tables.
@@ -69,6 +76,7 @@ def choose_networks(
         random_networks: How many random architectures in (0.95 ν, ν] stand beside each.
         with_largest: Whether the largest network is among them.
         seed: Of the random ones; they depend neither on the search nor on other limits.
+        on_unmet: Told what was not met; None: that is an error.
 
     Raises:
         InfeasibleLimitError: Nothing meets a limit.
@@ -79,8 +87,13 @@ def choose_networks(
         if limit.max is None:
             raise InvalidInputError(f"A limit must give `max` to be compared with random networks, but is `{limit}`.")
         letter, factor = magnitude(limit.max)
-        name = f"{limit.name}-{limit.max / factor:g}{letter}"
-        networks.append(Network(name, generate(result, limit), (limit,)))
+        name = f"{limit.name}-{limit.max / factor:.12g}{letter}"
+        try:
+            networks.append(Network(name, generate(result, limit), (limit,)))
+        except InfeasibleLimitError as error:
+            if result.distribution is not None or on_unmet is None:
+                raise
+            on_unmet(f"No network for {limit}: {error}")
         rng = np.random.default_rng(derive_seed(seed, "random networks", name))
         for i, architecture in enumerate(_random_beside(result, limit, limit.max, random_networks, rng)):
             networks.append(Network(f"{name}-random{i}", architecture, (limit,), published=False))
@@ -96,6 +109,8 @@ def choose_networks(
 def _random_beside(
     result: SearchResult, limit: Limit, highest: float, n: int, rng: np.random.Generator
 ) -> list[Architecture]:
+    if n == 0:
+        return []
     window = Limit(result.costs[limit.name], min=math.nextafter(0.95 * highest, math.inf), max=highest)
     try:
         return sample_within(result.space, [window], n, rng)
@@ -110,32 +125,11 @@ def _largest(space: SearchSpace, cost: CostTable) -> Architecture:
     return space.decode([int(np.argmax(entry)) for entry in cost.entries])
 
 
-def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
-    """Rows of a table: a limit each, the random networks beside it as mean and spread; the largest last."""
-    rows = []
-    for report in reports:
-        network = report.network
-        if not network.published and network.name != LARGEST:
-            continue
-        beside = [r.metrics[metric] for r in reports if r is not report and r.network.limits == network.limits]
-        spread = f" ± {np.std(beside, ddof=1):.4f}" if len(beside) > 1 else ""
-        rows.append(
-            {
-                "limit": " and ".join(str(limit) for limit in network.limits) or "none: the largest",
-                "MACs": f"{report.costs['macs']:,.0f}",
-                "parameters": f"{report.costs['params']:,.0f}",
-                f"test {metric}": f"{report.metrics[metric]:.4f}",
-                "random within 5 %": f"{np.mean(beside):.4f}{spread} (n={len(beside)})" if beside else "",
-            }
-        )
-    return rows
-
-
 def draw_run(result: SearchResult, networks: Sequence[Network], folder: Path) -> list[Path]:
     """Draw θ over the rounds, and a Pareto front for each cost that was limited, with the chosen points."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    if result.distribution is not None:
+    if len(result.trajectory) > 1:
         paths.append(folder / "theta.png")
         plot_distribution(result, paths[-1])
     for name, cost in result.costs.items():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from transformers import PreTrainedModel
 from transformers.image_processing_base import ImageProcessingMixin
 
 from searchhub.errors import InvalidInputError
-from searchhub.files import cannot_write, sync
-
-FACTS = "searchhub.json"
-"""What was searched, generated and measured, for programs; the card says it for people."""
+from searchhub.files import cannot_write, sync, system_error
+from searchhub.hub.contents import EVAL_RESULTS
+from searchhub.hub.trained import FACTS
 
 
 def save_model_folder(
@@ -29,6 +28,7 @@ def save_model_folder(
     facts: Mapping[str, Any],
     processor: ImageProcessingMixin | None = None,
     pictures: Mapping[str, bytes] | None = None,
+    eval_results: str | None = None,
 ) -> None:
     """Write config.json, model.safetensors, README.md, the preprocessor and the model's own code.
 
@@ -43,15 +43,16 @@ def save_model_folder(
         facts: Plain JSON for `searchhub.json`.
         processor: Saved as preprocessor_config.json.
         pictures: PNG files by name.
+        eval_results: Text of the file that the Hub reads results from; None: there are none to read.
 
     Raises:
         RunFolderError: The place cannot be written to.
         InvalidInputError: The model is not of a searchhub family.
     """
     folder = Path(folder)
-    family = importlib.import_module(type(model).__module__.rpartition(".")[0])
+    family = sys.modules.get(type(model).__module__.rpartition(".")[0])
     auto_map = getattr(family, "AUTO_CLASSES", None)
-    if auto_map is None or family.__file__ is None:
+    if family is None or auto_map is None or family.__file__ is None:
         raise InvalidInputError(f"A model of a searchhub family must be given, but got a {type(model).__name__}.")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
@@ -68,13 +69,20 @@ def save_model_folder(
         (temporary / FACTS).write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         for name, content in (pictures or {}).items():
             (temporary / name).write_bytes(content)
-        for file in temporary.iterdir():
-            file.chmod(0o644)  # safetensors writes files that only the owner can read
-            sync(file)
+        if eval_results is not None:
+            (temporary / EVAL_RESULTS).parent.mkdir()
+            (temporary / EVAL_RESULTS).write_text(eval_results, encoding="utf-8")
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                path.chmod(0o644)  # safetensors writes files that only the owner can read
+            sync(path)
         sync(temporary)
         _swap(temporary, folder, replaced)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+    except Exception as error:
+        system = system_error(error)
+        if system is None:
+            raise
+        raise cannot_write(folder, system) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -107,17 +115,3 @@ def _save_model(model: PreTrainedModel, folder: Path, auto_map: Mapping[str, str
         model.save_pretrained(folder, state_dict=state)
     finally:
         del model.config.auto_map
-
-
-def read_facts(folder: str | Path) -> dict[str, Any] | None:
-    """The facts of a model folder; None where there are none that can be read."""
-    return read_json_object(Path(folder) / FACTS)
-
-
-def read_json_object(file: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is no such file, or it holds something else."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None

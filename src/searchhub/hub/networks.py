@@ -19,9 +19,10 @@ from transformers import PreTrainedModel
 import searchhub
 from searchhub.data.images import ImageTask
 from searchhub.files import write_json
-from searchhub.generation import GeneratedArchitecture, Limit
-from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, model_card
-from searchhub.hub.folder import read_facts, read_json_object, save_model_folder
+from searchhub.generation import GeneratedArchitecture
+from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, eval_results_yaml, model_card
+from searchhub.hub.folder import save_model_folder
+from searchhub.hub.trained import BASELINES, MODELS, Network, Report, read_facts, read_json_object
 from searchhub.models.supernet import Supernet
 from searchhub.reports.figures import plot_architecture
 from searchhub.reports.progress import ProgressDisplay
@@ -32,38 +33,6 @@ from searchhub.training.fit import fit
 from searchhub.training.settings import TrainingSettings
 
 OnStep = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Network:
-    """An architecture to train.
-
-    Args:
-        name: Of its folder, unique in a run.
-        architecture: What to build.
-        limits: Under which it was generated or drawn.
-        published: Whether it becomes a Hub-ready folder, or is only measured (a baseline).
-    """
-
-    name: str
-    architecture: Architecture
-    limits: tuple[Limit, ...] = ()
-    published: bool = True
-
-
-@dataclass(frozen=True)
-class Report:
-    """A trained network in numbers.
-
-    Args:
-        network: What was trained.
-        costs: By name, e.g. "macs".
-        metrics: Of the test split.
-    """
-
-    network: Network
-    costs: Mapping[str, float]
-    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -107,7 +76,7 @@ class NetworkTrainer:
         facts = self._finished(network)
         if facts is None:
             facts = self._train(network, costs, on_step)
-        return Report(network, costs, facts["metrics"])
+        return Report(network, costs, facts["metrics"], facts)
 
     def train_all(self, networks: Sequence[Network], progress: ProgressDisplay) -> list[Report]:
         """Train networks one after another, as a stage of a progress display."""
@@ -158,8 +127,8 @@ class NetworkTrainer:
 
     def _path(self, network: Network) -> Path:
         if network.published:
-            return self.folder / "models" / network.name
-        return self.folder / "baselines" / f"{network.name}.json"
+            return self.folder / MODELS / network.name
+        return self.folder / BASELINES / f"{network.name}.json"
 
     def _finished(self, network: Network) -> dict[str, Any] | None:
         # The processes may share a disk that the main one writes to meanwhile: only one looks.
@@ -203,13 +172,15 @@ class NetworkTrainer:
 
     def _publish(self, network: Network, model: PreTrainedModel, facts: dict[str, Any]) -> None:
         picture = _picture(network, self.result)
+        card = self._card_facts(network, model, facts)
         save_model_folder(
             model,
             self._path(network),
-            card=model_card(self._card_facts(network, model, facts)),
+            card=model_card(card),
             facts=facts,
             processor=self.task.image_processor(),
             pictures={"architecture.png": picture},
+            eval_results=eval_results_yaml(card),
         )
 
     def _card_facts(self, network: Network, model: PreTrainedModel, facts: Mapping[str, Any]) -> CardFacts:
@@ -231,6 +202,8 @@ class NetworkTrainer:
             architecture=network.architecture,
             processor_class="AutoImageProcessor",
             remote_code=True,
+            # Names of local data are the last part of a path.
+            dataset_id=self.task.name if "/" in self.task.name else None,
             dataset_name=self.task.name,
             dataset_revision=self.task.fingerprint(),
             num_labels=self.task.num_labels,

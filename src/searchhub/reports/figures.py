@@ -1,4 +1,4 @@
-"""Pictures of a search, from its result alone: θ over the rounds, the Pareto front, an architecture.
+"""Pictures of a search, from its result alone: θ over the rounds, the Pareto front, an architecture, the scores.
 
 All are drawn on `Figure` objects of their own, without pyplot: no backend is chosen and no global state is touched, so
 they work in a script, a notebook and a test alike. The suffix of the path decides the format (PNG, SVG, PDF); a binary
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,8 +45,11 @@ _STYLE: Any = {
     "xtick.color": "#5b626b",
     "ytick.color": "#5b626b",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name may hold dollars
 }
 _MOST_COLUMNS = 7
+# More dots than this become one picture inside an SVG or PDF, which each would otherwise make long.
+_MOST_DOTS = 1000
 
 
 def plot_distribution(result: SearchResult, path: str | Path | IO[bytes]) -> None:
@@ -105,6 +108,7 @@ def plot_pareto(
     path: str | Path | IO[bytes],
     *,
     trials: bool = True,
+    size: tuple[float, float] = (7.2, 4.4),
 ) -> None:
     """The best E[α] (DDPNAS Eq. 9) in reach under every limit on a cost, with the chosen architectures on it.
 
@@ -117,17 +121,20 @@ def plot_pareto(
         chosen: Architectures to mark, by what to write at them, e.g. {"macs ≤ 1.2M": architecture}.
         path: Where to write.
         trials: Whether to show the architectures that the search evaluated.
+        size: Width and height in inches.
     """
-    front = [(cost(a), _quality(result, a)) for a in pareto(result, cost)]
+    quality = _quality_of(result)
+    front = [(cost(a), quality(a)) for a in pareto(result, cost)]
     if not front:
         raise InvalidInputError(f"A Pareto front of `{cost.name}` needs at least one architecture, but there is none.")
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
+        figure = Figure(figsize=size, dpi=150, layout="constrained")
         axes = figure.subplots()
         evaluated = dict.fromkeys(r.trial.architecture for r in result.history) if trials else {}
-        tried = [(cost(a), _quality(result, a)) for a in evaluated]
+        tried = [(cost(a), quality(a)) for a in evaluated]
         if tried:
-            axes.scatter(*_columns(tried), s=14, color="#b4bac2", linewidths=0, label="evaluated in the search")
+            dots: Any = {"s": 14, "color": "#b4bac2", "linewidths": 0, "rasterized": len(tried) > _MOST_DOTS}
+            axes.scatter(*_columns(tried), label="evaluated in the search", **dots)
         x, y = _columns(front)
         # The last step goes on to the right edge: a larger limit buys nothing more.
         reach = max([*x, *(c for c, _ in tried), *(cost(a) for a in chosen.values())])
@@ -135,10 +142,11 @@ def plot_pareto(
         axes.step([*x, reach], [*y, y[-1]], where="post", color="#4477aa", lw=1.8, label=line)
         if len(front) <= 60:
             axes.scatter(x, y, s=12, color="#4477aa", linewidths=0, zorder=3)
-        points = {label: (cost(a), _quality(result, a)) for label, a in chosen.items()}
-        axes.scatter(
-            *_columns(points.values()), s=54, color="#ee6677", edgecolors="white", lw=1.2, zorder=5, label="chosen"
-        )
+        points = {label: (cost(a), quality(a)) for label, a in chosen.items()}
+        if points:
+            axes.scatter(
+                *_columns(points.values()), s=54, color="#ee6677", edgecolors="white", lw=1.2, zorder=5, label="chosen"
+            )
         letter, factor = magnitude(reach)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / factor:.4g}{letter}"))
         axes.set_xlabel(f"{cost.name} ({cost.unit})" if cost.unit else cost.name)
@@ -147,7 +155,7 @@ def plot_pareto(
         axes.grid(color=_FAINT, lw=0.6)
         axes.set_axisbelow(True)
         axes.margins(x=0.04, y=0.08)
-        figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=8.5)
+        figure.legend(loc="outside lower left", ncols=3 if size[0] > 6 else 2, frameon=False, fontsize=8.5)
         steps = [p for (_, before), (x, y) in itertools.pairwise(front) for p in ((x, before), (x, y))]
         place_labels(figure, axes, points, line=[front[0], *steps, (reach, front[-1][1])], dots=tried)
         _save(figure, path)
@@ -171,7 +179,7 @@ def plot_architecture(
     colors = architecture_colors(architecture, space)
     rows = [
         (stage if start == 0 else "", names[start : start + _MOST_COLUMNS + 1])
-        for stage, names in _stages(architecture).items()
+        for stage, names in stages_of(architecture).items()
         for start in range(0, len(names), _MOST_COLUMNS + 1)
     ]
     if not rows:
@@ -199,12 +207,47 @@ def plot_architecture(
         _save(figure, path)
 
 
+def plot_scores(
+    scores: Sequence[float],
+    path: str | Path | IO[bytes],
+    *,
+    size: tuple[float, float] = (7.2, 3.0),
+    name: str = "score",
+) -> None:
+    """The score of every trial in order, and the best so far.
+
+    Args:
+        scores: At least one; larger is better.
+        path: Where to write.
+        size: Width and height in inches.
+        name: Of the vertical axis.
+    """
+    if not scores:
+        raise InvalidInputError("A picture of scores needs at least one finished trial, but there is none.")
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=size, dpi=150, layout="constrained")
+        axes = figure.subplots()
+        trials = range(len(scores))
+        many = len(scores) > _MOST_DOTS
+        axes.scatter(trials, scores, s=14, color="#4477aa", linewidths=0, rasterized=many, label="a trial", zorder=3)
+        best = list(itertools.accumulate(scores, max))
+        axes.step(trials, best, where="post", color="#ee6677", lw=1.8, label="best so far", zorder=2)
+        axes.set_xlabel("trial")
+        axes.set_ylabel(name)
+        axes.grid(color=_FAINT, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.margins(x=0.02, y=0.08)
+        figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8.5)
+        _save(figure, path)
+
+
 # -- θ ----------------------------------------------------------------------------------------------------------------
 
 
 def _grid(space: SearchSpace) -> list[list[int | None]]:
     """Choices in rows of panels: a row a stage where stages are short enough, else nearly square."""
-    stages = [[space.index(name) for name in names] for names in _stages(c.name for c in space.choices).values()]
+    stages = [[space.index(name) for name in names] for names in stages_of(c.name for c in space.choices).values()]
     widest = max(len(stage) for stage in stages)
     if len(stages) == 1 or widest > _MOST_COLUMNS or len(stages) > 2 * widest:
         everything = [i for stage in stages for i in stage]
@@ -290,17 +333,24 @@ def _candidate_handles(colors: Mapping[Candidate, str], *, pruned: bool) -> list
 # -- Pareto front -----------------------------------------------------------------------------------------------------
 
 
-def _quality(result: SearchResult, architecture: Mapping[str, Candidate]) -> float:
-    if result.distribution is not None:
-        return float(result.distribution.expectation(result.space.encode(architecture)[None, :])[0])
-    same = Architecture(architecture)
-    scores = [r.score for r in result.history if r.trial.architecture == same]
-    if not scores:
-        raise InvalidInputError(
-            "Without a θ, only architectures that the search evaluated can be shown, but a chosen one was not. "
-            "Leave it out, or draw the front of a search with a θ."
-        )
-    return max(scores)
+def _quality_of(result: SearchResult) -> Callable[[Mapping[str, Candidate]], float]:
+    """What the vertical axis is: E[α], or the best score where there is no θ."""
+    space, distribution = result.space, result.distribution
+    if distribution is not None:
+        return lambda architecture: float(distribution.expectation(space.encode(architecture)[None, :])[0])
+    scores: dict[Architecture, float] = {}
+    for r in result.history:
+        scores[r.trial.architecture] = max(r.score, scores.get(r.trial.architecture, r.score))
+
+    def score(architecture: Mapping[str, Candidate]) -> float:
+        if Architecture(architecture) not in scores:
+            raise InvalidInputError(
+                "Without a θ, only architectures that the search evaluated can be shown, but a chosen one was not. "
+                "Leave it out, or draw the front of a search with a θ."
+            )
+        return scores[Architecture(architecture)]
+
+    return score
 
 
 def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
@@ -311,7 +361,7 @@ def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[f
 # -- diagram ----------------------------------------------------------------------------------------------------------
 
 
-def _stages(names: Iterable[str]) -> dict[str, list[str]]:
+def stages_of(names: Iterable[str]) -> dict[str, list[str]]:
     """Names by what stands before their first dot, in order; all under "" where not every name has one."""
     names = list(names)
     stages: dict[str, list[str]] = {}

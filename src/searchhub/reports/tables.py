@@ -83,7 +83,7 @@ def markdown_table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[st
     names = list(columns) if columns is not None else columns_of(rows)
     lines = [
         _markdown_row(names),
-        _markdown_row(["---:" if _is_numeric(rows, name) else "---" for name in names]),
+        _markdown_row(["---:" if is_numeric(rows, name) else "---" for name in names]),
         *(_markdown_row([_escape(cell(row.get(name))) for name in names]) for row in rows),
     ]
     return "\n".join(lines)
@@ -96,13 +96,14 @@ def rich_table(
     names = list(columns) if columns is not None else columns_of(rows)
     table = Table(title=title, title_justify="left")
     for name in names:
-        table.add_column(name, justify="right" if _is_numeric(rows, name) else "left")
+        table.add_column(name, justify="right" if is_numeric(rows, name) else "left")
     for row in rows:
         table.add_row(*(cell(row.get(name)).replace("[", r"\[") for name in names))
     return table
 
 
-def _is_numeric(rows: Sequence[Mapping[str, object]], name: str) -> bool:
+def is_numeric(rows: Sequence[Mapping[str, object]], name: str) -> bool:
+    """Whether a column holds numbers and nothing else."""
     values = [row[name] for row in rows if row.get(name) is not None]
     return bool(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 

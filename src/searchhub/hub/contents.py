@@ -1,0 +1,73 @@
+"""What a folder or a repository holds, and whether one may take the other's place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CONFIG, RESULT = "config.json", "result.json"
+
+EVAL_RESULTS = ".eval_results/searchhub.yaml"
+"""What was measured, for the Hub, which prefers it to the card's model-index."""
+
+# Settings of a model that may change from one version of the same architecture to the next.
+_PASSING = re.compile(r"transformers_version|architectures|auto_map|(torch_)?dtype|label2id|_.*|.*(dropout|momentum).*")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a folder or a repository holds.
+
+    Args:
+        kind: "model" (a supernet is one, with a model type of its own) or "search result".
+        identity: What makes it this one: sizes and blocks of a model, the space of a search.
+    """
+
+    kind: str
+    identity: Mapping[str, Any]
+
+
+def contents_of(read: Callable[[str], dict[str, Any] | None]) -> Contents | None:
+    """Contents by the files that say it; None where it is neither a model nor a search result.
+
+    Args:
+        read: From a file name to the JSON object in it; None where there is none.
+    """
+    config = read(CONFIG)
+    if config is not None and "model_type" in config:
+        # transformers leaves out the names of two labels, its default.
+        identity = {**config, "num_labels": len(config.get("id2label") or "01")}
+        identity.pop("id2label", None)
+        return Contents("model", {k: v for k, v in identity.items() if not _PASSING.fullmatch(k)})
+    result = read(RESULT)
+    if result is not None and isinstance(result.get("space"), dict):
+        return Contents("search result", result["space"])
+    return None
+
+
+def difference(mine: Contents, theirs: Contents) -> str | None:
+    """What sets two contents apart, in words; None: they are versions of the same.
+
+    What only one of them names is a setting that came with another version of a library.
+    """
+    if mine.kind != theirs.kind:
+        return f"a {theirs.kind} there, a {mine.kind} here"
+    words = []
+    for name in mine.identity.keys() & theirs.identity.keys():
+        here, there = mine.identity[name], theirs.identity[name]
+        if here != there:
+            words.append(f"`{name}` is {_short(there, here)} there, {_short(here, there)} here")
+    words.sort(key=lambda text: (not text.startswith("`model_type`"), text))
+    more = f" (and {len(words) - 3} more)" if len(words) > 3 else ""
+    return "; ".join(words[:3]) + more if words else None
+
+
+def _short(value: Any, other: Any) -> str:
+    """A value; of lists as long as each other only where they part."""
+    if isinstance(value, list) and isinstance(other, list) and len(value) == len(other) > 4:
+        i = next(i for i, (a, b) in enumerate(zip(value, other, strict=True)) if a != b)
+        return f"{_short(value[i], other[i])} at {i}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

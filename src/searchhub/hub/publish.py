@@ -1,0 +1,303 @@
+"""One call from a folder, a search result or a supernet to a revision on the Hub."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import RevisionNotFoundError
+
+import searchhub
+from searchhub.errors import InvalidInputError
+from searchhub.files import cannot_write
+from searchhub.hub.client import check_repo_id, find_token, hub_errors
+from searchhub.hub.contents import CONFIG, EVAL_RESULTS, RESULT, Contents, contents_of, difference
+from searchhub.hub.search_folder import write_result_folder, write_supernet_folder
+from searchhub.hub.trained import FACTS, read_json_object
+from searchhub.result import SearchResult
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
+    from huggingface_hub.hf_api import ModelInfo
+
+    from searchhub.models.supernet import Supernet
+
+# What searchhub writes: in a repository, those of them that a new version lacks would be loaded in its place.
+_OURS = (
+    CONFIG,
+    RESULT,
+    FACTS,
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "modeling_*.py",
+    "configuration_*.py",
+)
+# What a repository may hold before anything is published in it.
+_NEUTRAL = re.compile(r"\.git.*|README\.md|LICEN[CS]E.*")
+_PLACE = re.compile(r'from_pretrained\("path/to/[^"]*"')
+_TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
+
+
+@dataclass(frozen=True)
+class PublishedRevision:
+    """Where something was published.
+
+    Args:
+        repo_id: With its owner.
+        revision: The commit, to be pinned by those who load it.
+        url: Of that commit.
+        changed: False: the Hub had the same files already, and no commit was made.
+        pull_request: Address of the pull request; None: there is none.
+    """
+
+    repo_id: str
+    revision: str
+    url: str
+    changed: bool
+    pull_request: str | None = None
+
+    def __str__(self) -> str:
+        if not self.changed:
+            return f"No change: {self.repo_id} holds this already, at {self.revision}"
+        return f"Published {self.pull_request or self.url}"
+
+
+def publish(
+    what: str | os.PathLike[str] | SearchResult | Supernet,
+    repo_id: str,
+    *,
+    token: str | None = None,
+    private: bool | None = None,
+    revision: str | None = None,
+    commit_message: str | None = None,
+    create_pr: bool = False,
+    overwrite: bool = False,
+) -> PublishedRevision:
+    """Push a network, a search result or a supernet to the Hub, in one commit.
+
+    1. The repository is made where there is none. The same files again make no commit.
+    2. A repository that holds another architecture, another search, or something that is not searchhub's is left as it
+       is, unless `overwrite=True`.
+    3. Where a push fails, the repository stays at the revision it was at. What had arrived is not sent again.
+    4. A file that holds an access token is not sent, and neither are hidden files. No error repeats the token.
+    5. Files that searchhub wrote there and that this version lacks are deleted; others stay.
+
+    Args:
+        what: A model's folder that `save_model_folder` wrote; a run folder, for its search result; a search result; or
+            a supernet. They load with the Auto classes, `SearchResult.from_pretrained` and the supernet's
+            `from_pretrained`.
+        repo_id: "owner/name"; without an owner it is the token's.
+        token: With write access; None: the one that is logged in with (`HF_TOKEN`, `hf auth login`).
+        private: Who sees a new repository; None: the owner's default. It must agree with one that exists.
+        revision: Branch to push to, made from the main one where it is not there; None: the main one.
+        commit_message: None: says what it is and which searchhub wrote it.
+        create_pr: Open a pull request instead of pushing to the main branch.
+        overwrite: Push over something else.
+
+    Raises:
+        InvalidInputError: There is nothing to publish in `what`, or the repository holds something else.
+        HubError: The Hub refused or could not be reached; names the call that goes on.
+    """
+    check_repo_id(repo_id)
+    if create_pr and revision is not None:
+        raise InvalidInputError(
+            f"`create_pr` must be False where `revision` is given, but came with {revision!r}: pull requests go to the "
+            "main branch. Drop one."
+        )
+    options = {"private": private, "revision": revision, "commit_message": commit_message}
+    flags = {"create_pr": create_pr, "overwrite": overwrite}
+    call = _call(what, repo_id, {**options, **{k: v or None for k, v in flags.items()}})
+    with _folder_of(what) as folder:
+        mine = _contents(folder)
+        token = find_token(token)
+        files = _files(folder, token)
+        push = _Push(HfApi(token=token, library_name="searchhub"), repo_id, revision, mine, files)
+        way_out = f"Nothing is lost, here or there; to go on: `{call}`."
+        with hub_errors(repo_id, revision, way_out, token):
+            push.prepare(private=private, overwrite=overwrite)
+            return push.commit(commit_message, create_pr=create_pr)
+
+
+class _Push:
+    """One push: what is there is looked at first, then everything goes in one commit."""
+
+    def __init__(
+        self,
+        api: HfApi,
+        repo_id: str,
+        revision: str | None,
+        mine: Contents,
+        files: Mapping[str, Path],
+    ) -> None:
+        self._api, self._repo_id, self._revision, self._mine, self._files = api, repo_id, revision, mine, files
+        self._before: ModelInfo
+
+    def prepare(self, *, private: bool | None, overwrite: bool) -> None:
+        """Make the repository and the branch, and refuse to go where something else is."""
+        self._repo_id = self._api.create_repo(self._repo_id, private=private, exist_ok=True).repo_id
+        new_branch = False
+        try:
+            self._before = self._api.model_info(self._repo_id, revision=self._revision)
+        except RevisionNotFoundError:
+            new_branch = True
+            self._before = self._api.model_info(self._repo_id)
+        if private is not None and self._before.private is not None and self._before.private != private:
+            state = "private" if self._before.private else "public"
+            raise InvalidInputError(
+                f"`private={private}` must agree with `{self._repo_id}`, but that is {state} already. Change it on its "
+                "page, or choose another name."
+            )
+        if not overwrite:
+            self._refuse_other()
+        if new_branch and self._revision is not None:
+            self._api.create_branch(self._repo_id, branch=self._revision, exist_ok=True)
+
+    def commit(self, message: str | None, *, create_pr: bool) -> PublishedRevision:
+        """Push the files."""
+        # Not `upload_folder`: since huggingface_hub 2.4 it may make several commits, and stop between them.
+        operations = [CommitOperationAdd(name, self._content(name, path)) for name, path in self._files.items()]
+        stale = [CommitOperationDelete(name) for name in self._names() if name not in self._files and _is_ours(name)]
+        info: CommitInfo = self._api.create_commit(
+            self._repo_id,
+            [*operations, *stale],
+            commit_message=message or f"Publish a {self._mine.kind} with searchhub {searchhub.__version__}",
+            revision=self._revision,
+            create_pr=create_pr,
+        )
+        changed = info.oid != self._before.sha
+        return PublishedRevision(self._repo_id, info.oid, info.commit_url, changed, info.pr_url if changed else None)
+
+    def _names(self) -> list[str]:
+        return [sibling.rfilename for sibling in self._before.siblings or ()]
+
+    def _content(self, name: str, path: Path) -> Path | bytes:
+        """A file as it is; the card with the name under which it can be loaded from now on."""
+        if name != "README.md":
+            return path
+        place = f'from_pretrained("{self._repo_id}"'
+        return _PLACE.sub(lambda match: place, path.read_text(encoding="utf-8")).encode()
+
+    def _refuse_other(self) -> None:
+        names = [name for name in self._names() if not _NEUTRAL.fullmatch(name)]
+        if not names:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            theirs = contents_of(lambda name: self._read(name, folder) if name in names else None)
+        if theirs is None:
+            words = f"it holds {', '.join(names[:5])}, and neither a model nor a search result"
+        else:
+            words = difference(self._mine, theirs) or ""
+        if words:
+            raise InvalidInputError(
+                f"`{self._repo_id}` must be new or hold the same {self._mine.kind}, but: {words}. Choose another name, "
+                "or pass `overwrite=True`; its history keeps what it holds now."
+            )
+
+    def _read(self, name: str, folder: str) -> dict[str, Any] | None:
+        return read_json_object(
+            Path(self._api.hf_hub_download(self._repo_id, name, revision=self._before.sha, local_dir=folder))
+        )
+
+
+# -- what is pushed ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _folder_of(what: str | os.PathLike[str] | SearchResult | Supernet) -> Iterator[Path]:
+    """The Hub-ready folder of something; those that are none yet are written to a temporary one."""
+    if isinstance(what, str | os.PathLike):
+        folder = Path(what)
+        if not folder.is_dir():
+            raise InvalidInputError(f"`{folder}` must be a folder to be published, but is none. Check its path.")
+        if (folder / CONFIG).exists() or not (folder / RESULT).exists():
+            yield folder
+            return
+        what = SearchResult.load(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        try:
+            if isinstance(what, SearchResult):
+                write_result_folder(what, folder)
+            else:
+                _write_supernet(what, folder)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        yield folder
+
+
+def _write_supernet(what: Any, folder: Path) -> None:
+    from searchhub.models.supernet import Supernet
+
+    if not isinstance(what, Supernet):
+        raise InvalidInputError(
+            f"A folder, a SearchResult or a supernet must be given to be published, but got a {type(what).__name__}. "
+            "Write a model to a folder with `save_model_folder`."
+        )
+    write_supernet_folder(what, folder)
+
+
+def _contents(folder: Path) -> Contents:
+    contents = contents_of(lambda name: read_json_object(folder / name))
+    missing = [] if contents else [CONFIG]
+    if (contents is None or contents.kind == "model") and not any(folder.glob("*.safetensors")):
+        missing.append("model.safetensors")
+    if not (folder / "README.md").is_file():
+        missing.append("README.md")
+    if contents is None or missing:
+        inside = sorted(path.name for path in folder.glob("models/*") if (path / CONFIG).exists())
+        hint = f"The networks of this run are in its `models`: {', '.join(inside[:5])}." if inside else ""
+        raise InvalidInputError(
+            f"`{folder}` must be a folder that `save_model_folder` wrote, or a finished run, but has no "
+            f"{' and no '.join(missing)}. {hint or 'Check its path.'}"
+        )
+    return contents
+
+
+def _files(folder: Path, token: str) -> dict[str, Path]:
+    """What is pushed, by its name in the repository: all but hidden files, caches, and what must not get out.
+
+    Raises:
+        InvalidInputError: A file holds an access token.
+    """
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in name.split("/"))
+        if path.is_file() and (not hidden or name == EVAL_RESULTS):
+            if _holds_token(path, token.encode()):
+                raise InvalidInputError(
+                    f"No file may hold an access token to be published, but `{path}` does. Remove it there, and make "
+                    "that token invalid if others may have seen it."
+                )
+            files[name] = path
+    return files
+
+
+def _holds_token(path: Path, token: bytes) -> bool:
+    if path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(token) >= 0 or _TOKEN.search(content) is not None
+
+
+def _is_ours(name: str) -> bool:
+    return name == EVAL_RESULTS or ("/" not in name and any(fnmatchcase(name, pattern) for pattern in _OURS))
+
+
+def _call(what: object, repo_id: str, options: Mapping[str, object]) -> str:
+    """The call that was made, without the token."""
+    if isinstance(what, str | os.PathLike):
+        first = repr(os.fspath(what))
+    else:
+        first = "result" if isinstance(what, SearchResult) else "supernet"
+    given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
+    return f"searchhub.publish({', '.join([first, repr(repo_id), *given])})"

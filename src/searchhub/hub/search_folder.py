@@ -1,0 +1,80 @@
+"""Hub-ready folders of what a search leaves: its result, to generate from, and its supernet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import ModelCardData
+
+from searchhub.hub.redact import REDACTED, is_secret, redact, redact_tokens
+from searchhub.reports.tables import human
+from searchhub.result import SearchResult
+from searchhub.space import SearchSpace
+
+if TYPE_CHECKING:
+    from searchhub.models.supernet import Supernet
+
+
+def write_result_folder(result: SearchResult, folder: Path) -> None:
+    """Write result.json and its card."""
+    result.save(folder / "result.json")
+    (folder / "README.md").write_text(result_card(result), encoding="utf-8")
+
+
+def write_supernet_folder(supernet: Supernet, folder: Path) -> None:
+    """Write the shared weights, their configuration and a card."""
+    # safetensors stores dense row-major tensors; training may have left others.
+    supernet.save_pretrained(folder, state_dict={k: v.contiguous() for k, v in supernet.state_dict().items()})
+    (folder / "README.md").write_text(supernet_card(supernet), encoding="utf-8")
+
+
+def result_card(result: SearchResult) -> str:
+    """README.md of a search result. `path/to/search` stands for where it is published."""
+    limit = ""
+    for cost in list(result.costs.values())[:1]:
+        low, high = cost.bounds()
+        limit = f', Limit("{cost.name}", max={(low + high) / 2:.4g})'
+    names = "Limit, SearchResult, generate" if limit else "SearchResult, generate"
+    rows = [_space_row(result.space)]
+    rows.append(f"- trials: {len(result.history):,}")
+    rows.append("- θ: " + ("none, the best evaluated is generated" if result.distribution is None else "yes"))
+    for cost in result.costs.values():
+        low, high = cost.bounds()
+        rows.append(f"- `{cost.name}`: {human(low)} to {human(high)} {cost.unit}".rstrip())
+    for name, value in result.searcher.items():
+        rows.append(f"- `{name}`: {REDACTED if is_secret(name) else redact(str(value))}")
+    return _card(
+        "result of a search",
+        "What one neural architecture search with searchhub left. A network for every limit is generated from it, "
+        "without searching again.",
+        f'from searchhub import {names}\n\nresult = SearchResult.from_pretrained("path/to/search")\n'
+        f"architecture = generate(result{limit})",
+        rows,
+    )
+
+
+def supernet_card(supernet: Supernet) -> str:
+    """README.md of a supernet. `path/to/supernet` stands for where it is published."""
+    kind = type(supernet)
+    rows = [_space_row(supernet.search_space)]
+    rows.append(f"- parameters: {human(sum(p.numel() for p in supernet.parameters()))}")
+    return _card(
+        "supernet",
+        f"`{kind.__name__}`: the shared weights of every architecture of a search space, from searchhub. It is no "
+        "network of its own; each architecture in it is one, to be trained further before it is used.",
+        f"from {kind.__module__} import {kind.__name__}\n\n"
+        f'supernet = {kind.__name__}.from_pretrained("path/to/supernet")\n'
+        "model = supernet.extract(architecture)  # its own copy of the weights",
+        rows,
+    )
+
+
+def _space_row(space: SearchSpace) -> str:
+    return f"- space: `{redact(space.name)}`, {len(space.choices)} choices, {human(space.size)} architectures"
+
+
+def _card(title: str, what: str, usage: str, rows: list[str]) -> str:
+    data = ModelCardData(library_name="searchhub", tags=["searchhub", "neural-architecture-search"])
+    text = f"# {title.capitalize()}\n\n{what}\n\n## How to use\n\n```python\n{usage}\n```\n\n## What is in it\n\n"
+    return redact_tokens(f"---\n{data.to_yaml()}\n---\n\n{text}" + "\n".join(rows) + "\n")

@@ -1,0 +1,141 @@
+"""Networks that a run trained, in numbers: read back from its folder, and set side by side. Knows no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from searchhub.generation import Limit
+from searchhub.space import Architecture
+
+FACTS = "searchhub.json"
+"""What was searched, generated and measured, for programs; the card says it for people."""
+
+MODELS, BASELINES = "models", "baselines"
+"""Where in a run's folder published networks and baselines are."""
+
+LARGEST = "largest"
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture to train.
+
+    Args:
+        name: Of its folder, unique in a run.
+        architecture: What to build.
+        limits: Under which it was generated or drawn.
+        published: Whether it becomes a Hub-ready folder, or is only measured (a baseline).
+    """
+
+    name: str
+    architecture: Architecture
+    limits: tuple[Limit, ...] = ()
+    published: bool = True
+
+
+@dataclass(frozen=True)
+class Report:
+    """A trained network in numbers.
+
+    Args:
+        network: What was trained.
+        costs: By name, e.g. "macs".
+        metrics: Of the test split.
+        facts: All that its folder says of it.
+    """
+
+    network: Network
+    costs: Mapping[str, float]
+    metrics: Mapping[str, float]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_reports(run_dir: str | Path) -> list[Report]:
+    """The networks that a run has trained so far, the cheapest first; what is no network's folder is passed over."""
+    run_dir = Path(run_dir)
+    models = [(path, True) for path in sorted((run_dir / MODELS).glob(f"*/{FACTS}"))]
+    baselines = [(path, False) for path in sorted((run_dir / BASELINES).glob("*.json"))]
+    # A folder that begins with a dot is one that a killed process left half written.
+    visible = [(path, published) for path, published in models + baselines if not path.parent.name.startswith(".")]
+    found = [_report(read_json_object(path), published) for path, published in visible]
+    return sorted((r for r in found if r is not None), key=_order)
+
+
+def _report(facts: dict[str, Any] | None, published: bool) -> Report | None:
+    if facts is None:
+        return None
+    try:
+        limits = tuple(Limit(x["cost"], max=x["max"], min=x["min"], equal=x["equal"]) for x in facts["limits"])
+        network = Network(str(facts["name"]), Architecture(facts["identity"]["architecture"]), limits, published)
+        return Report(network, _numbers(facts["costs"]), _numbers(facts["metrics"]), facts)
+    except (KeyError, TypeError, ValueError, AttributeError):  # not one of ours, or of another version
+        return None
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+
+def _order(report: Report) -> tuple[object, ...]:
+    limits = report.network.limits
+    return (not limits, *((x.name, x.high, x.low) for x in limits[:1]), report.network.name)
+
+
+def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
+    """Rows of a table: a limit each, the random networks beside it as mean and spread; the largest last.
+
+    Args:
+        reports: Published networks and baselines of one run.
+        metric: Which; a network without it is compared by nothing, and its cell is empty.
+    """
+    rows = []
+    others = list(dict.fromkeys(name for r in reports for name in r.costs if name not in ("macs", "params")))
+    for report in reports:
+        network = report.network
+        if not network.published and network.name != LARGEST:
+            continue
+        beside = [
+            r.metrics[metric]
+            for r in reports
+            if network.limits and not r.network.published and r.network.limits == network.limits and metric in r.metrics
+        ]
+        spread = f" ± {np.std(beside, ddof=1):.4f}" if len(beside) > 1 else ""
+        rows.append(
+            {
+                "limit": " and ".join(str(limit) for limit in network.limits) or "none: the largest",
+                "MACs": _shown(report.costs.get("macs"), ",.0f"),
+                "parameters": _shown(report.costs.get("params"), ",.0f"),
+                **{name: _shown(report.costs.get(name), ",.5g") for name in others},
+                f"test {metric}": _shown(report.metrics.get(metric), ".4f"),
+                "random within 5 %": f"{np.mean(beside):.4f}{spread} (n={len(beside)})" if beside else "",
+            }
+        )
+    return rows
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def read_facts(folder: str | Path) -> dict[str, Any] | None:
+    """The facts of a model folder; None where there are none that can be read."""
+    return read_json_object(Path(folder) / FACTS)
+
+
+def read_json_object(file: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is no such file, or it holds something else."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None

@@ -1,0 +1,392 @@
+"""One HTML file that shows a run: nothing in it comes from elsewhere, and nothing in it is a script.
+
+It can be mailed, kept and opened offline, on a phone and by dark. Names that come from data are escaped, absolute paths
+and tokens are redacted (`searchhub.reports.markup`), and a content security policy forbids the page to load anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from searchhub.costs.table import CostTable
+from searchhub.distribution import ArchitectureDistribution
+from searchhub.errors import InvalidInputError
+from searchhub.files import write_text
+from searchhub.hub.redact import REDACTED, is_secret
+from searchhub.hub.trained import Report, comparison
+from searchhub.reports.figures import plot_distribution, plot_pareto, plot_scores, stages_of
+from searchhub.reports.inline_svg import inline_svg
+from searchhub.reports.markup import Child, Markup, details, facts, joined, table, tag
+from searchhub.reports.palette import architecture_colors, ink_on, is_hollow
+from searchhub.reports.run import JournalTrial, Run, read_run
+from searchhub.reports.tables import ABSENT, duration, human
+from searchhub.result import SearchResult
+from searchhub.space import Architecture, Candidate, SearchSpace
+
+MOST_TRIALS = 1000
+"""So many trials are listed, the best ones where there are more: a hundred thousand rows open on no phone."""
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_NARROW = (4.6, 3.5)
+_FOLDED = ("id2label", "label2id")
+
+
+def write_report(run_dir: str | Path, path: str | Path | None = None) -> Path:
+    """Write the report of a run, finished or not, as one self-contained HTML file, in one step.
+
+    1. Without result.json the search is unfinished: the page says so, and shows its journal and settings.
+    2. Without a θ (random search) Pareto fronts are those of the evaluated architectures.
+    3. Networks that are trained later appear when the report is written again.
+
+    Args:
+        run_dir: Of `search()`; only read, and not held.
+        path: Where to; None: `report/report.html` in the run's folder.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        InvalidInputError: `run_dir` is no run's folder, or cannot be read.
+        RunFolderError: The file cannot be written.
+    """
+    run = read_run(run_dir)
+    path = run.path / "report" / "report.html" if path is None else Path(path)
+    write_text(path, report_page(run))
+    return path
+
+
+def report_page(run: Run) -> str:
+    """The whole page."""
+    sections = {
+        "Networks": _networks(run),
+        "Pareto fronts": _fronts(run),
+        "θ over the rounds": _theta(run),
+        "Journal": _journal(run),
+        "Costs": _costs(run),
+        "Search cost": _spent(run),
+        "Settings": _settings(run),
+        "Versions": _versions(run),
+    }
+    title = f"{_space_name(run)}: a search with {run.part('searcher').get('searcher', 'searchhub')}"
+    body = [
+        joined([tag("h2", name, id=f"s{i}"), tag("section", content)])
+        for i, (name, content) in enumerate(sections.items())
+    ]
+    links = (tag("a", name, href=f"#s{i}") for i, name in enumerate(sections))
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", Markup(files("searchhub.reports").joinpath("report.css").read_text(encoding="utf-8"))),
+    )
+    main = tag("main", tag("h1", title), _headline(run), tag("nav", *links), *body)
+    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', main), lang='en')}\n"
+
+
+# -- what it is about -------------------------------------------------------------------------------------------------
+
+
+def _headline(run: Run) -> Markup:
+    best, result = run.best, run.result
+    of_planned = f" of {run.planned:,}" if run.planned is not None and run.planned != len(run.trials) else ""
+    published = [r for r in run.reports if r.network.published]
+    measured = [r.metrics[run.metric] for r in published if run.metric in r.metrics] if run.metric else []
+    tiles = {
+        "trials": f"{len(run.trials):,}{of_planned}",
+        "best score in the search": None if best is None else f"{best.score:.4f}",
+        "architectures in the space": None if result is None else _many(result.space.size),
+        "networks trained from it": f"{len(published)}" if published else None,
+        f"best test {run.metric} of them": f"{max(measured):.4f}" if measured else None,
+        "time in trials": duration(sum(t.seconds for t in run.trials)) if run.trials else None,
+    }
+    boxes = [tag("li", tag("b", value), tag("span", name)) for name, value in tiles.items() if value is not None]
+    where = f"Run folder {run.path.resolve().name}"
+    task = _of(run, "evaluator", "task", "name")
+    last = run.trials[-1].time if run.trials else None
+    lines: list[Child] = [
+        tag("p", where, f", data {task}" if task else "", f", last trial {last:%Y-%m-%d %H:%M %Z}" if last else "")
+    ]
+    if result is None:
+        lines.append(
+            tag(
+                "p",
+                tag("b", "This search is not finished: "),
+                f"{len(run.trials):,}{of_planned} trials are done. θ, Pareto fronts and networks come when it is. "
+                "Run the same command again to go on.",
+                class_="note",
+            )
+        )
+    if run.unreadable:
+        lines.append(tag("p", f"Lines of the journal that cannot be read: {run.unreadable}.", class_="note"))
+    return joined([*lines, tag("ul", *boxes, class_="tiles")])
+
+
+def _space_name(run: Run) -> str:
+    return run.result.space.name if run.result is not None else str(run.part("space").get("name", "an unnamed space"))
+
+
+def _of(run: Run, *names: str) -> Any:
+    """A setting by its names from the outside in; None: it is not among the settings."""
+    value: Any = run.part(names[0])
+    for name in names[1:]:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _many(number: int) -> str:
+    return human(number) if number < 1e15 else f"{number:.2e}"
+
+
+# -- networks ---------------------------------------------------------------------------------------------------------
+
+
+def _networks(run: Run) -> Markup:
+    published = [r for r in run.reports if r.network.published]
+    if not run.reports:
+        return tag("p", "No network has been trained from this search yet.")
+    parts: list[Child] = []
+    if run.metric is not None:
+        rows = comparison(run.reports, run.metric)
+        parts.append(table(rows, class_="cards"))
+        if any(r.network.limits and not r.network.published for r in run.reports):
+            parts.append(tag("p", "Random networks cost as much as the limit, less at most 5 %.", class_="caption"))
+    recipes = {str((r.facts.get("identity") or {}).get("training")) for r in run.reports}
+    if len(recipes) > 1:
+        parts.append(
+            tag("p", "Not all of these networks were trained with the same settings: do not compare.", class_="note")
+        )
+    space = None if run.result is None else run.result.space
+    parts.append(tag("div", *(_network(report, space) for report in published), class_="networks"))
+    return joined(parts)
+
+
+def _network(report: Report, space: SearchSpace | None) -> Markup:
+    network = report.network
+    certificate = report.facts.get("certificate") or {}
+    how = None
+    if certificate:
+        optimal = "exact optimum" if certificate.get("optimal") else "not an optimum"
+        how = f"{optimal} ({certificate.get('method')})"
+    examples, seconds = report.facts.get("examples"), report.facts.get("seconds")
+    on = f" on {report.facts.get('split', 'test')}" + (f" ({examples:,} examples)" if examples else "")
+    rows: list[tuple[str, object]] = [
+        ("limit", " and ".join(str(limit) for limit in network.limits) or None),
+        *((name, f"{value:,.6g}" if value < 1000 else f"{value:,.0f}") for name, value in report.costs.items()),
+        *((name + on, value) for name, value in report.metrics.items()),
+        ("chosen as", how),
+        ("E[α]", certificate.get("expectation")),
+        ("score in the search", certificate.get("score")),
+        ("note", certificate.get("note") or None),
+        ("training", None if seconds is None else f"{report.facts.get('epochs')} epochs in {duration(seconds)}"),
+    ]
+    return tag("article", tag("h3", network.name), diagram(network.architecture, space), facts(rows))
+
+
+def diagram(architecture: Mapping[str, Candidate], space: SearchSpace | None) -> Markup:
+    """An architecture as boxes that wrap, a row a stage, in the colors of the plots."""
+    known = space if space is not None and _fits(space, architecture) else None
+    colors = architecture_colors(architecture, known)
+    rows: list[Markup] = []
+    for stage, names in stages_of(architecture).items():
+        boxes = []
+        for name in names:
+            candidate = architecture[name]
+            inside = (tag("small", name.rpartition(".")[2]), str(candidate))
+            if is_hollow(candidate):
+                boxes.append(tag("li", *inside, class_="hollow"))
+            else:
+                color = colors[candidate]
+                boxes.append(tag("li", *inside, style=f"background: {color}; color: {ink_on(color)}"))
+        rows.append(tag("div", tag("h4", stage), tag("ol", *boxes)))
+    return tag("div", *rows, class_="diagram")
+
+
+def _fits(space: SearchSpace, architecture: Mapping[str, Candidate]) -> bool:
+    try:
+        space.encode(architecture)
+    except InvalidInputError:
+        return False
+    return True
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def _fronts(run: Run) -> Markup:
+    result = run.result
+    if result is None:
+        return tag("p", "There are none before the search is finished.")
+    if not result.costs or not (result.history or result.distribution):
+        return tag("p", "There are none: the result holds no cost table. Add one with `SearchResult.with_costs`.")
+    pictures = [_front(run, result, cost, i) for i, cost in enumerate(result.costs.values())]
+    way = "E[α] of DDPNAS Eq. 9" if result.distribution is not None else "the score in the search, since there is no θ"
+    return joined([tag("div", *pictures, class_="figures"), tag("p", f"Up: {way}.", class_="caption")])
+
+
+def _front(run: Run, result: SearchResult, cost: CostTable, i: int) -> Markup:
+    tried = {t.trial.architecture for t in result.history}
+    chosen = {
+        " and ".join(str(limit) for limit in r.network.limits): r.network.architecture
+        for r in run.reports
+        if r.network.published and any(limit.name == cost.name for limit in r.network.limits)
+        if _fits(result.space, r.network.architecture)
+        if result.distribution is not None or Architecture(r.network.architecture) in tried
+    }
+    label = f"The best in reach under every limit on {cost.name}, with the {len(chosen)} chosen networks"
+    svg = inline_svg(
+        lambda path: plot_pareto(result, cost, chosen, path, size=_NARROW), label=label, prefix=f"pareto{i}"
+    )
+    return tag("figure", svg)
+
+
+def _theta(run: Run) -> Markup:
+    result = run.result
+    if result is None:
+        return tag("p", "θ is written down when the search is finished.")
+    if result.distribution is None:
+        return tag("p", "This searcher has no θ: it learns no distribution over the candidates.")
+    parts: list[Child] = []
+    if len(result.trajectory) > 1:
+        svg = inline_svg(
+            lambda path: plot_distribution(result, path), label="θ of every candidate over the rounds", prefix="theta"
+        )
+        parts.append(tag("div", tag("figure", svg, class_="wide"), class_="scroll", tabindex="0"))
+        parts.append(tag("p", "The picture scrolls sideways.", class_="caption narrow"))
+    parts.append(details("θ at the end", table(_theta_rows(result.space, result.distribution), class_="cards")))
+    return joined(parts)
+
+
+def _theta_rows(space: SearchSpace, distribution: ArchitectureDistribution) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for choice, theta, alive in zip(space.choices, distribution.theta, distribution.alive, strict=True):
+        left = [k for k in range(len(theta)) if alive[k]]
+        first = max(left, key=lambda k: float(theta[k]))
+        survivors = ", ".join(f"{choice.candidates[k]} ({theta[k]:.4f})" for k in left)
+        rows.append(
+            {"choice": choice.name, "most probable left": str(choice.candidates[first]), "survivors": survivors}
+        )
+    return rows
+
+
+# -- journal ----------------------------------------------------------------------------------------------------------
+
+
+def _journal(run: Run) -> Markup:
+    if run.best is None:
+        return tag("p", "No trial is finished yet.")
+    scores = [t.score for t in run.trials]
+    name = f"score ({run.metric})" if run.metric else "score"
+    svg = inline_svg(
+        lambda path: plot_scores(scores, path, size=_NARROW, name=name), label="Score of every trial", prefix="scores"
+    )
+    listed = run.trials
+    summary = f"All {len(listed):,} trials"
+    if len(listed) > MOST_TRIALS:
+        highest = sorted(run.trials, key=lambda t: -t.score)[:MOST_TRIALS]
+        listed = tuple(sorted(highest, key=lambda t: t.number))
+        summary = f"The {MOST_TRIALS:,} best of {len(run.trials):,} trials; journal.jsonl holds all"
+    rows = [_trial_row(t) for t in listed]
+    space = None if run.result is None else run.result.space
+    best = tag("h3", f"Best: trial {run.best.number} of round {run.best.round} with {run.best.score:.4f}")
+    both = tag("div", tag("figure", svg), tag("div", best, diagram(run.best.architecture, space)), class_="figures")
+    return joined([both, details(summary, table(rows, marked=listed.index(run.best), class_="trials"))])
+
+
+def _trial_row(trial: JournalTrial) -> dict[str, object]:
+    return {
+        "trial": trial.number,
+        "round": trial.round,
+        "score": f"{trial.score:.4f}",
+        **{name: f"{value:.4f}" for name, value in trial.metrics.items() if value != trial.score},
+        "seconds": f"{trial.seconds:.1f}",
+        "architecture": " · ".join(map(str, trial.architecture.values())),
+    }
+
+
+# -- costs and settings -----------------------------------------------------------------------------------------------
+
+
+def _costs(run: Run) -> Markup:
+    if run.result is None or not run.result.costs:
+        return tag("p", "No cost table is kept with this search yet.")
+    parts: list[Child] = []
+    rows = []
+    for cost in run.result.costs.values():
+        low, high = cost.bounds()
+        unit = cost.unit or None
+        rows.append({"cost": cost.name, "unit": unit, "smallest": low, "largest": high, "fixed part": cost.fixed})
+        parts.append(details(f"{cost.name}: what each candidate costs", table(_entries(cost))))
+    words = [{k: _amount(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    return joined([table(words, class_="cards"), *parts])
+
+
+def _entries(cost: CostTable) -> list[dict[str, object]]:
+    return [
+        {"choice": c.name, **{str(k): _amount(float(v)) for k, v in zip(c.candidates, entry, strict=True)}}
+        for c, entry in zip(cost.space.choices, cost.entries, strict=True)
+    ]
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.5g}"
+
+
+def _spent(run: Run) -> Markup:
+    seconds = sum(t.seconds for t in run.trials)
+    times = [t.time for t in run.trials if t.time is not None]
+    trained = [float(r.facts.get("seconds") or 0.0) for r in run.reports]
+    environment = run.part("environment")
+    rows: list[tuple[str, object]] = [
+        ("trials", len(run.trials)),
+        ("time in trials", f"{duration(seconds)} ({seconds / len(run.trials):.2f} s each)" if run.trials else None),
+        ("first to last trial ended", duration((times[-1] - times[0]).total_seconds()) if times else None),
+        ("steps a trial", _of(run, "evaluator", "steps_per_trial")),
+        ("networks trained alone", f"{len(trained)} in {duration(sum(trained))}" if trained else None),
+        *((name, environment.get(name)) for name in ("device", "processes", "threads")),
+    ]
+    return facts(rows)
+
+
+def _settings(run: Run) -> Markup:
+    parts = [
+        details(name, facts(_leaves(value, "")))
+        for name, value in run.config.items()
+        if name != "versions" and isinstance(value, Mapping) and value
+    ]
+    if not parts:
+        return tag("p", "config.yaml holds none.")
+    return joined([tag("p", "As config.yaml holds them; a run goes on only with the same."), *parts])
+
+
+def _versions(run: Run) -> Markup:
+    versions = run.part("versions")
+    if not versions:
+        return tag("p", "They were not written down.")
+    return facts((str(name), str(version)) for name, version in versions.items())
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str) -> list[tuple[str, object]]:
+    """Settings under dotted names. Names of classes are one row: there may be thousands."""
+    rows: list[tuple[str, object]] = []
+    for name, value in settings.items():
+        if is_secret(str(name)) and value:
+            rows.append((f"{prefix}{name}", REDACTED))
+        elif isinstance(value, Mapping) and value and name not in _FOLDED:
+            rows.extend(_leaves(value, f"{prefix}{name}."))
+        else:
+            rows.append((f"{prefix}{name}", _words(value)))
+    return rows
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{k}: {v}" for k, v in value.items()]
+    if isinstance(value, list):
+        return ", ".join(map(str, value[:30])) + (f", … ({len(value):,} in all)" if len(value) > 30 else "")
+    return ABSENT if value is None else str(value)

@@ -1,0 +1,147 @@
+"""What a run's folder holds, finished or not, for those who report on it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from searchhub.errors import InvalidInputError
+from searchhub.hub.trained import Report, read_reports
+from searchhub.result import SearchResult
+from searchhub.run_folder import CONFIG, JOURNAL, RESULT
+from searchhub.space import Candidate
+
+
+@dataclass(frozen=True)
+class JournalTrial:
+    """A line of the journal."""
+
+    number: int
+    round: int
+    architecture: Mapping[str, Candidate]
+    score: float
+    metrics: Mapping[str, float]
+    seconds: float
+    time: datetime | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, as its folder tells.
+
+    Args:
+        path: The folder.
+        config: Of config.yaml; empty where there is none.
+        trials: Done so far, in order.
+        unreadable: How many lines of the journal are none, e.g. one that is being written.
+        result: None: the search is not finished.
+        reports: Networks trained so far.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    trials: tuple[JournalTrial, ...]
+    unreadable: int
+    result: SearchResult | None
+    reports: tuple[Report, ...]
+
+    @property
+    def best(self) -> JournalTrial | None:
+        """The trial with the best score; of equal ones the first."""
+        return max(self.trials, key=lambda t: t.score, default=None)
+
+    @property
+    def planned(self) -> int | None:
+        """How many trials the search has; None: its settings do not say."""
+        searcher = self.part("searcher")
+        found = searcher.get("evaluations", searcher.get("num_trials"))
+        return found if isinstance(found, int) else None
+
+    @property
+    def metric(self) -> str | None:
+        """What networks are compared by; None: nothing says so."""
+        named = _mapping(self.part("evaluator").get("task")).get("metric")
+        if named is not None:
+            return str(named)
+        return next((name for report in self.reports for name in report.metrics), None)
+
+    def part(self, name: str) -> Mapping[str, Any]:
+        """A part of the settings; empty where there is none of that name."""
+        found = _mapping(self.config.get(name))
+        return self.result.searcher if name == "searcher" and not found and self.result is not None else found
+
+
+def read_run(run_dir: str | Path) -> Run:
+    """Read a run's folder without holding it: the search may go on meanwhile.
+
+    Raises:
+        InvalidInputError: It is no run's folder, or its config.yaml or result.json cannot be read.
+    """
+    path = Path(run_dir)
+    if not any((path / name).is_file() for name in (CONFIG, JOURNAL, RESULT)):
+        raise InvalidInputError(
+            f"`{path}` must be the folder of a run, with {CONFIG}, {JOURNAL} or {RESULT} in it, but holds none of "
+            "them. Give the `run_dir` of `search()`; of a recipe, its `--output_dir`."
+        )
+    result = SearchResult.load(path) if (path / RESULT).exists() else None
+    trials, unreadable = _trials(path / JOURNAL)
+    if result is not None and not trials:
+        trials = {r.trial.number: _trial({**r.to_dict(), "time": None}) for r in result.history}
+    ordered = tuple(trials[number] for number in sorted(trials))
+    return Run(path, _config(path / CONFIG), ordered, unreadable, result, tuple(read_reports(path)))
+
+
+def _config(file: Path) -> Mapping[str, Any]:
+    try:
+        return _mapping(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InvalidInputError(f"`{file}` must be readable YAML, but: {error}") from error
+
+
+def _trials(file: Path) -> tuple[dict[int, JournalTrial], int]:
+    if not file.is_file():
+        return {}, 0
+    trials, unreadable = {}, 0
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        trial = _parsed(line)
+        if trial is None:
+            unreadable += 1
+        else:
+            trials[trial.number] = trial
+    return trials, unreadable
+
+
+def _parsed(line: str) -> JournalTrial | None:
+    try:
+        return _trial(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _trial(line: Mapping[str, Any]) -> JournalTrial:
+    time = line.get("time")
+    numbers = {"score": line["score"], "seconds": line["seconds"], **line["metrics"]}
+    if not all(math.isfinite(number) for number in numbers.values()):
+        raise ValueError(f"Every number of a trial must be finite, but got {numbers}.")
+    return JournalTrial(
+        number=int(line["trial"]),
+        round=int(line["round"]),
+        architecture=dict(line["architecture"]),
+        score=float(line["score"]),
+        metrics={name: float(value) for name, value in line["metrics"].items()},
+        seconds=float(line["seconds"]),
+        time=None if time is None else datetime.fromisoformat(time),
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,243 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from searchhub.costs.table import CostTable
+from searchhub.distribution import ArchitectureDistribution
+from searchhub.errors import InfeasibleLimitError, InvalidInputError
+from searchhub.generation import GeneratedArchitecture, Limit, generate
+from searchhub.hub.chosen import check_limits, choose_networks, draw_run, limits_from
+from searchhub.hub.trained import Network, Report, comparison
+from searchhub.result import SearchResult
+from searchhub.space import Architecture, Choice, SearchSpace
+from searchhub.trial import Trial, TrialResult
+
+RNG = np.random.default_rng(0)
+SPACE = SearchSpace("s", tuple(Choice(f"layer.{i}", ("a", "b", "c", "d")) for i in range(6)))
+MACS = CostTable(
+    "macs", SPACE, 1e6, tuple(np.sort(RNG.uniform(1e5, 1e6, 4)).round() for _ in range(6)), "multiply-adds"
+)
+PARAMS = CostTable("params", SPACE, 2e4, tuple(RNG.uniform(1e3, 2e4, 4).round() for _ in range(6)), "parameters")
+COSTS = (MACS, PARAMS)
+
+
+def result(seed=1):
+    theta = tuple(np.random.default_rng(seed).dirichlet(np.ones(4)) for _ in range(6))
+    velocity, alive = tuple(np.zeros(4) for _ in range(6)), tuple(np.ones(4, dtype=bool) for _ in range(6))
+    return SearchResult(SPACE, (), ArchitectureDistribution(SPACE, theta, velocity, alive)).with_costs(*COSTS)
+
+
+def choose(*limits, **changes):
+    options = {"random_networks": 2, "with_largest": True, "seed": 0, **changes}
+    return choose_networks(options.pop("result", result()), limits, **options)
+
+
+# -- which networks ---------------------------------------------------------------------------------------------------
+
+
+def test_a_search_without_theta_says_which_limit_it_tried_nothing_for():
+    tried = SPACE.decode([3] * 6)
+    random = SearchResult(SPACE, (TrialResult(Trial(0, tried), 0.5),)).with_costs(*COSTS)
+    tight, wide = Limit("macs", max=0.9 * MACS(tried)), Limit("macs", max=MACS(tried))
+    said = []
+    networks = choose(tight, wide, result=random, on_unmet=said.append)
+    assert [n.architecture for n in networks if n.published] == [tried]
+    assert len([n for n in networks if "random" in n.name]) == 4, "the random ones stand beside both limits"
+    assert len(said) == 1
+    assert "were evaluated" in said[0]
+    with pytest.raises(InfeasibleLimitError):
+        choose(tight, wide, result=random)
+    with pytest.raises(InfeasibleLimitError):
+        choose(Limit("macs", max=1.0), on_unmet=said.append)
+
+
+LIMITS = (Limit("macs", max=3_000_000), Limit("macs", max=4_250_000), Limit("params", max=70_000))
+
+
+def test_a_network_for_each_limit_with_random_ones_beside_it():
+    networks = choose(*LIMITS)
+    assert [(n.name, n.published) for n in networks] == [
+        ("macs-3M", True),
+        ("macs-3M-random0", False),
+        ("macs-3M-random1", False),
+        ("macs-4.25M", True),
+        ("macs-4.25M-random0", False),
+        ("macs-4.25M-random1", False),
+        ("params-70K", True),
+        ("params-70K-random0", False),
+        ("params-70K-random1", False),
+        ("largest", False),
+    ]
+    for i, limit in enumerate(LIMITS):
+        generated, *random = networks[3 * i : 3 * i + 3]
+        assert isinstance(generated.architecture, GeneratedArchitecture)
+        assert generated.architecture == generate(result(), limit)
+        table = {"macs": MACS, "params": PARAMS}[limit.name]
+        assert table(generated.architecture) <= limit.max
+        for network in random:
+            assert network.limits == (limit,)
+            assert 0.95 * limit.max < table(network.architecture) <= limit.max
+        assert random[0].architecture != random[1].architecture
+    assert MACS(networks[-1].architecture) == MACS.bounds()[1]
+    assert networks[-1].limits == ()
+
+
+def test_the_window_is_open_below():
+    """Of three architectures one costs exactly 0.95 ν; only the other two may be drawn."""
+    space = SearchSpace("one", (Choice("layer", ("x", "y", "z", "w")),))
+    macs = CostTable("macs", space, 0.0, (np.array([95.0, 96.0, 100.0, 101.0]),))
+    params = CostTable("params", space, 0.0, (np.ones(4),))
+    small = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(macs, params)
+    networks = choose(Limit("macs", max=100), result=small, with_largest=False)
+    assert {n.architecture["layer"] for n in networks[1:]} == {"y", "z"}
+    with pytest.raises(InvalidInputError, match=r"`random_networks` must be at most .* of `macs <= 100`, but is 3: At"):
+        choose(Limit("macs", max=100), result=small, random_networks=3)
+
+
+def test_random_networks_depend_on_the_seed_and_their_limit_alone():
+    """So that another limit, or another search, leaves the trained ones as they are."""
+
+    def drawn(*limits, **changes):
+        return {n.name: n.architecture for n in choose(*limits, **changes) if "random" in n.name}
+
+    all_three = drawn(*LIMITS)
+    assert drawn(LIMITS[2]).items() <= all_three.items()
+    assert drawn(*reversed(LIMITS)) == all_three
+    assert drawn(*LIMITS, result=result(seed=5)) == all_three
+    assert drawn(*LIMITS, random_networks=1).items() <= all_three.items()
+    assert drawn(*LIMITS, seed=1) != all_three
+
+
+def test_without_random_networks_and_the_largest():
+    assert [n.name for n in choose(*LIMITS, random_networks=0, with_largest=False)] == [
+        "macs-3M",
+        "macs-4.25M",
+        "params-70K",
+    ]
+
+
+def test_limits_that_cannot_be_compared():
+    with pytest.raises(InvalidInputError, match=r"Limits must be distinct, but \['macs-3M', 'macs-3M-random0'"):
+        choose(LIMITS[0], LIMITS[0])
+    with pytest.raises(InvalidInputError, match="A limit must give `max` to be compared with random networks"):
+        choose(Limit("macs", min=3_000_000))
+
+
+def test_a_limit_that_does_not_bind():
+    """It has a network, but nothing in the window beside it."""
+    beyond = Limit("macs", max=2 * MACS.bounds()[1])
+    (network,) = choose(beyond, random_networks=0, with_largest=False)
+    assert network.architecture == generate(result())
+    with pytest.raises(InvalidInputError, match="`random_networks` must be at most the number of architectures"):
+        choose(beyond, random_networks=1)
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+
+def test_limits_as_given():
+    assert limits_from(COSTS, [3e6, 4e6], [7e4]) == [
+        Limit("macs", max=3e6),
+        Limit("macs", max=4e6),
+        Limit("params", max=7e4),
+    ]
+    assert limits_from(COSTS, None, [7e4]) == [Limit("params", max=7e4)]
+    assert limits_from(COSTS, [], []) == []
+
+
+def test_default_limits_have_two_digits_and_spread_over_the_space():
+    limits = limits_from(COSTS, None, None)
+    assert [x.name for x in limits] == ["macs", "macs", "macs", "params"]
+    low, high = MACS.bounds()
+    shares = [(x.max - low) / (high - low) for x in limits[:3]]
+    assert shares == pytest.approx([0.1, 0.2, 0.35], abs=0.05)
+    assert all(float(f"{x.max:.1e}") == x.max for x in limits)
+
+
+@pytest.mark.parametrize("spread", [1.0, 37.0, 5e3, 2e5, 1e9])
+@pytest.mark.parametrize("fixed", [0.0, 1e3, 104_960.0, 9.999e7])
+def test_default_limits_are_feasible_and_distinct_in_every_space(fixed, spread):
+    """Also where all costs have the same first digits."""
+    costs = [
+        CostTable(name, SPACE, fixed + 1.0, tuple(spread * np.array([0.0, 0.2, 0.5, 1.0]) for _ in range(6)))
+        for name in ("macs", "params")
+    ]
+    limits = limits_from(costs, None, None)
+    low, high = costs[0].bounds()
+    assert all(low <= x.max < high for x in limits)
+    assert len(set(map(str, limits))) == 4
+    check_limits(costs, limits)
+
+
+def test_a_space_of_equal_costs_has_one_default_limit():
+    costs = [CostTable(name, SPACE, 0.0, (np.full(4, 7.0),) * 6) for name in ("macs", "params")]
+    assert limits_from(costs, None, None) == [Limit("macs", max=42), Limit("params", max=42)]
+
+
+def test_limits_are_checked_before_a_search():
+    check_limits(COSTS, LIMITS, random_networks=3)
+    smallest = MACS.bounds()[0]
+    with pytest.raises(InfeasibleLimitError, match=rf"`max macs >= {smallest:,.0f}` must hold .* got 1,000") as caught:
+        check_limits(COSTS, [LIMITS[0], Limit("macs", max=1000)])
+    assert caught.value.smallest == {"macs": smallest}
+    with pytest.raises(InvalidInputError, match="Limits must be distinct"):
+        check_limits(COSTS, [LIMITS[0], LIMITS[0]])
+    with pytest.raises(InvalidInputError, match="`random_networks` must be at most the number of architectures"):
+        check_limits(COSTS, [Limit("macs", max=smallest)], random_networks=5)
+
+
+# -- side by side -----------------------------------------------------------------------------------------------------
+
+
+def reports():
+    limit, other = LIMITS[:2]
+    nothing = Architecture({})
+    accuracies = {"macs-3M": 0.9, "macs-3M-random0": 0.8, "macs-3M-random1": 0.6, "macs-4.25M": 0.95, "largest": 0.97}
+    limits = {"macs-3M": limit, "macs-3M-random0": limit, "macs-3M-random1": limit, "macs-4.25M": other}
+    for name, accuracy in accuracies.items():
+        own = (limits[name],) if name in limits else ()
+        network = Network(name, nothing, own, published="random" not in name and name != "largest")
+        yield Report(network, {"macs": 2_999_000.0, "params": 1234.0}, {"accuracy": accuracy})
+
+
+def test_networks_beside_random_ones():
+    rows = comparison(list(reports()), "accuracy")
+    assert rows == [
+        {
+            "limit": "macs <= 3,000,000",
+            "MACs": "2,999,000",
+            "parameters": "1,234",
+            "test accuracy": "0.9000",
+            # Sample standard deviation of 0.8 and 0.6.
+            "random within 5 %": "0.7000 ± 0.1414 (n=2)",
+        },
+        {
+            "limit": "macs <= 4,250,000",
+            "MACs": "2,999,000",
+            "parameters": "1,234",
+            "test accuracy": "0.9500",
+            "random within 5 %": "",
+        },
+        {
+            "limit": "none: the largest",
+            "MACs": "2,999,000",
+            "parameters": "1,234",
+            "test accuracy": "0.9700",
+            "random within 5 %": "",
+        },
+    ]
+
+
+def test_one_random_network_has_no_spread():
+    rows = comparison([r for r in reports() if r.network.name != "macs-3M-random1"], "accuracy")
+    assert rows[0]["random within 5 %"] == "0.8000 (n=1)"
+
+
+def test_pictures_of_a_run(tmp_path):
+    networks = choose(*LIMITS)
+    paths = draw_run(dataclasses.replace(result(), trajectory=(result().distribution,) * 3), networks, tmp_path / "r")
+    assert [p.name for p in paths] == ["theta.png", "pareto_macs.png", "pareto_params.png"]
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths)
+    # A cost without a limit has no picture, and neither has a θ that no round has moved.
+    assert [p.name for p in draw_run(result(), choose(LIMITS[2]), tmp_path / "s")] == ["pareto_params.png"]

@@ -1,0 +1,416 @@
+"""The recipe from end to end at its smallest. One run is started as a user does; the others are forked from a process
+that has imported torch and transformers, which takes longer than they do."""
+
+import json
+import multiprocessing
+import os
+import re
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from searchhub.generation import Limit
+from searchhub.hub.trained import read_facts
+from searchhub.result import SearchResult
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "ddp_mobile.py"
+SMALLEST = {
+    "max_train_samples": 128,
+    "max_eval_samples": 64,
+    "stage_depths": [1, 1, 1],
+    "kernel_sizes": [3, 5],
+    "epochs": 1,
+    "steps_per_trial": 1,
+    "estimation_epochs": 1,
+    "random_networks": 1,
+    "max_macs": [300_000],
+}
+WORDS = [w for n, v in SMALLEST.items() for w in ([f"--{n}", *map(str, v)] if isinstance(v, list) else [f"--{n}={v}"])]
+TRIALS = 4 + 3 + 2  # a trial a candidate and round
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "160", "HF_HUB_OFFLINE": "1"}
+MODEL_FILES = {
+    "README.md",
+    "architecture.png",
+    "config.json",
+    "configuration_mobile.py",
+    "model.safetensors",
+    "modeling_mobile.py",
+    "preprocessor_config.json",
+    "searchhub.json",
+}
+TIMEOUT = 120
+
+
+# -- running it -------------------------------------------------------------------------------------------------------
+
+
+class Run:
+    """A recipe in a forked process."""
+
+    def __init__(self, context, folder, *argv, env=None, tell=None):
+        self.log = folder.with_name(f"{folder.name}.{os.urandom(4).hex()}.log")
+        request = {
+            "recipe": str(RECIPE),
+            "argv": [*WORDS, f"--output_dir={folder}", *argv],
+            "log": str(self.log),
+            "env": {**ENVIRONMENT, **(env or {})},
+            "outcome": tell and str(tell),
+        }
+        child = str(Path(__file__).with_name("in_child.py"))
+        self.process = context.Process(target=runpy.run_path, args=(child, {"request": request}, "__main__"))
+        self.process.start()
+
+    @property
+    def said(self):
+        return self.log.read_text() if self.log.exists() else ""
+
+    def wait_for(self, condition):
+        """Until something holds, while the recipe runs."""
+        deadline = time.monotonic() + TIMEOUT
+        while not condition():
+            assert self.process.is_alive(), f"ended too early:\n{self.said}"
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.005)
+        return self
+
+    def end(self, signal_number=None):
+        """How it ended, after a signal or by itself: the exit code, and all that it said."""
+        if signal_number is not None:
+            os.kill(self.process.pid, signal_number)
+        self.process.join(TIMEOUT)
+        code = self.process.exitcode
+        if code is None:
+            self.process.kill()
+        assert code is not None, f"does not end:\n{self.said}"
+        return code, self.said
+
+
+@pytest.fixture(scope="module")
+def context():
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(
+        ["transformers", "evaluate", "sklearn.datasets", "sklearn.metrics"]
+        + [f"searchhub.{name}" for name in ("models.mobile.supernet_mobile", "cli.arguments", "hub.chosen")]
+        + [f"searchhub.{name}" for name in ("hub.networks", "evaluators.supernet", "reports.dry_run")]
+        + ["searchhub.metrics.classification"]
+    )
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)  # torch reads the number of threads once
+    made.Process(target=int).start()
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+    return made
+
+
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory, worker_id):
+    """A finished run, and what it said; made once for all workers of a test run."""
+    root = tmp_path_factory.getbasetemp()
+    root = (root if worker_id == "master" else root.parent) / "ddp_mobile"
+    root.mkdir(exist_ok=True)
+    with FileLock(root / "lock"):
+        if not (root / "said").exists():
+            (root / "settings.yaml").write_text(yaml.safe_dump({**SMALLEST, "epochs": 5, "output_dir": "elsewhere"}))
+            argv = [f"--config={root / 'settings.yaml'}", f"--output_dir={root / 'run'}", "--epochs", "1"]
+            done = subprocess.run(
+                [sys.executable, str(RECIPE), *argv],
+                env={**os.environ, **ENVIRONMENT, "HF_HOME": str(root / "hf")},
+                cwd=root,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT,
+                check=False,
+            )
+            (root / "said").write_text(f"{done.returncode}\n{done.stdout}\n-- stderr\n{done.stderr}")
+    code, _, said = (root / "said").read_text().partition("\n")
+    assert code == "0", said
+    assert not (root / "elsewhere").exists()
+    return root / "run", said
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """A copy of the finished run, to go on with."""
+    shutil.copytree(finished_once[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def content(*folders):
+    """Every file with what it holds and when it was written."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def outcome(folder):
+    """All of a result but the time that it took."""
+    data = json.loads((folder / "result.json").read_text())
+    for trial in data["history"]:
+        del trial["seconds"]
+    return data
+
+
+def trials_done(folder):
+    journal = folder / "journal.jsonl"
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+# -- from end to end --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_search_becomes_networks(finished_once):
+    folder, said = finished_once
+    assert "Processes: 1 on cpu, 1 threads each" in said
+    assert "Data: digits: 128 train, 64 validation, 64 test pictures of 8 x 8, 10 classes" in said
+    assert "Space: 3 layers, 64 architectures" in said
+    assert f"search: {TRIALS}/{TRIALS} done" in said
+    assert "train 3 networks: 3/3 done" in said
+
+    names = {"macs-300K"}
+    assert {path.name for path in (folder / "models").iterdir()} == names
+    assert {path.name for path in (folder / "baselines").iterdir()} == {"macs-300K-random0.json", "largest.json"}
+    model = folder / "models" / "macs-300K"
+    assert {path.name for path in model.iterdir()} == MODEL_FILES
+    facts = read_facts(model)
+    assert facts["costs"]["macs"] <= 300_000
+    assert (facts["epochs"], facts["examples"], facts["split"]) == (1, 64, "test")
+
+    # Reloaded and measured in a fresh process, and found as good as on its card.
+    measured = json.loads(re.search(r"^\{.*\}$", said, re.MULTILINE)[0])
+    assert measured["model"] == "macs-300K"
+    assert measured["accuracy"] == pytest.approx(facts["metrics"]["accuracy"], abs=1.5 / 64)
+
+    table = (folder / "report" / "networks.md").read_text()
+    baseline = json.loads((folder / "baselines" / "macs-300K-random0.json").read_text())
+    row = f"| macs <= 300,000 | {facts['costs']['macs']:,.0f} | {facts['costs']['params']:,.0f} "
+    assert f"{row}| {facts['metrics']['accuracy']:.4f} | {baseline['metrics']['accuracy']:.4f} (n=1) |" in table
+    assert 0.95 * 300_000 < baseline["costs"]["macs"] <= 300_000
+    assert "none: the largest" in table
+    for line in table.splitlines()[2:]:
+        assert line.split("|")[1].strip() in said
+    assert (folder / "report" / "theta.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "report" / "pareto_macs.png").read_bytes().startswith(b"\x89PNG")
+
+    result = SearchResult.load(folder)
+    assert len(result.history) == TRIALS == trials_done(folder)
+    assert set(result.costs) == {"macs", "params"}
+    assert not list(folder.rglob("*.pt")) + list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
+
+
+@pytest.mark.slow
+def test_again_nothing_is_done_again(finished, context):
+    before = content(finished / "models", finished / "baselines", finished / "checkpoints")
+    result = (finished / "result.json").read_bytes()
+    code, said = Run(context, finished).end()
+    assert code == 0, said
+    assert f"search: {TRIALS} to do, {TRIALS} of them done before" in said
+    assert content(finished / "models", finished / "baselines", finished / "checkpoints") == before
+    assert (finished / "result.json").read_bytes() == result
+    assert "macs <= 300,000" in said
+
+
+@pytest.mark.slow
+def test_another_limit_trains_only_what_is_new(finished, context):
+    before = content(finished / "models", finished / "baselines")
+    result = (finished / "result.json").read_bytes()
+    code, said = Run(context, finished, "--max_macs", "400000", "300000", "--max_params", "20000").end()
+    assert code == 0, said
+    after = content(finished / "models", finished / "baselines")
+    assert before.items() <= after.items()
+    new = {path.relative_to(finished).parts[:2] for path in set(after) - set(before)}
+    assert new == {
+        ("models", "macs-400K"),
+        ("models", "params-20K"),
+        ("baselines", "macs-400K-random0.json"),
+        ("baselines", "params-20K-random0.json"),
+    }
+    assert (finished / "result.json").read_bytes() == result
+    table = (finished / "report" / "networks.md").read_text()
+    assert [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]] == [
+        "macs <= 400,000",
+        "macs <= 300,000",
+        "params <= 20,000",
+        "none: the largest",
+    ]
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_said_before_any_work(finished, context, tmp_path):
+    before = content(finished)
+    code, said = Run(context, finished, "--learning_rate=0.1").end()
+    assert code == 1
+    assert "error: " in said
+    assert "`evaluator.training.learning_rate` was 0.05, now 0.1" in said
+    assert "Traceback" not in said
+
+    code, said = Run(context, tmp_path / "new", "--max_macs", "1000").end()
+    assert code == 1
+    assert re.search(r"error: `max macs >= [\d,]+` must hold for this space, but got 1,000\.", said)
+    code, said = Run(context, tmp_path / "new", "--random_networks=50").end()
+    assert code == 1
+    assert "error: `random_networks` must be at most the number of architectures in" in said
+    assert not (tmp_path / "new").exists()
+    assert {k: v for k, v in content(finished).items() if k.name != ".lock"} == {
+        k: v for k, v in before.items() if k.name != ".lock"
+    }
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(context, tmp_path):
+    started = time.perf_counter()
+    run = Run(context, tmp_path / "run", "--dry_run", "--max_macs", "300000", "1000", "--epochs=7")
+    code, said = run.end()
+    assert time.perf_counter() - started < 20  # about 1.5, when nothing else runs
+    assert code == 0, said
+    assert f"Search: {TRIALS} trials of 1 steps of 32" in said
+    assert re.search(r"multiply-adds: about [\d.]+M \(forward and backward", said)
+    assert re.search(r"memory: [\d.]+KB weights, [\d.]+KB optimizer state, at most [\d.]+MB activations", said)
+    assert re.search(r"time: about \d+:\d\d in one process", said)
+    assert "One final network: 7 epochs" in said
+    assert "macs <= 300,000: feasible (" in said
+    assert "macs <= 1,000: NOT feasible (" in said
+    assert os.listdir(tmp_path) == [run.log.name]
+
+
+@pytest.mark.slow
+def test_random_search_generates_the_best_that_it_tried(context, tmp_path):
+    words = ["--searcher=random", "--evaluations=3", "--max_macs", "500000", "--random_networks=0"]
+    code, said = Run(context, tmp_path / "run", *words).end()
+    assert code == 0, said
+    result = SearchResult.load(tmp_path / "run")
+    assert result.distribution is None
+    assert len(result.history) == 3
+    config = json.loads((tmp_path / "run" / "models" / "macs-500K" / "config.json").read_text())
+    macs = result.costs["macs"]
+    within = [r for r in result.history if macs(r.trial.architecture) <= 500_000]
+    best = max(within, key=lambda r: r.score).trial.architecture
+    assert config["blocks"] == list(best.values())
+    card = (tmp_path / "run" / "models" / "macs-500K" / "README.md").read_text()
+    assert "not an optimum of E[α] (best evaluated)" in card
+    assert not (tmp_path / "run" / "report" / "theta.png").exists()
+
+
+@pytest.mark.slow
+def test_without_pruning_and_with_a_tracker(context, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = ["--searcher=ddp-noprune", "--evaluations=5", "--report_to=tensorboard", "--no_train_largest"]
+    code, said = Run(context, tmp_path / "run", *words).end()
+    assert code == 0, said
+    result = SearchResult.load(tmp_path / "run")
+    assert [len(codes) for codes in result.distribution.survivors] == [4, 4, 4]
+    (folder,) = {path.parent for path in (tmp_path / "run" / "trackers").glob("*/events.out.tfevents.*")}
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    scores = [event.value for event in events.Scalars("search/score")]
+    assert scores == pytest.approx([r.score for r in result.history])
+    assert [event.step for event in events.Scalars("search/score")] == list(range(5))
+
+    code, said = Run(context, tmp_path / "other", "--report_to=nothing").end()
+    assert code == 1
+    assert "error: `report_to` must name a tracker that Accelerate knows and that is installed" in said
+
+
+# -- stopped and started ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_killed_and_interrupted_it_goes_on_to_the_same_bits(finished_once, context, tmp_path):
+    folder = tmp_path / "run"
+    run = Run(context, folder).wait_for(lambda: trials_done(folder) >= 2)
+    code, _ = run.end(signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert not (folder / "result.json").exists()
+    killed_at = trials_done(folder)
+
+    run = Run(context, folder).wait_for(lambda: trials_done(folder) >= killed_at + 2)
+    code, said = run.end(signal.SIGINT)
+    assert code == 130, said
+    found = re.search(rf"Interrupted: (\d+) of {TRIALS} trials are saved in `(.+)`\. Run the same command again", said)
+    assert killed_at <= int(found[1]) < TRIALS
+    assert found[2] == str(folder)
+    assert "Traceback" not in said
+    assert not (folder / "result.json").exists()
+
+    # Interrupted once more, while networks are trained.
+    run = Run(context, folder).wait_for(lambda: "train 3 networks" in run_said(folder))
+    code, said = run.end(signal.SIGINT)
+    assert f"search: {TRIALS} to do, {found[1]} of them done before" in said
+    assert code == 130, said
+    assert said.rstrip().endswith("Interrupted. Run the same command again to go on.")
+    assert outcome(folder) == outcome(finished_once[0])
+
+    code, said = Run(context, folder).end()
+    assert code == 0, said
+    for name in ("models/macs-300K/searchhub.json", "baselines/largest.json"):
+        one, other = (json.loads((f / name).read_text()) for f in (folder, finished_once[0]))
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    weights = "models/macs-300K/model.safetensors"
+    assert (folder / weights).read_bytes() == (finished_once[0] / weights).read_bytes()
+
+
+def run_said(folder):
+    """What the latest run of a folder said."""
+    logs = sorted(folder.parent.glob(f"{folder.name}.*.log"), key=lambda path: path.stat().st_mtime_ns)
+    return logs[-1].read_text() if logs else ""
+
+
+# -- several processes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_same(context, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    folder = tmp_path / "run"
+    runs = [
+        Run(context, folder, env={**common, "RANK": str(r), "LOCAL_RANK": str(r)}, tell=tmp_path / f"{r}.json")
+        for r in range(2)
+    ]
+    ends = [run.end() for run in runs]
+    assert [code for code, _ in ends] == [0, 0], ends
+    main, other = (said for _, said in ends)
+    assert "Processes: 2 on cpu, 1 threads each" in main
+    assert "macs <= 300,000" in main
+    assert other == ""
+    assert "Warning" not in main
+    results = [json.loads((tmp_path / f"{r}.json").read_text()) for r in range(2)]
+    assert results[0] == results[1]
+    assert len(results[0]["history"]) == TRIALS
+    found = SearchResult.from_dict(results[1])
+    assert found.distribution == SearchResult.load(folder).distribution
+    assert "processes: 2" in (folder / "config.yaml").read_text()
+    assert str(Limit("macs", max=300_000)) in (folder / "report" / "networks.md").read_text()
+
+
+@pytest.mark.slow
+def test_started_by_accelerate_launch(tmp_path):
+    """Where there is no GPU, `--multi_gpu` must not start two runs that each believe to be alone."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    done = subprocess.run(
+        [*launch, str(RECIPE), *WORDS, "--dry_run"],
+        env={**os.environ, **ENVIRONMENT, "HF_HOME": str(tmp_path / "hf"), "ACCELERATE_USE_CPU": "true"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Processes: 2 on cpu") == 1
+    assert "Processes: 1" not in done.stdout

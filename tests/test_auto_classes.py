@@ -1,0 +1,148 @@
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoBackbone, AutoConfig, AutoModel, AutoModelForImageClassification
+
+import searchhub
+from searchhub import _auto_classes
+from searchhub.models.mobile.configuration_mobile import SearchedMobileConfig
+
+SMALL = {"stage_widths": [8], "stage_depths": [1], "stage_strides": [1], "stem_width": 8, "first_width": 8}
+
+
+def in_fresh_process(script):
+    """What a script, that ends by printing JSON, says; and the CPU seconds it took."""
+    ending = (
+        "\nimport resource; usage = resource.getrusage(resource.RUSAGE_SELF); print(usage.ru_utime + usage.ru_stime)"
+    )
+    done = subprocess.run([sys.executable, "-c", script + ending], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *_, said, seconds = done.stdout.splitlines()
+    return json.loads(said), float(seconds)
+
+
+# -- importing --------------------------------------------------------------------------------------------------------
+
+
+def test_import_brings_nothing_heavy_and_is_quick():
+    heavy = ("torch", "transformers", "accelerate", "datasets", "evaluate", "sklearn", "scipy", "matplotlib", "PIL")
+    loaded, seconds = in_fresh_process(
+        f"import json, sys\nimport searchhub\nprint(json.dumps([m for m in {heavy!r} if m in sys.modules]))"
+    )
+    assert loaded == []
+    assert seconds < 2  # about 0.25; torch alone takes 2, transformers' models 4 more
+
+
+def test_all_public_names_are_what_they_say():
+    assert searchhub.__all__ == sorted(set(searchhub.__all__))
+    for name in searchhub.__all__:
+        value = getattr(searchhub, name)
+        assert value.__name__ == name
+        assert value.__module__.startswith("searchhub.")
+        assert inspect.getdoc(value), name
+    assert set(searchhub.__all__) <= set(dir(searchhub))
+    assert len(set(searchhub.__dir__())) == len(searchhub.__dir__())
+
+
+def test_type_checkers_see_the_same_names():
+    """What is imported for them under TYPE_CHECKING is what is imported when a name is used."""
+    tree = ast.parse(Path(searchhub.__file__).read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert seen == searchhub._HOMES
+
+
+def test_star_import_and_unknown_names():
+    names = {}
+    exec("from searchhub import *", names)
+    assert set(searchhub.__all__) <= set(names)
+    with pytest.raises(AttributeError, match="module `searchhub` has no attribute `nothing`"):
+        _ = searchhub.nothing
+    with pytest.raises(ImportError, match="cannot import name 'nothing'"):
+        exec("from searchhub import nothing")
+
+
+# -- registering ------------------------------------------------------------------------------------------------------
+
+BUILD = """
+import json, sys
+from transformers import AutoBackbone, AutoConfig, AutoModel, AutoModelForImageClassification
+config = AutoConfig.for_model("searched_mobile", stage_widths=[8], stage_depths=[1], stage_strides=[1])
+kinds = [AutoModel, AutoModelForImageClassification, AutoBackbone]
+print(json.dumps([type(config).__name__, *(type(kind.from_config(config)).__name__ for kind in kinds)]))
+"""
+CLASSES = [
+    "SearchedMobileConfig",
+    "SearchedMobileModel",
+    "SearchedMobileForImageClassification",
+    "SearchedMobileBackbone",
+]
+ORDERS = {
+    # `import searchhub` first, and transformers (whose package imports nothing by itself): tests/hub/test_folder.py.
+    "configurations are known, models are not": "from transformers import AutoConfig\nimport searchhub",
+    "models are known": "from transformers import AutoModel\nimport searchhub",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ORDERS)
+def test_registers_what_was_imported_before(order):
+    names, _ = in_fresh_process(ORDERS[order] + BUILD)
+    assert names == CLASSES
+
+
+def test_here():
+    config = AutoConfig.for_model("searched_mobile", **SMALL)
+    assert isinstance(config, SearchedMobileConfig)
+    kinds = (AutoModel, AutoModelForImageClassification, AutoBackbone)
+    assert [type(kind.from_config(config)).__name__ for kind in kinds] == CLASSES[1:]
+
+
+def test_every_family_names_classes_that_exist():
+    families = list(_auto_classes.families())
+    assert "searchhub.models.mobile" in [family.__name__ for family in families]
+    for family in families:
+        for auto_class, path in family.AUTO_CLASSES.items():
+            loaded = _auto_classes._load(family, path)
+            assert loaded.__module__ == f"{family.__name__}.{path.split('.')[0]}", auto_class
+        # As a published folder says them: files beside it, never deeper.
+        assert all(path.count(".") == 1 for path in family.AUTO_CLASSES.values())
+
+
+def test_registering_again_changes_nothing():
+    _auto_classes.install()
+    test_here()
+
+
+def test_watching_an_import_leaves_no_trace(tmp_path, monkeypatch):
+    """The module is found, loaded and read as if nobody had waited for it."""
+    (tmp_path / "waited_for.py").write_text("VALUE = 1\n")
+    (tmp_path / "other.py").write_text("VALUE = 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    said = []
+    watcher = _auto_classes._AfterImport({"waited_for": lambda: said.append(sys.modules["waited_for"].VALUE)})
+    monkeypatch.setattr(sys, "meta_path", [watcher, *sys.meta_path])
+    for name in ("waited_for", "other"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import other
+    import waited_for
+
+    assert said == [1]
+    assert type(waited_for.__loader__) is type(waited_for.__spec__.loader) is type(other.__loader__)
+    assert inspect.getsource(waited_for) == "VALUE = 1\n"
+    monkeypatch.delitem(sys.modules, "waited_for")
+    import waited_for
+
+    assert said == [1]  # once
+
+
+def test_a_module_that_is_not_there(monkeypatch):
+    watcher = _auto_classes._AfterImport({"no_such_module_at_all": lambda: None})
+    monkeypatch.setattr(sys, "meta_path", [watcher, *sys.meta_path])
+    with pytest.raises(ModuleNotFoundError):
+        __import__("no_such_module_at_all")
