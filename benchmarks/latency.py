@@ -27,7 +27,7 @@ from searchhub import (
     generate,
     measure_latency,
 )
-from searchhub.costs.latency import Stopwatch
+from searchhub.costs.timing import Stopwatch
 from searchhub.distribution import ArchitectureDistribution
 
 SIZES = {
@@ -53,7 +53,10 @@ def random_result(table: LatencyTable, seed: int) -> SearchResult:
 
 
 def limits_met(
-    supernet: MobileSupernetForImageClassification, table: LatencyTable, stopwatch: Stopwatch, arguments: argparse.Namespace
+    supernet: MobileSupernetForImageClassification,
+    table: LatencyTable,
+    stopwatch: Stopwatch,
+    arguments: argparse.Namespace,
 ) -> list[float]:
     """Measured latency over the limit, of one generated network a limit."""
     example = supernet.example_inputs()["pixel_values"]

@@ -6,8 +6,9 @@ import torch
 
 from searchhub import SearchResult
 from searchhub.costs.device import cpu_name, device_name
-from searchhub.costs.latency import Stopwatch, _covering, fit_line, measure_latency, prediction_error
+from searchhub.costs.latency import fit_line, measure_latency, prediction_error
 from searchhub.costs.latency_table import LatencyTable
+from searchhub.costs.timing import Stopwatch, covering
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit, generate, pareto
@@ -154,7 +155,7 @@ def test_every_candidate_is_seen_also_where_choices_depend_on_others():
             Choice("b", ("x", "y"), condition=Condition("depth", (2,))),
         ),
     )
-    rows = _covering(space)
+    rows = covering(space)
     seen = {(i, int(code)) for row in rows for i, code in enumerate(row) if code != INACTIVE}
     assert seen == {(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)}
     assert all(np.array_equal(space.encode(space.decode(row)), row) for row in rows)

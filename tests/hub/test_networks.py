@@ -66,6 +66,15 @@ def result():
     return SearchResult(supernet.search_space, (), uniform).with_costs(*costs)
 
 
+DRAW = networks_module._picture
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """They take longer than the training; one test makes them."""
+    monkeypatch.setattr(networks_module, "_picture", lambda *_: b"")
+
+
 @pytest.fixture
 def trainer(result, tmp_path):
     return NetworkTrainer(
@@ -103,7 +112,8 @@ def content(folder):
 # -- one network ------------------------------------------------------------------------------------------------------
 
 
-def test_a_network_becomes_a_folder_that_does_what_its_card_says(trainer, network, result):
+def test_a_network_becomes_a_folder_that_does_what_its_card_says(trainer, network, result, monkeypatch):
+    monkeypatch.setattr(networks_module, "_picture", DRAW)
     report = trainer.train(network)
     folder = trainer.folder / "models" / "macs-half"
     costs = {name: table(network.architecture) for name, table in result.costs.items()}
