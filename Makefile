@@ -25,8 +25,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 install: $(STAMP) ## Create .venv and install searchhub with the pinned versions (done once)
 
+# One thread: networks this small gain nothing from a second one, and lose several times on a machine that is not quiet.
 quickstart: $(STAMP) ## Search, generate, train and reload networks on handwritten digits (minutes, no network)
-	$(BIN)/python recipes/ddp_mobile.py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python recipes/ddp_mobile.py $(ARGS)
 
 # One thread a worker: two workers with two threads each would fight for two cores.
 test: $(STAMP) ## Run all tests
