@@ -112,7 +112,7 @@ def test_macs_of_single_layers():
 def test_tables_are_exact_on_random_architectures(name):
     net = supernet(VARIANTS[name])
     macs, params = macs_table(net), params_table(net)
-    for row in net.search_space.sample(5, np.random.default_rng(1)):
+    for row in net.search_space.sample(4, np.random.default_rng(1)):
         architecture = net.search_space.decode(row)
         model = net.extract(architecture)
         assert params(architecture) == sum(p.numel() for p in model.parameters())

@@ -115,10 +115,10 @@ def context():
 
 
 @pytest.fixture(scope="module")
-def finished_once(tmp_path_factory, worker_id):
+def finished_once(tmp_path_factory):
     """A finished run, and what it said; made once for all workers of a test run."""
     root = tmp_path_factory.getbasetemp()
-    root = (root if worker_id == "master" else root.parent) / "ddp_mobile"
+    root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "ddp_mobile"
     root.mkdir(exist_ok=True)
     with FileLock(root / "lock"):
         if not (root / "said").exists():

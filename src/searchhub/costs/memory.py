@@ -12,8 +12,8 @@ from torch import nn
 def activation_bytes(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> int:
     """Bytes that one more example in a batch makes the backward pass keep.
 
-    Every memory that autograd saves counts once, however many views of it are saved; parameters and buffers, and what
-    does not grow with the batch, do not count.
+    Every memory that autograd saves counts once, however many views of it are saved. What does not grow with the batch
+    (parameters, statistics of BatchNorm) does not count.
 
     Args:
         model: On the meta device; counted in training mode.
@@ -29,12 +29,13 @@ def _repeated(inputs: Mapping[str, torch.Tensor], n: int) -> dict[str, torch.Ten
 
 
 def _saved_bytes(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> int:
-    own = {_memory(t) for t in (*model.parameters(), *model.buffers())}
     saved: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        if _memory(tensor) not in own:
-            saved[_memory(tensor)] = tensor.untyped_storage()  # kept, so that no other takes its address
+        storage = tensor.untyped_storage()
+        # The same for all views of one memory; data pointers are all 0 on the meta device. The storage is kept, so
+        # that no other takes its address.
+        saved[int(storage._cdata)] = storage
         return tensor
 
     def unpack(tensor: Any) -> Any:
@@ -43,8 +44,3 @@ def _saved_bytes(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         model(**inputs)
     return sum(storage.nbytes() for storage in saved.values())
-
-
-def _memory(tensor: torch.Tensor) -> int:
-    """What is the same for all views of one memory; data pointers are all 0 on the meta device."""
-    return int(tensor.untyped_storage()._cdata)
