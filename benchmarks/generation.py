@@ -155,7 +155,7 @@ def report(
         "limit_ms": round(limit, 3),
         "limit_ms_worst": round(max(x for own in usual for x in own["limit"]), 3),
         "traversal_ms": round(traversal, 2),
-        "ratio": round(traversal / limit, 1),
+        "ratio": round(traversal / limit, 3),
         "survivors_ms": round(survivor, 3),
         "ratio_survivors": round(traversal / survivor, 1),
         "front_points": int(statistics.median(x for own in usual for x in own["points"])),
