@@ -61,9 +61,7 @@ class Bench:
     """The two sides, with everything that they share."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self.settings = TrainingSettings(
-            batch_size=arguments.batch_size, channels_last=arguments.memory_format == "channels_last"
-        )
+        self.settings = TrainingSettings(batch_size=arguments.batch_size)
         self.accelerator = make_accelerator()
         self.task = noise_task(arguments.batch_size * arguments.steps_per_epoch, 512, 32)
         config = MobileSupernetConfig(
@@ -160,7 +158,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="timed steps of each (default: 8)")
     parser.add_argument("--steps_per_epoch", type=int, default=40, help="length of a trial's epoch (default: 40)")
     parser.add_argument("--batch_size", type=int, default=64, help="default: 64")
-    parser.add_argument("--memory_format", choices=["channels_last", "contiguous"], default="channels_last")
     arguments = parser.parse_args()
     bench = Bench(arguments)
     gc.freeze()

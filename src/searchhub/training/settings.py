@@ -31,8 +31,7 @@ class TrainingSettings:
         label_smoothing: In [0, 1).
         max_grad_norm: Clip gradients to this norm; None: do not clip.
         eval_batch_size: Examples of one forward pass in validation, per process.
-        channels_last: Keep convolution weights in channels-last memory: the same numbers up to rounding, and about
-            half the time for depthwise networks on a CPU (`benchmarks/supernet_step.py --memory_format`).
+        channels_last: Keep convolution weights in channels-last memory, as batches of pictures are.
     """
 
     optimizer: OptimizerName = "sgd"
