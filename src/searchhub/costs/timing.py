@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils import benchmark
 
+from searchhub.costs.counting import covering
 from searchhub.costs.latency_table import LATENCY
 from searchhub.costs.table import CostTable
 from searchhub.distribution import FloatArray
 from searchhub.models.supernet import Supernet
-from searchhub.space import INACTIVE, Architecture, Codes, SearchSpace
+from searchhub.space import INACTIVE, Architecture, Codes
 
 Time = Callable[[nn.Module, Sequence[Any], Mapping[str, Any]], float]
 """Milliseconds of one call of a module with these arguments."""
+
+Block: TypeAlias = tuple[nn.Module, Sequence[Any], Mapping[str, Any]]
+"""A module and what it is called with."""
 
 Progress = Callable[[int, int, str], None]
 """Told after each measurement: how many are done, how many there are, and what was measured."""
@@ -77,7 +81,7 @@ class Bench:
         """A copy of a network's own, as it would be published, ready to run."""
         return self.supernet.extract(architecture).to(self.device).eval()
 
-    def blocks(self, blocks: Mapping[Any, tuple[nn.Module, Sequence[Any], Mapping[str, Any]]]) -> dict[Any, float]:
+    def blocks(self, blocks: Mapping[Any, Block]) -> dict[Any, float]:
         """Milliseconds of each block, the median of all rounds."""
         times: dict[Any, list[float]] = {key: [] for key in blocks}
         for done in range(self.rounds):
@@ -104,45 +108,38 @@ class Bench:
 def block_latencies(bench: Bench) -> CostTable:
     """The latency of every candidate of every choice, alone; no fixed part."""
     space = bench.supernet.search_space
-    signatures: dict[tuple[int, int], Any] = {}
-    distinct: dict[Any, tuple[nn.Module, Sequence[Any], Mapping[str, Any]]] = {}
+    signatures: dict[tuple[int, int], list[Any]] = {}
+    distinct: dict[Any, Block] = {}
     for row in covering(space):
         if all((i, int(code)) in signatures for i, code in enumerate(row) if code != INACTIVE):
             continue
-        for i, block in _recorded(bench, row).items():
-            signature = _signature(*block)
-            signatures.setdefault((i, int(row[i])), signature)
-            distinct.setdefault(signature, block)
+        for i, blocks in _recorded(bench, row).items():
+            own = [_signature(*block) for block in blocks]
+            signatures.setdefault((i, int(row[i])), own)
+            for signature, block in zip(own, blocks, strict=True):
+                distinct.setdefault(signature, block)
     times = bench.blocks(distinct)
     entries = [np.zeros(len(choice.candidates)) for choice in space.choices]
-    for (i, code), signature in signatures.items():
-        entries[i][code] = times[signature]
+    for (i, code), own in signatures.items():
+        entries[i][code] = sum(times[signature] for signature in own)
     return CostTable(LATENCY, space, 0.0, tuple(entries))
 
 
-def covering(space: SearchSpace) -> list[Codes]:
-    """Rows of codes in which every candidate of every choice stands at least once."""
-    rows = []
-    for branch in space.branches():
-        for k in range(max(len(codes) for codes in branch.codes)):
-            row = [codes[k % len(codes)] if codes else INACTIVE for codes in branch.codes]
-            rows.append(np.array(row, dtype=np.uint8))
-    return rows
-
-
-def _recorded(bench: Bench, row: Codes) -> dict[int, tuple[nn.Module, Sequence[Any], Mapping[str, Any]]]:
-    """Per choice that has a module in a network, the module and what it is called with."""
-    model = bench.model(bench.supernet.search_space.decode(row))
-    called: dict[int, tuple[nn.Module, Sequence[Any], Mapping[str, Any]]] = {}
+def _recorded(bench: Bench, row: Codes) -> dict[int, list[Block]]:
+    """Per choice that has modules in a network, these and what they are called with."""
+    space = bench.supernet.search_space
+    architecture = space.decode(row)
+    model = bench.model(architecture)
+    called: dict[int, list[Block]] = {}
 
     def record(index: int, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        called[index] = (module, _copied(args), _copied(kwargs))
+        called.setdefault(index, []).append((module, _copied(args), _copied(kwargs)))
 
     hooks = []
-    for i, choice in enumerate(bench.supernet.search_space.choices):
-        if row[i] != INACTIVE and choice.name in bench.supernet.choice_modules:
-            module = model.get_submodule(bench.supernet.choice_modules[choice.name])
-            hooks.append(module.register_forward_pre_hook(partial(record, i), with_kwargs=True))
+    for choice, names in bench.supernet.choice_modules(architecture).items():
+        for name in names:
+            hook = partial(record, space.index(choice))
+            hooks.append(model.get_submodule(name).register_forward_pre_hook(hook, with_kwargs=True))
     with torch.inference_mode():
         model(**bench.inputs)
     for hook in hooks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -52,10 +52,12 @@ class Supernet(PreTrainedModel):
     def window(self, name: str, architecture: Architecture) -> Window:
         """Which part of the supernet the parameter `name` of an architecture's model is."""
 
-    @property
     @abstractmethod
-    def choice_modules(self) -> Mapping[str, str]:
-        """Per choice, the module of a subnet that it decides; costs are counted by them."""
+    def choice_modules(self, architecture: Architecture) -> Mapping[str, Sequence[str]]:
+        """Per active choice, the modules of the architecture's model that it decides; costs are counted by them.
+
+        A choice that others depend on (a depth) may have none: it costs what remains.
+        """
 
     def example_inputs(self) -> dict[str, Any]:
         """Shapes (as meta tensors) of one example, for counting multiply-adds."""

@@ -139,10 +139,15 @@ class SupernetContract:
             assert torch.equal(a, b), name
 
     def test_choice_modules_are_modules(self, supernet: Supernet) -> None:
-        assert list(supernet.choice_modules) == [c.name for c in supernet.search_space.choices]
-        subnet = supernet.subnet(self.architectures(supernet, 1)[0])
-        for module in supernet.choice_modules.values():
-            subnet.get_submodule(module)
+        parents = {c.condition.choice for c in supernet.search_space.choices if c.condition is not None}
+        for architecture in self.architectures(supernet, 3):
+            decided = supernet.choice_modules(architecture)
+            subnet = supernet.subnet(architecture)
+            assert [c for c in architecture if c in decided or c not in parents] == list(decided)
+            names = [name for modules in decided.values() for name in modules]
+            assert len(set(names)) == len(names)
+            for name in names:
+                subnet.get_submodule(name)
 
     def test_a_supernet_has_no_forward(self, supernet: Supernet, batch: dict[str, torch.Tensor]) -> None:
         with pytest.raises(TypeError, match="subnet"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -120,9 +120,8 @@ class MobileSupernetForImageClassification(Supernet, SearchedMobilePreTrainedMod
             source = f"layers.{layer}.{architecture[self.search_space.choices[int(layer)].name]}.{rest}"
         return Window(source)
 
-    @property
-    def choice_modules(self) -> Mapping[str, str]:
-        return {c.name: f"mobile.features.layers.{i}" for i, c in enumerate(self.search_space.choices)}
+    def choice_modules(self, architecture: Architecture) -> Mapping[str, Sequence[str]]:
+        return {c.name: (f"mobile.features.layers.{i}",) for i, c in enumerate(self.search_space.choices)}
 
     def example_inputs(self) -> dict[str, torch.Tensor]:
         size = self.config.image_size
