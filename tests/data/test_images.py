@@ -63,7 +63,7 @@ def test_the_published_processor_makes_the_same_values(pictures, mode, size):
     """Resized or not, in colour or not, transparent or not: what is deployed sees what was trained on."""
     made = pictures(3, size=size, mode=mode)
     task = task_of(made, image_size=6)
-    processed = task.image_processor()(made, return_tensors="pt")["pixel_values"]
+    processed = task.processor()(made, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(batch(task, [0, 1, 2])["pixel_values"], processed, atol=1e-6, rtol=0)
 
 
@@ -74,7 +74,7 @@ def test_transparent_palettes(tmp_path, pictures):
     assert read.mode == "P"
     assert "transparency" in read.info
     task = task_of([read, read])
-    processed = task.image_processor()(read, return_tensors="pt")["pixel_values"]
+    processed = task.processor()(read, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(batch(task, [0])["pixel_values"], processed, atol=1e-6, rtol=0)
     white = torch.from_numpy(np.asarray(picture) == 2)
     assert white.any()

@@ -3,6 +3,7 @@
 import hashlib
 
 import torch
+from transformers import ViTImageProcessorPil
 
 from searchhub.data.task import Task
 from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, MobileSupernetForImageClassification
@@ -10,6 +11,11 @@ from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, Mobile
 
 class TinyTask(Task):
     """Pictures whose class is the quadrant that is bright."""
+
+    pipeline_tag = "image-classification"
+    auto_class = "AutoModelForImageClassification"
+    processor_class = "AutoImageProcessor"
+    augmented = True
 
     def __init__(self, sizes=(32, 16, 16), seed=0):
         super().__init__("tiny", ["0", "1", "2", "3"], "accuracy")
@@ -41,6 +47,9 @@ class TinyTask(Task):
 
     def score(self, predictions, references):
         return {"accuracy": (predictions == references).double().mean().item()}
+
+    def processor(self):
+        return ViTImageProcessorPil(size={"height": 8, "width": 8}, do_convert_rgb=True)
 
     def fingerprint(self):
         return hashlib.sha256(self.data["full"][0].numpy().tobytes()).hexdigest()[:16]

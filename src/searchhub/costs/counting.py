@@ -47,8 +47,8 @@ def count_table(supernet: Supernet, name: str, unit: str, count: Count) -> CostT
         if len(changed) == 1:
             entries[parents[changed[0]]][assignment[changed[0]]] += left - rest[first]
     table = CostTable(name, space, float(rest[first]), tuple(entries), unit)
-    for row in space.sample(2, np.random.default_rng(0)):
-        counted.append((row, count_architecture(supernet, space.decode(row), count)[""]))
+    others = space.sample(2, np.random.default_rng(0))
+    counted += [(row, count_architecture(supernet, space.decode(row), count)[""]) for row in others]
     for row, total in counted:
         if total != table.of_row(row):
             raise ValueError(

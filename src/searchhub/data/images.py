@@ -1,22 +1,29 @@
-"""Image classification tasks: pictures decoded once, augmented a batch at a time on the device."""
+"""Image classification tasks: pictures decoded once or a batch at a time, augmented on the device."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any, Literal
 
 import datasets
-import numpy as np
 import torch
-from PIL import Image as PILImage
 from torch.nn import functional
 from transformers import ViTImageProcessorPil
 
+from searchhub.data.encoded import DecodedPictures, EncodedPictures, MemoryPictures, Pictures
+from searchhub.data.pictures import shorter_side
+from searchhub.data.splits import check_labels
 from searchhub.data.task import Batch, Split, Task
 from searchhub.errors import InvalidInputError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Per channel, of values in [0, 1]: what networks for ImageNet are mostly trained with."""
+
+Decode = Literal["memory", "on_the_fly"]
 
 
 @dataclass(frozen=True)
@@ -26,18 +33,31 @@ class Augmentation:
     Args:
         crop_padding: Pixels of zero padding before a random crop back to size; 0: no crop.
         flip: Mirror half of the pictures. Not for digits or text.
+        crop_area: Train on random parts of at least this share of a picture's area, in (0, 1], resized to size (Inception's crop,
+            torchvision's `RandomResizedCrop`; 0.08 for ImageNet); None: on whole pictures.
     """
 
     crop_padding: int = 0
     flip: bool = False
+    crop_area: float | None = None
 
     def __post_init__(self) -> None:
         if self.crop_padding < 0:
             raise InvalidInputError(f"`crop_padding >= 0` must hold, but got {self.crop_padding}.")
+        if self.crop_area is not None and not 0 < self.crop_area <= 1:
+            raise InvalidInputError(f"`crop_area` must be in (0, 1], but is {self.crop_area}.")
+        if self.crop_area is not None and self.crop_padding:
+            raise InvalidInputError(
+                f"Pictures are cropped with `crop_padding` or with `crop_area`, but got {self.crop_padding} and "
+                f"{self.crop_area}. Drop one."
+            )
 
 
 class ImageTask(Task):
-    """Single-label image classification with all pictures in memory, uint8 [n, 3, size, size].
+    """Single-label image classification.
+
+    Pictures are decoded once and kept in memory, uint8 [n, 3, size, size], or decoded again for each batch, by threads
+    that work ahead of the training. Batches are the same to the bit, so nothing but time depends on it.
 
     Args:
         name: For files and cards.
@@ -47,9 +67,23 @@ class ImageTask(Task):
         label_names: Class names.
         image_size: Height and width; other pictures are resized (bilinear).
         augmentation: For training batches.
+        center_crop: For pictures that are not square: resize the shorter side to `image_size / center_crop` and take
+            the middle (0.875 for ImageNet); None: resize the whole picture to a square.
         image_mean: Per channel, of values in [0, 1].
         image_std: Per channel, of values in [0, 1].
+        decode: "memory" or "on_the_fly"; None: in memory where that takes no more than half of it, and whole pictures
+            are trained on.
+        workers: Threads that decode; None: as many as this process has cores.
+        source: As in `Task`.
+
+    Raises:
+        InvalidInputError: A label, or a picture that is decoded now, is wrong; or pictures do not fit in memory.
     """
+
+    pipeline_tag = "image-classification"
+    auto_class = "AutoModelForImageClassification"
+    processor_class = "AutoImageProcessor"
+    augmented = True
 
     def __init__(
         self,
@@ -61,32 +95,62 @@ class ImageTask(Task):
         label_names: Sequence[str],
         image_size: int,
         augmentation: Augmentation = Augmentation(),
+        center_crop: float | None = None,
         image_mean: Sequence[float] = (0.5, 0.5, 0.5),
         image_std: Sequence[float] = (0.5, 0.5, 0.5),
+        decode: Decode | None = None,
+        workers: int | None = None,
+        source: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(name, label_names, "accuracy")
+        super().__init__(name, label_names, "accuracy", source)
         if image_size < 1:
             raise InvalidInputError(f"`image_size >= 1` must hold, but got {image_size}.")
-        self.image_size = image_size
-        self.augmentation = augmentation
+        if center_crop is not None and not 0 < center_crop <= 1:
+            raise InvalidInputError(f"`center_crop` must be in (0, 1], but is {center_crop}.")
+        if decode not in ("memory", "on_the_fly", None):
+            raise InvalidInputError(f'`decode` must be "memory" or "on_the_fly", but is {decode!r}.')
+        if workers is not None and workers < 1:
+            raise InvalidInputError(f"`workers >= 1` must hold, but got {workers}.")
+        self.image_size, self.center_crop = image_size, center_crop
         self.image_mean, self.image_std = tuple(image_mean), tuple(image_std)
-        _check_memory(name, sum(len(split) for split in splits.values()), image_size)
-        self._images: dict[str, torch.Tensor] = {}
-        self._labels: dict[str, torch.Tensor] = {}
-        for split in ("train", "validation", "test"):
-            self._images[split] = decode(splits, split, image_column, image_size, name)
-            self._labels[split] = torch.tensor(splits[split][label_column][:], dtype=torch.int64)
-            _check_labels(self._labels[split], split, name, self.num_labels)
-        for parts in (self._images, self._labels):
-            train = len(parts["train"])
-            parts["full"] = torch.cat([parts["train"], parts["validation"]])
-            parts["train"], parts["validation"] = parts["full"][:train], parts["full"][train:]
+        self._labels = _labels(splits, label_column, name, self.num_labels)
+        if decode is None:
+            fits = _share_of_memory(len(self._labels["full"]) + len(self._labels["test"]), image_size) <= 0.5
+            decode = "memory" if fits and augmentation.crop_area is None else "on_the_fly"
+        if decode == "memory":
+            _check_memory(name, len(self._labels["full"]) + len(self._labels["test"]), image_size)
+        self.decode: Decode = decode
+        self.augmentation = augmentation
+        files = {split: EncodedPictures(splits[split], image_column) for split in ("train", "validation", "test")}
+        self._decoded = DecodedPictures(name, files, image_size, center_crop, workers)
+        self._pictures: Pictures = MemoryPictures(self._decoded) if decode == "memory" else self._decoded
+        self._drawn: tuple[Any, ...] = ()
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is done to training pictures. May be set.
+
+        Raises:
+            InvalidInputError: Random parts are asked for of pictures that are in memory, whole.
+        """
+        return self._augmentation
+
+    @augmentation.setter
+    def augmentation(self, augmentation: Augmentation) -> None:
+        if augmentation.crop_area is not None and self.decode == "memory":
+            raise InvalidInputError(
+                '`crop_area` cuts parts out of encoded pictures, but `decode` is "memory". Let it be "on_the_fly".'
+            )
+        self._augmentation = augmentation
+        if self.source:
+            self.source["augmentation"] = asdict(augmentation)
 
     def size(self, split: Split) -> int:
         return len(self._labels[split])
 
     def batch(self, split: Split, indices: torch.Tensor, *, device: torch.device, seed: int | None = None) -> Batch:
-        images = self._images[split][indices].to(device, non_blocking=True)
+        images = self._pictures.read(split, indices, crop_area=self._crop_area(seed), seed=seed)
+        images = images.to(device, non_blocking=True)
         if seed is not None:
             images = self._augmented(images, split, indices, seed)
         values = images.float().contiguous(memory_format=torch.channels_last).div_(255.0)
@@ -97,17 +161,30 @@ class ImageTask(Task):
             "labels": self._labels[split][indices].to(device, non_blocking=True),
         }
 
+    def prefetch(self, split: Split, batches: Sequence[torch.Tensor], *, seed: int | None = None) -> None:
+        """Say which batches will be asked for next, so that they are decoded meanwhile; others no longer."""
+        self._pictures.prefetch(split, batches, crop_area=self._crop_area(seed), seed=seed)
+
+    def _crop_area(self, seed: int | None) -> float | None:
+        return None if seed is None else self.augmentation.crop_area
+
     def _augmented(self, images: torch.Tensor, split: Split, indices: torch.Tensor, seed: int) -> torch.Tensor:
-        # Drawn for the whole split, so that an example's augmentation does not depend on how batches are shared out.
-        generator = torch.Generator().manual_seed(seed)
-        padding, n = self.augmentation.crop_padding, self.size(split)
-        offsets = torch.randint(0, 2 * padding + 1, (n, 2), generator=generator)[indices].to(images.device)
-        mirrored = torch.randint(0, 2, (n,), generator=generator)[indices].to(images.device)
-        if padding:
-            images = random_crop(images, padding, offsets)
+        offsets, mirrored = (drawn[indices].to(images.device) for drawn in self._draws(split, seed))
+        if self.augmentation.crop_padding:
+            images = random_crop(images, self.augmentation.crop_padding, offsets)
         if self.augmentation.flip:
             images = torch.where(mirrored.bool().view(-1, 1, 1, 1), images.flip(-1), images)
         return images
+
+    def _draws(self, split: Split, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        # Drawn for the whole split, so that an example's augmentation does not depend on how batches are shared out.
+        # A pass over a split asks with the same seed again and again.
+        key, n = (split, seed, self.augmentation.crop_padding), self.size(split)
+        if self._drawn[:1] != (key,):
+            generator = torch.Generator().manual_seed(seed)
+            offsets = torch.randint(0, 2 * self.augmentation.crop_padding + 1, (n, 2), generator=generator)
+            self._drawn = (key, offsets, torch.randint(0, 2, (n,), generator=generator))
+        return self._drawn[1], self._drawn[2]
 
     def score(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:
         return self._metric.compute(predictions=predictions.numpy(), references=references.numpy())
@@ -119,24 +196,35 @@ class ImageTask(Task):
         return Accuracy()
 
     def fingerprint(self) -> str:
-        settings = (self.label_names, self.image_mean, self.image_std, self.augmentation)
+        """A hash of settings, class names, labels and encoded pictures, in order; the same wherever they are kept.
+
+        Of a picture it covers the length of its file and the last 4 KiB: reading all of ImageNet would take too long. A
+        change elsewhere is still seen, because it changes the length or what is behind it, but for pictures that are
+        not compressed. Names and times of files do not count.
+        """
+        sizes = (self.image_size, self.center_crop)
+        settings = (self.label_names, self.image_mean, self.image_std, sizes, self.augmentation)
         return hashlib.sha256(repr((settings, self._digest)).encode()).hexdigest()[:16]
 
     @cached_property
     def _digest(self) -> str:
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self._decoded.digest())
         for split in ("train", "validation", "test"):
-            digest.update(repr(tuple(self._images[split].shape)).encode())
-            digest.update(self._images[split].numpy())
             digest.update(self._labels[split].numpy())
         return digest.hexdigest()
 
-    def image_processor(self) -> ViTImageProcessorPil:
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (3, self.image_size, self.image_size)
+
+    def processor(self) -> ViTImageProcessorPil:
         """The preprocessor that makes the same inputs from pictures, to publish beside a model."""
-        size = {"height": self.image_size, "width": self.image_size}
-        return ViTImageProcessorPil(
-            size=size, image_mean=list(self.image_mean), image_std=list(self.image_std), do_convert_rgb=True
-        )
+        square = {"height": self.image_size, "width": self.image_size}
+        common = {"image_mean": list(self.image_mean), "image_std": list(self.image_std), "do_convert_rgb": True}
+        if self.center_crop is None:
+            return ViTImageProcessorPil(size=square, **common)
+        size = {"shortest_edge": shorter_side(self.image_size, self.center_crop)}
+        return ViTImageProcessorPil(size=size, default_to_square=False, do_center_crop=True, crop_size=square, **common)
 
 
 def random_crop(images: torch.Tensor, padding: int, offsets: torch.Tensor) -> torch.Tensor:
@@ -155,64 +243,28 @@ def random_crop(images: torch.Tensor, padding: int, offsets: torch.Tensor) -> to
     return padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-UNREADABLE = (OSError, ValueError, AttributeError, SyntaxError)
-"""What PIL raises on files that are broken or no pictures, and a missing picture (None) when it is used."""
+def _labels(
+    splits: Mapping[str, datasets.Dataset], label_column: str, name: str, num_labels: int
+) -> dict[str, torch.Tensor]:
+    """int64 [n] by split."""
+    labels = {}
+    for split in ("train", "validation", "test"):
+        labels[split] = torch.tensor(splits[split][label_column][:], dtype=torch.int64)
+        check_labels(labels[split], split, name, num_labels)
+    return {**labels, "full": torch.cat([labels["train"], labels["validation"]])}
 
 
-def decode(
-    splits: Mapping[str, datasets.Dataset], split: str, image_column: str, image_size: int, name: str
-) -> torch.Tensor:
-    """All pictures of a split as uint8 [n, 3, image_size, image_size], as the image processor makes them.
-
-    Raises:
-        InvalidInputError: A picture is missing or cannot be read.
-    """
-    pictures = np.empty((len(splits[split]), 3, image_size, image_size), dtype=np.uint8)
-    done = 0
-    try:
-        for picture in splits[split][image_column]:
-            rgb = _to_rgb(picture)
-            if rgb.size != (image_size, image_size):
-                rgb = rgb.resize((image_size, image_size), PILImage.Resampling.BILINEAR)
-            pictures[done] = np.asarray(rgb).transpose(2, 0, 1)
-            done += 1
-    except UNREADABLE as error:
-        raise unreadable(image_column, split, name, done, error) from error
-    return torch.from_numpy(pictures)
-
-
-def unreadable(image_column: str, split: str, name: str, number: int, error: Exception) -> InvalidInputError:
-    """The error of a picture that cannot be read."""
-    return InvalidInputError(
-        f"Every `{image_column}` of the split `{split}` of `{name}` must be a picture that can be read, but number "
-        f"{number} is not: {error}. Mend or drop it."
-    )
-
-
-def _to_rgb(picture: PILImage.Image) -> PILImage.Image:
-    """What is transparent becomes white, as transformers' image processors make it."""
-    if "A" not in picture.getbands() and picture.info.get("transparency") is None:
-        return picture.convert("RGB")
-    rgba = picture.convert("RGBA")
-    return PILImage.alpha_composite(PILImage.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+def _share_of_memory(pictures: int, image_size: int) -> float:
+    """Of this machine's memory, for the copies of all processes that run on it."""
+    needed = pictures * 3 * image_size**2 * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return needed / (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def _check_memory(name: str, pictures: int, image_size: int) -> None:
-    # Twice for a moment, while train and validation are joined.
-    needed = 2 * pictures * 3 * image_size**2
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > 0.8 * available:
+    share = _share_of_memory(pictures, image_size)
+    if share > 0.8:
         raise InvalidInputError(
-            f"The pictures of a task must fit in memory, but {pictures:,} of `{name}` at {image_size} x {image_size} "
-            f"take {needed / 1e9:.0f} GB of {available / 1e9:.0f} GB. Lower `--image_size` or `--max_train_samples`."
-        )
-
-
-def _check_labels(labels: torch.Tensor, split: str, name: str, num_labels: int) -> None:
-    if len(labels) == 0:
-        raise InvalidInputError(f"The split `{split}` of `{name}` must hold examples, but is empty.")
-    if int(labels.min()) < 0 or int(labels.max()) >= num_labels:
-        raise InvalidInputError(
-            f"Labels of the split `{split}` of `{name}` must be 0 … {num_labels - 1}, but span {int(labels.min())} … "
-            f"{int(labels.max())}."
+            f"Pictures that are decoded to memory must fit in it, but {pictures:,} of `{name}` at {image_size} x "
+            f"{image_size}, in each process, take {share:.1f} times as much as there is. Decode them `on_the_fly`, or "
+            "lower `--image_size` or `--max_train_samples`."
         )

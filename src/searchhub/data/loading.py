@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, load_dataset
-from datasets.packaged_modules.cache.cache import Cache
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from PIL import Image as PILImage
 
-from searchhub.data.images import UNREADABLE, Augmentation, ImageTask, unreadable
+from searchhub.data.images import Augmentation, ImageTask
+from searchhub.data.pictures import UNREADABLE, unreadable
+from searchhub.data.splits import from_hub, labelled, limited, reason, three_splits, with_class_labels
 from searchhub.errors import InvalidInputError
 
 DIGITS = "digits"
 """Name of the embedded data set: the handwritten digits that scikit-learn ships."""
-
-CLASS_TYPES = re.compile(r"u?int\d+|(large_)?string(_view)?|bool")
-"""Arrow types of label columns that can stand for classes."""
-
-VALIDATION_NAMES = ("validation", "valid", "val", "dev")
-"""What data sets call their validation split."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +75,9 @@ def load_image_splits(
     splits = _digits() if dataset == DIGITS else _load(dataset)
     image_column, label_column = _columns(splits, dataset, image_column, label_column)
     splits = _with_pictures(splits, dataset, image_column)
-    splits = _with_class_labels(_labelled(splits, dataset, label_column), dataset, label_column)
-    splits = _three_splits(splits, label_column, dataset, validation_size, test_size, seed)
-    limits = {"train": max_train_samples, "validation": max_eval_samples, "test": max_eval_samples}
-    for split, limit in limits.items():
-        if limit is not None and limit < 1:
-            raise InvalidInputError(f"`max_train_samples` and `max_eval_samples` must be at least 1, but got {limit}.")
-        if limit is not None and limit < len(splits[split]):
-            splits[split] = splits[split].shuffle(seed=seed).select(range(limit))
-        if len(splits[split]) == 0:
-            raise InvalidInputError(f"The split `{split}` of `{dataset}` must hold examples, but is empty.")
+    splits = with_class_labels(labelled(splits, dataset, label_column), dataset, label_column)
+    splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed)
+    splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
     name = Path(dataset).name if dataset != DIGITS and Path(dataset).exists() else dataset
     return ImageSplits(name, splits, image_column, label_column)
 
@@ -101,7 +86,7 @@ def load_image_task(
     dataset: str = DIGITS,
     *,
     image_size: int | None = None,
-    augmentation: Augmentation | None = None,
+    augmentation: Augmentation | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> ImageTask:
     """Load a data set and decode it into an image task.
@@ -109,7 +94,7 @@ def load_image_task(
     Args:
         dataset: As in `load_image_splits`.
         image_size: Pictures are resized to it; None: the size of the first picture, which must be square.
-        augmentation: For training; None: random crops for digits, crops and flips for others.
+        augmentation: For training, or its fields; None: random crops for digits, crops and flips for others.
         **options: Of `load_image_splits`.
 
     Raises:
@@ -120,6 +105,9 @@ def load_image_task(
         image_size = _size_of_first(data)
     if augmentation is None:
         augmentation = Augmentation(crop_padding=max(1, image_size // 8), flip=dataset != DIGITS)
+    elif isinstance(augmentation, Mapping):
+        augmentation = Augmentation(**augmentation)
+    source = {"kind": "image", "dataset": dataset, "image_size": image_size, "augmentation": vars(augmentation)}
     return ImageTask(
         data.name,
         data.splits,
@@ -128,6 +116,7 @@ def load_image_task(
         label_names=data.splits["train"].features[data.label_column].names,
         image_size=image_size,
         augmentation=augmentation,
+        source={**source, **options},
     )
 
 
@@ -162,37 +151,13 @@ def _load(dataset: str) -> DatasetDict:
             if any(path.glob("**/*.parquet")):
                 return DatasetDict(load_dataset("parquet", data_dir=str(path)))
             return DatasetDict(load_dataset("imagefolder", data_dir=str(path)))
-        return _from_hub(dataset)
+        return from_hub(dataset)
     except Exception as error:
-        reason = (str(error).strip() or "no reason given").splitlines()[0].rstrip(".")
         raise InvalidInputError(
             f"`--dataset` must be `{DIGITS}`, a Hub id that can be reached, a folder of class folders, or parquet, "
-            f"but `{dataset}` could not be loaded: {type(error).__name__}: {reason}. "
+            f"but `{dataset}` could not be loaded: {reason(error)}. "
             "Without a network, give the path of a local copy."
         ) from error
-
-
-def _from_hub(dataset: str) -> DatasetDict:
-    # Asked once: where there is no network, `load_dataset` repeats its first call for 23 seconds before it says so.
-    try:
-        HfApi().dataset_info(dataset, expand=["sha"], timeout=10)
-    except (HfHubHTTPError, HFValidationError):
-        pass  # Something answered, or is wrong with the name; `load_dataset` says what.
-    except Exception:
-        cached = _from_cache(dataset)
-        if cached is None:
-            raise
-        return cached
-    return DatasetDict(load_dataset(dataset))
-
-
-def _from_cache(dataset: str) -> DatasetDict | None:
-    """What an earlier run fetched from the Hub; None: nothing."""
-    try:
-        builder = Cache(dataset_name=dataset.split("/")[-1], repo_id=dataset, version="auto", hash="auto")
-        return DatasetDict(builder.as_dataset())
-    except ValueError:
-        return None
 
 
 def _columns(splits: DatasetDict, dataset: str, image_column: str | None, label_column: str | None) -> tuple[str, str]:
@@ -222,77 +187,6 @@ def _with_pictures(splits: DatasetDict, dataset: str, image_column: str) -> Data
     raise InvalidInputError(
         f"`{image_column}` of `{dataset}` must hold pictures, but holds {kind}. Name another `--image_column`."
     )
-
-
-def _labelled(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDict:
-    """The splits that have labels; -1 and null stand for none."""
-    kind = next(iter(splits.values())).features[label_column]
-    if not (isinstance(kind, ClassLabel) or (isinstance(kind, Value) and CLASS_TYPES.fullmatch(kind.dtype))):
-        raise InvalidInputError(
-            f"`{label_column}` of `{dataset}` must hold classes (ClassLabel, integers, strings or booleans), but holds "
-            f"{kind}. Name another `--label_column`."
-        )
-    kept = {}
-    for name, split in splits.items():
-        values = split.unique(label_column)
-        missing = [v for v in values if v is None or (v == -1 and not isinstance(v, str))]
-        if missing and len(missing) == len(values) and name != "train":
-            continue
-        if missing:
-            raise InvalidInputError(
-                f"Every example of the split `{name}` of `{dataset}` must have a label, but `{label_column}` holds "
-                f"{missing}. Drop those examples."
-            )
-        kept[name] = split
-    return DatasetDict(kept)
-
-
-def _with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDict:
-    if isinstance(next(iter(splits.values())).features[label_column], ClassLabel):
-        return splits
-    values = sorted({value for split in splits.values() for value in split.unique(label_column)})
-    if values and all(isinstance(v, int) for v in values) and values != list(range(len(values))):
-        shown = ", ".join(map(str, values[:8])) + (", …" if len(values) > 8 else "")
-        raise InvalidInputError(
-            f"Integer labels must be 0 … {len(values) - 1}, but `{label_column}` of `{dataset}` holds {shown}. "
-            "Renumber them, or store them as strings."
-        )
-    label = ClassLabel(names=[str(v) for v in values])
-    return DatasetDict({name: split.cast_column(label_column, label) for name, split in splits.items()})
-
-
-def _three_splits(
-    splits: DatasetDict,
-    label_column: str,
-    dataset: str,
-    validation_size: float | int,
-    test_size: float | int,
-    seed: int,
-) -> DatasetDict:
-    if "train" not in splits:
-        raise InvalidInputError(f"`{dataset}` must have a split `train`, but has {sorted(splits)}.")
-    found = {name: splits[name] for name in ("train", "test") if name in splits}
-    for name in VALIDATION_NAMES:
-        if name in splits:
-            found.setdefault("validation", splits[name])
-    if "test" not in found and "validation" in found:
-        found["test"] = found.pop("validation")
-    for name, size in (("test", test_size), ("validation", validation_size)):
-        if name not in found:
-            parts = _split_off(found["train"], size, label_column, name, seed)
-            found["train"], found[name] = parts["train"], parts["test"]
-    return DatasetDict(found)
-
-
-def _split_off(train: datasets.Dataset, size: float | int, label_column: str, name: str, seed: int) -> DatasetDict:
-    amount = int(size) if size >= 1 else size
-    try:
-        return train.train_test_split(test_size=amount, stratify_by_column=label_column, seed=seed)
-    except ValueError as error:
-        raise InvalidInputError(
-            f"`--{name}_size` must leave every class in both parts of the {len(train)} training examples, but {size} "
-            f"does not: {error}."
-        ) from error
 
 
 def describe(task: ImageTask) -> str:

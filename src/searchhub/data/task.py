@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 
 Split: TypeAlias = Literal["train", "validation", "test", "full"]
-""" "full" is train and validation together, for the final training."""
+""" "full" is train, then validation, for the final training."""
 
 Batch: TypeAlias = dict[str, torch.Tensor]
+
+
+class SavesItself(Protocol):
+    """An image processor or a tokenizer."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> Any: ...
 
 
 class Task(ABC):
@@ -21,12 +28,29 @@ class Task(ABC):
         name: For files and cards.
         label_names: Class names, in the order of their indices.
         metric_name: Primary metric, larger is better.
+        source: From which `searchhub.data.sources.load_task` loads the same task again: plain JSON, with "kind" and
+            the arguments of that kind's loader. Empty: it was put together by hand.
     """
 
-    def __init__(self, name: str, label_names: Sequence[str], metric_name: str) -> None:
+    pipeline_tag: str
+    """The Hub's name of the kind of task, e.g. "image-classification"."""
+
+    auto_class: str
+    """The Auto class that loads a network for it."""
+
+    processor_class: str
+    """The Auto class that loads what `processor` gives."""
+
+    augmented: bool = False
+    """Whether training batches hold examples otherwise than they are."""
+
+    def __init__(
+        self, name: str, label_names: Sequence[str], metric_name: str, source: Mapping[str, Any] | None = None
+    ) -> None:
         self.name = name
         self.label_names = tuple(label_names)
         self.metric_name = metric_name
+        self.source: dict[str, Any] = dict(source or {})
 
     @property
     def num_labels(self) -> int:
@@ -50,7 +74,24 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:
-        """Metrics of predicted against true labels, int64 [n] each, the primary metric among them."""
+        """Metrics of predictions [n] against labels [n] of a split, the primary metric among them."""
+
+    def predictions(self, logits: torch.Tensor) -> torch.Tensor:
+        """What a network predicts, [n], of its outputs [n, labels]: the likeliest class, unless it is no class."""
+        return logits.argmax(-1)
+
+    def search_score(self, metrics: Mapping[str, float]) -> float:
+        """What a search maximises, in [0, 1]: the primary metric, unless that has another range."""
+        return metrics[self.metric_name]
+
+    @abstractmethod
+    def processor(self) -> SavesItself:
+        """What makes a network's inputs, to publish beside it."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Shape of one input, for cards; None: it varies."""
+        return None
 
     @abstractmethod
     def fingerprint(self) -> str:

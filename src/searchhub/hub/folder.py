@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
-from transformers.image_processing_base import ImageProcessingMixin
 
+from searchhub.data.task import SavesItself
 from searchhub.errors import InvalidInputError
 from searchhub.files import cannot_write, sync, system_error
 from searchhub.hub.contents import EVAL_RESULTS
@@ -26,7 +26,7 @@ def save_model_folder(
     *,
     card: str,
     facts: Mapping[str, Any],
-    processor: ImageProcessingMixin | None = None,
+    processor: SavesItself | None = None,
     pictures: Mapping[str, bytes] | None = None,
     eval_results: str | None = None,
 ) -> None:
@@ -41,7 +41,7 @@ def save_model_folder(
         folder: Where to.
         card: Text of README.md.
         facts: Plain JSON for `searchhub.json`.
-        processor: Saved as preprocessor_config.json.
+        processor: An image processor or a tokenizer, saved beside it.
         pictures: PNG files by name.
         eval_results: Text of the file that the Hub reads results from; None: there are none to read.
 

@@ -17,7 +17,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel
 
 import searchhub
-from searchhub.data.images import ImageTask
+from searchhub.data.task import Task
 from searchhub.files import write_json
 from searchhub.generation import GeneratedArchitecture
 from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, eval_results_yaml, model_card
@@ -49,6 +49,8 @@ class NetworkTrainer:
         seed: Of weights, order, augmentation and dropout.
         folder: Published networks go to `models/`, baselines to `baselines/` in it.
         inherit_weights: Start from the supernet's weights; False, as in DDPNAS, from scratch.
+        start: For the card, what those weights are.
+        base_model: For the card, the checkpoint that the supernet was made from.
         search_settings: For the card.
         search_cost: For the card.
         command: For the card, word by word.
@@ -56,13 +58,15 @@ class NetworkTrainer:
 
     supernet: Supernet
     result: SearchResult
-    task: ImageTask
+    task: Task
     settings: TrainingSettings
     accelerator: Accelerator
     epochs: int
     seed: int
     folder: Path
     inherit_weights: bool = False
+    start: str = "weights of the supernet"
+    base_model: str | None = None
     search_settings: Mapping[str, Any] = field(default_factory=dict)
     search_cost: Spent = Spent()
     command: Sequence[str] = ()
@@ -100,8 +104,7 @@ class NetworkTrainer:
         else:
             torch.manual_seed(derive_seed(self.seed, "weights"))
             model = self.supernet.subnet_class(self.supernet.subnet_config(architecture))
-        names = dict(enumerate(self.task.label_names))
-        model.config.id2label, model.config.label2id = names, {n: i for i, n in names.items()}
+        name_labels(model, self.task)
         return model
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -158,6 +161,7 @@ class NetworkTrainer:
             "identity": self._identity(network),
             "limits": [{"cost": x.name, "max": x.max, "min": x.min, "equal": x.equal} for x in network.limits],
             "costs": dict(costs),
+            "task": self.task.source,
             **fitted.to_dict(),
         }
         if isinstance(network.architecture, GeneratedArchitecture):
@@ -178,7 +182,7 @@ class NetworkTrainer:
             self._path(network),
             card=model_card(card),
             facts=facts,
-            processor=self.task.image_processor(),
+            processor=self.task.processor(),
             pictures={"architecture.png": picture},
             eval_results=eval_results_yaml(card),
         )
@@ -200,14 +204,17 @@ class NetworkTrainer:
             model_name=network.name,
             model_class=type(model).__name__,
             architecture=network.architecture,
-            processor_class="AutoImageProcessor",
+            auto_class=self.task.auto_class,
+            processor_class=self.task.processor_class,
+            pipeline_tag=self.task.pipeline_tag,
+            base_model=self.base_model,
             remote_code=True,
             # Names of local data are the last part of a path.
             dataset_id=self.task.name if "/" in self.task.name else None,
             dataset_name=self.task.name,
             dataset_revision=self.task.fingerprint(),
             num_labels=self.task.num_labels,
-            input_shape=(3, self.task.image_size, self.task.image_size),
+            input_shape=self.task.input_shape,
             diagram="architecture.png",
             limits=limits,
             params=int(costs["params"]),
@@ -219,7 +226,10 @@ class NetworkTrainer:
             space_name=self.result.space.name,
             search_settings=self.search_settings,
             search_cost=self.search_cost,
-            training_settings={**self.settings.to_dict(), "start": self._start()},
+            training_settings={
+                **self.settings.to_dict(),
+                "start": self.start if self.inherit_weights else "from scratch",
+            },
             training_cost=Spent(
                 epochs=self.epochs,
                 seconds=facts["seconds"],
@@ -229,7 +239,7 @@ class NetworkTrainer:
             seed=self.seed,
             versions=versions(),
             command=tuple(self.command),
-            papers=("ddpnas", "proxylessnas"),
+            papers=self.supernet.papers,
         )
         if isinstance(network.architecture, GeneratedArchitecture):
             certificate = network.architecture.certificate
@@ -237,8 +247,11 @@ class NetworkTrainer:
             card = replace(card, selection=f"{optimal} ({certificate.method})", expectation=certificate.expectation)
         return card
 
-    def _start(self) -> str:
-        return "weights of the supernet" if self.inherit_weights else "from scratch"
+
+def name_labels(model: PreTrainedModel, task: Task) -> None:
+    """Give a model the names of a task's classes."""
+    names = dict(enumerate(task.label_names))
+    model.config.id2label, model.config.label2id = names, {n: i for i, n in names.items()}
 
 
 def _picture(network: Network, result: SearchResult) -> bytes:

@@ -20,5 +20,11 @@ PAPERS = {
   booktitle={International Conference on Learning Representations},
   year={2019}
 }""",
+    "bert": """@inproceedings{devlin2019bert,
+  title={{BERT}: Pre-training of Deep Bidirectional Transformers for Language Understanding},
+  author={Devlin, Jacob and Chang, Ming-Wei and Lee, Kenton and Toutanova, Kristina},
+  booktitle={Proceedings of NAACL-HLT},
+  year={2019}
+}""",
 }
 """What `CardFacts.papers` can name."""

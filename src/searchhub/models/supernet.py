@@ -39,6 +39,12 @@ class Supernet(PreTrainedModel):
 
     subnet_class: type[PreTrainedModel]
 
+    papers: tuple[str, ...] = ("ddpnas",)
+    """What a model's card cites, keys of `searchhub.hub.papers.PAPERS`."""
+
+    embedding_modules: tuple[str, ...] = ()
+    """Modules of its subnets that embed tokens, for costs that leave them out."""
+
     @property
     @abstractmethod
     def search_space(self) -> SearchSpace:

@@ -12,8 +12,9 @@ from accelerate.utils import broadcast, gather_object
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from searchhub.data.distilled import TEACHER_LOGITS
 from searchhub.data.task import Batch, Split, Task
-from searchhub.errors import DivergedError
+from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.training.batches import evaluation_batches
 from searchhub.training.settings import TrainingSettings
 
@@ -83,19 +84,41 @@ def _backward(
     for i, part in enumerate(parts):
         last = i + 1 == len(parts)
         with contextlib.nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
-            if settings.label_smoothing:
-                inputs = {k: v for k, v in part.items() if k != "labels"}
-                logits = model(**inputs).logits
-                loss = nn.functional.cross_entropy(
-                    logits.float(), part["labels"], label_smoothing=settings.label_smoothing
-                )
-            else:
-                loss = model(**part).loss
-            loss = loss / len(parts)
+            loss = _loss(model, part, settings) / len(parts)
             accelerator.backward(loss)
         total = total + loss.detach().float()
     assert isinstance(total, torch.Tensor)
     return total
+
+
+def _loss(model: nn.Module, part: Batch, settings: TrainingSettings) -> torch.Tensor:
+    teacher = part.get(TEACHER_LOGITS)
+    output = model(**{k: v for k, v in part.items() if k != TEACHER_LOGITS})
+    loss: torch.Tensor = output.loss
+    if settings.label_smoothing:
+        loss = nn.functional.cross_entropy(
+            output.logits.float(), part["labels"], label_smoothing=settings.label_smoothing
+        )
+    if settings.distillation_weight:
+        if teacher is None:
+            raise InvalidInputError("A `distillation_weight` needs a teacher's logits in the batches: `distilled`.")
+        distance = distillation_loss(output.logits, teacher, settings.distillation_temperature)
+        loss = torch.lerp(loss.float(), distance, settings.distillation_weight)
+    return loss
+
+
+def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """How far a network's outputs [n, labels] are from its teacher's.
+
+    T² times the Kullback-Leibler divergence of softmax(logits / T) from the teacher's (Hinton et al. 2015); for one
+    output a network (regression), the mean squared difference.
+    """
+    logits, teacher = logits.float(), teacher.float()
+    if logits.shape[-1] == 1:
+        return nn.functional.mse_loss(logits, teacher)
+    student = nn.functional.log_softmax(logits / temperature, -1)
+    target = nn.functional.log_softmax(teacher / temperature, -1)
+    return temperature**2 * nn.functional.kl_div(student, target, log_target=True, reduction="batchmean")
 
 
 def _check(losses: list[torch.Tensor], first_step: int, what: str, accelerator: Accelerator) -> list[float]:
@@ -114,20 +137,26 @@ def _check(losses: list[torch.Tensor], first_step: int, what: str, accelerator: 
 def predict(
     model: nn.Module, task: Task, split: Split, batch_size: int, accelerator: Accelerator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Predicted and true labels of a whole split, int64 [n] each, in order, the same on every process."""
+    """Predictions and labels [n] of a whole split, in order, the same on every process."""
+    logits, references = outputs(model, task, split, batch_size, accelerator)
+    return task.predictions(logits), references
+
+
+@torch.no_grad()
+def outputs(
+    model: nn.Module, task: Task, split: Split, batch_size: int, accelerator: Accelerator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits, float32 [n, labels], and labels [n] of a whole split, in order, the same on every process."""
     model.eval()
-    predictions, references = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
+    parts = []
     for batch in evaluation_batches(task, split, batch_size, accelerator):
         labels = batch.pop("labels")
+        batch.pop(TEACHER_LOGITS, None)
         with accelerator.autocast():
-            logits = model(**batch).logits
-        predictions.append(logits.argmax(-1).cpu())
-        references.append(labels.cpu())
-    pair = (torch.cat(predictions), torch.cat(references))
+            parts.append((model(**batch).logits.float().cpu(), labels.cpu()))
     if accelerator.num_processes > 1:
-        gathered = gather_object([pair])
-        return torch.cat([p for p, _ in gathered]), torch.cat([r for _, r in gathered])
-    return pair
+        parts = gather_object(parts)  # joined in the order of the processes; one may have none
+    return torch.cat([logits for logits, _ in parts]), torch.cat([labels for _, labels in parts])
 
 
 def reestimate_batch_norm(

@@ -31,6 +31,9 @@ class TrainingSettings:
         label_smoothing: In [0, 1).
         max_grad_norm: Clip gradients to this norm; None: do not clip.
         eval_batch_size: Examples of one forward pass in validation, per process.
+        distillation_weight: Of a teacher's outputs in the loss, in [0, 1]; the labels' is the rest. Needs a
+            `DistilledTask`.
+        distillation_temperature: Divides both logits before the softmax; greater than 0.
         channels_last: Keep convolution weights in channels-last memory, as batches of pictures are.
     """
 
@@ -45,6 +48,8 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     max_grad_norm: float | None = None
     eval_batch_size: int = 256
+    distillation_weight: float = 0.0
+    distillation_temperature: float = 2.0
     channels_last: bool = True
 
     def __post_init__(self) -> None:
@@ -67,6 +72,11 @@ class TrainingSettings:
             raise InvalidInputError(
                 "`momentum` and `label_smoothing` must be in [0, 1), but are "
                 f"{self.momentum} and {self.label_smoothing}."
+            )
+        if not (0 <= self.distillation_weight <= 1 and self.distillation_temperature > 0):
+            raise InvalidInputError(
+                "`distillation_weight` must be in [0, 1] and `distillation_temperature > 0`, but are "
+                f"{self.distillation_weight} and {self.distillation_temperature}."
             )
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise InvalidInputError(f"`max_grad_norm > 0` must hold, but got {self.max_grad_norm}.")

@@ -92,6 +92,7 @@ class MobileSupernetForImageClassification(Supernet, SearchedMobilePreTrainedMod
     config: MobileSupernetConfig
     config_class = MobileSupernetConfig
     subnet_class = SearchedMobileForImageClassification
+    papers = ("ddpnas", "proxylessnas")
 
     def __init__(self, config: MobileSupernetConfig) -> None:
         super().__init__(config)
