@@ -85,6 +85,16 @@ CLASSES = [
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "first", ["searchhub.models.bert.configuration_bert", "transformers.models.bert.modeling_bert"]
+)
+def test_whichever_module_is_imported_first(first):
+    """A family may build on classes of transformers, whose import loads the Auto modules on its way."""
+    names, _ = in_fresh_process(f"import searchhub\nimport {first}\n" + BUILD)
+    assert names == CLASSES
+
+
+@pytest.mark.slow
 def test_registers_what_is_known_at_once_and_the_rest_when_it_comes():
     """`import searchhub` before anything else: tests/hub/test_folder.py; after everything: below."""
     names, _ = in_fresh_process("from transformers import AutoConfig\nimport searchhub\n" + BUILD)
@@ -119,27 +129,33 @@ def test_registering_again_changes_nothing():
 def test_watching_an_import_leaves_no_trace(tmp_path, monkeypatch):
     """The module is found, loaded and read as if nobody had waited for it."""
     (tmp_path / "waited_for.py").write_text("VALUE = 1\n")
-    (tmp_path / "other.py").write_text("VALUE = 2\n")
+    (tmp_path / "other.py").write_text("import waited_for\nVALUE = 2\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(_auto_classes, "WATCHED", ("waited_for", "other"))
     said = []
-    watcher = _auto_classes._AfterImport({"waited_for": lambda: said.append(sys.modules["waited_for"].VALUE)})
+
+    def say():
+        said.append((sys.modules["waited_for"].VALUE, sys.modules["other"].VALUE))
+
+    watcher = _auto_classes._Watch([("waited_for", say)])
     monkeypatch.setattr(sys, "meta_path", [watcher, *sys.meta_path])
     for name in ("waited_for", "other"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import other
     import waited_for
 
-    assert said == [1]
+    assert said == [(1, 2)]  # not while the other was half imported
     assert type(waited_for.__loader__) is type(waited_for.__spec__.loader) is type(other.__loader__)
     assert inspect.getsource(waited_for) == "VALUE = 1\n"
     monkeypatch.delitem(sys.modules, "waited_for")
     import waited_for
 
-    assert said == [1]  # once
+    assert said == [(1, 2)]  # once
 
 
 def test_a_module_that_is_not_there(monkeypatch):
-    watcher = _auto_classes._AfterImport({"no_such_module_at_all": lambda: None})
+    monkeypatch.setattr(_auto_classes, "WATCHED", ("no_such_module_at_all",))
+    watcher = _auto_classes._Watch([("no_such_module_at_all", lambda: None)])
     monkeypatch.setattr(sys, "meta_path", [watcher, *sys.meta_path])
     with pytest.raises(ModuleNotFoundError):
         __import__("no_such_module_at_all")

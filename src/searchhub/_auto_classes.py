@@ -20,16 +20,16 @@ CONFIGURATIONS = "transformers.models.auto.configuration_auto"
 MODELS = "transformers.models.auto.modeling_auto"
 
 
+WATCHED = ("transformers.", "searchhub.models.")
+"""Modules in the middle of whose import nothing is registered: a family's classes may come from them."""
+
+
 def install() -> None:
-    """Register on, or right after, the import of transformers' Auto modules."""
-    waiting: dict[str, Callable[[], None]] = {}
-    for module, register in ((CONFIGURATIONS, _register_configurations), (MODELS, _register_models)):
-        if module in sys.modules:
-            register()
-        else:
-            waiting[module] = register
-    if waiting:
-        sys.meta_path.insert(0, _AfterImport(waiting))
+    """Register right after the import of transformers' Auto modules, or now."""
+    watch = _Watch([(CONFIGURATIONS, _register_configurations), (MODELS, _register_models)])
+    watch.register()
+    if watch.waiting:
+        sys.meta_path.insert(0, watch)
 
 
 def families() -> Iterator[ModuleType]:
@@ -61,29 +61,52 @@ def _register_models() -> None:
                 getattr(auto, auto_class).register(config, _load(family, path), exist_ok=True)
 
 
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Runs a function once after a module is imported for the first time; otherwise leaves imports as they are."""
+class _Watch(importlib.abc.MetaPathFinder):
+    """Knows when none of the watched modules is half imported, and then registers what can be; otherwise leaves
+    imports as they are.
+    """
 
-    def __init__(self, waiting: dict[str, Callable[[], None]]) -> None:
-        self._waiting = waiting
+    def __init__(self, waiting: list[tuple[str, Callable[[], None]]]) -> None:
+        self.waiting = waiting  # a module, and what to call once it is there
+        self._finding: set[str] = set()
+        self._busy = 0
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name not in self._waiting:
+        if not self.waiting or not name.startswith(WATCHED) or name in self._finding:
             return None
-        then = self._waiting.pop(name)
-        spec = importlib.util.find_spec(name)  # asks the other finders: this one no longer waits for the name
-        if spec is None or spec.loader is None:
-            return spec
-        spec.loader = _Loader(spec.loader, then)
+        self._finding.add(name)
+        try:
+            spec = importlib.util.find_spec(name)  # asks the other finders
+        finally:
+            self._finding.discard(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self)
         return spec
+
+    def register(self) -> None:
+        """Call what waits for a module that is there, one after another."""
+        if self._busy:
+            return
+        for module, function in list(self.waiting):
+            if module in sys.modules and (module, function) in self.waiting:
+                self.waiting.remove((module, function))
+                function()
+
+    def __enter__(self) -> None:
+        self._busy += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._busy -= 1
+        if error[0] is None:
+            self.register()
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, loader: importlib.abc.Loader, then: Callable[[], None]) -> None:
+    def __init__(self, loader: importlib.abc.Loader, watch: _Watch) -> None:
         self._loader = loader
-        self._then = then
+        self._watch = watch
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
@@ -92,5 +115,5 @@ class _Loader(importlib.abc.Loader):
         module.__loader__ = self._loader  # as if this class had not been there: others read sources through it
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
-        self._then()
+        with self._watch:
+            self._loader.exec_module(module)

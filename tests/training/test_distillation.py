@@ -53,12 +53,12 @@ def test_a_student_that_learns_from_its_teacher_alone_agrees_with_it(accelerator
     """Labels have no weight, and are wrong: the student must find the teacher's classes all the same."""
     task = PlainTask((64, 16, 64))
     teacher = network()
-    fit(teacher, task, TrainingSettings(batch_size=16), accelerator, epochs=8, seed=0)
+    fit(teacher, task, TrainingSettings(batch_size=16), accelerator, epochs=30, seed=0)
     with_teacher = distilled(task, teacher, accelerator)
     task.data["full"][1].copy_((task.data["full"][1] + 1) % 4)
     student = network(seed=5)
     settings = TrainingSettings(batch_size=16, distillation_weight=1.0)
-    fit(student, with_teacher, settings, accelerator, epochs=8, seed=1)
+    fit(student, with_teacher, settings, accelerator, epochs=30, seed=1)
     said = [outputs(model, task, "test", 32, accelerator)[0].argmax(-1) for model in (teacher, student)]
     assert (said[0] == said[1]).double().mean() > 0.8
 
