@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,8 +34,8 @@ class Arguments:
 
 
 @torch.no_grad()
-def accuracy(name: str, pictures: list, labels: list[int], batch_size: int) -> float:
-    """Test accuracy of a published model, through its own preprocessor."""
+def accuracy(name: str, pictures: Sequence, labels: list[int], batch_size: int) -> float:
+    """Test accuracy of a published model, through its own preprocessor; `pictures` may decode when they are sliced."""
     processor = AutoImageProcessor.from_pretrained(name)
     model = AutoModelForImageClassification.from_pretrained(name).eval()
     predictions: list[int] = []
@@ -49,8 +50,8 @@ def main(argv: list[str]) -> None:
     args, data = parse((Arguments, ImageDataArguments), argv, __doc__)
     transformers_logging.disable_progress_bar()
     source = data.splits(args.seed)
-    pictures = list(source.splits["test"][source.image_column])
-    labels = list(source.splits["test"][source.label_column])
+    pictures = source.splits["test"][source.image_column]
+    labels = source.splits["test"][source.label_column][:]
     for name in args.models:
         value = accuracy(name, pictures, labels, args.batch_size)
         row = {"model": Path(name).name, "accuracy": round(value, 4), "split": "test", "examples": len(labels)}

@@ -60,6 +60,12 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["file.txt"]
 
 
+def test_a_place_that_is_no_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match=r"file/new.txt` must be writable"):
+        write_text(tmp_path / "file" / "new.txt", "x")
+
+
 def test_the_content_is_on_disk_before_the_name_is_taken(tmp_path, monkeypatch):
     calls = []
     for name in ("fsync", "replace"):

@@ -33,6 +33,7 @@ _HOMES = {
     "TabularEvaluator": "searchhub.evaluators.tabular",
     "CostTable": "searchhub.costs.table",
     "LatencyTable": "searchhub.costs.latency_table",
+    "generate_measured": "searchhub.costs.measured",
     "macs_table": "searchhub.costs.macs",
     "measure_latency": "searchhub.costs.latency",
     "params_table": "searchhub.costs.params",
@@ -41,8 +42,16 @@ _HOMES = {
     "generate": "searchhub.generation",
     "pareto": "searchhub.generation",
     "sample_within": "searchhub.generation",
+    "bert_space": "searchhub.spaces.bert",
     "mobile_space": "searchhub.spaces.mobile",
     "Supernet": "searchhub.models.supernet",
+    "BertSupernetConfig": "searchhub.models.bert.supernet_bert",
+    "BertSupernetForSequenceClassification": "searchhub.models.bert.supernet_bert",
+    "SearchedBertConfig": "searchhub.models.bert.configuration_bert",
+    "SearchedBertForSequenceClassification": "searchhub.models.bert.modeling_bert",
+    "SearchedBertModel": "searchhub.models.bert.modeling_bert",
+    "as_plain_bert": "searchhub.models.bert.plain_bert",
+    "order_by_importance": "searchhub.models.bert.importance_bert",
     "MobileSupernetConfig": "searchhub.models.mobile.supernet_mobile",
     "MobileSupernetForImageClassification": "searchhub.models.mobile.supernet_mobile",
     "SearchedMobileConfig": "searchhub.models.mobile.configuration_mobile",
@@ -52,11 +61,20 @@ _HOMES = {
     "Task": "searchhub.data.task",
     "ImageTask": "searchhub.data.images",
     "load_image_task": "searchhub.data.loading",
+    "TextTask": "searchhub.data.text",
+    "load_text_task": "searchhub.data.text_loading",
+    "GlueTask": "searchhub.data.glue",
+    "glue_average": "searchhub.data.glue",
+    "load_glue_task": "searchhub.data.glue",
     "TrainingSettings": "searchhub.training.settings",
     "write_report": "searchhub.reports.html",
     "make_accelerator": "searchhub.training.accelerator",
     "fit": "searchhub.training.fit",
+    "load_trainer": "searchhub.hub.finished",
+    "save_trainer": "searchhub.hub.finished",
     "save_model_folder": "searchhub.hub.folder",
+    "ExportReport": "searchhub.hub.export",
+    "export_onnx": "searchhub.hub.export",
     "PublishedRevision": "searchhub.hub.publish",
     "publish": "searchhub.hub.publish",
 }
@@ -67,20 +85,31 @@ if TYPE_CHECKING:
     from searchhub.callbacks import SearchCallback
     from searchhub.costs.latency import measure_latency
     from searchhub.costs.latency_table import LatencyTable
+    from searchhub.costs.measured import generate_measured
     from searchhub.costs.macs import macs_table
     from searchhub.costs.params import params_table
     from searchhub.costs.phone import read_proxyless_table
     from searchhub.costs.table import CostTable
+    from searchhub.data.glue import GlueTask, glue_average, load_glue_task
     from searchhub.data.images import ImageTask
     from searchhub.data.loading import load_image_task
     from searchhub.data.task import Task
+    from searchhub.data.text import TextTask
+    from searchhub.data.text_loading import load_text_task
     from searchhub.distribution import ArchitectureDistribution
     from searchhub.evaluators.base import Evaluator
     from searchhub.evaluators.supernet import SupernetEvaluator
     from searchhub.evaluators.tabular import TabularEvaluator
     from searchhub.generation import Limit, generate, pareto, sample_within
+    from searchhub.hub.export import ExportReport, export_onnx
+    from searchhub.hub.finished import load_trainer, save_trainer
     from searchhub.hub.folder import save_model_folder
     from searchhub.hub.publish import PublishedRevision, publish
+    from searchhub.models.bert.configuration_bert import SearchedBertConfig
+    from searchhub.models.bert.importance_bert import order_by_importance
+    from searchhub.models.bert.modeling_bert import SearchedBertForSequenceClassification, SearchedBertModel
+    from searchhub.models.bert.plain_bert import as_plain_bert
+    from searchhub.models.bert.supernet_bert import BertSupernetConfig, BertSupernetForSequenceClassification
     from searchhub.models.mobile.configuration_mobile import SearchedMobileConfig
     from searchhub.models.mobile.modeling_mobile import (
         SearchedMobileBackbone,
@@ -95,6 +124,7 @@ if TYPE_CHECKING:
     from searchhub.searchers.ddp import DDPSearcher
     from searchhub.searchers.random import RandomSearcher
     from searchhub.space import Architecture, Choice, Condition, SearchSpace
+    from searchhub.spaces.bert import bert_space
     from searchhub.spaces.mobile import mobile_space
     from searchhub.training.accelerator import make_accelerator
     from searchhub.training.fit import fit

@@ -31,6 +31,9 @@ from searchhub.result import SearchResult
 
 FORMAT_VERSION = 1
 CONFIG, JOURNAL, CHECKPOINTS, RESULT, LOCK = "config.yaml", "journal.jsonl", "checkpoints", "result.json", ".lock"
+ORIGINAL, LATENCY = "original", "latency.json"
+"""What may be there before the search: the fine-tuned checkpoint that it makes smaller, and measured latency."""
+
 INFORMATION = "versions"
 """The part of config.yaml that is recorded and not compared."""
 
@@ -198,7 +201,9 @@ def _refuse_foreign_folder(path: Path) -> None:
     if not path.is_dir() or (path / CONFIG).exists():
         return
     try:
-        others = sorted(p.name for p in path.iterdir() if p.name != LOCK and not _is_temporary(p))
+        others = sorted(
+            p.name for p in path.iterdir() if p.name not in (LOCK, ORIGINAL, LATENCY) and not _is_temporary(p)
+        )
     except OSError as error:
         raise RunFolderError(f"`{path}` must be readable, but the system said: {error}.") from error
     if others:

@@ -207,11 +207,13 @@ def test_order_of_an_epoch(pictures):
 
 
 def test_pictures_that_do_not_fit_in_memory_are_refused_before_they_are_read(monkeypatch, pictures):
-    """Twelve pictures of 1,000 x 1,000, twice: 72 MB of 80."""
-    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4000, "SC_PHYS_PAGES": 20_000}[name])
-    with pytest.raises(InvalidInputError, match=r"12 of `some` at 1000 x 1000 take 0 GB of 0 GB. Lower `--image_size`"):
-        task_of(pictures(4), image_size=1000)
-    assert task_of(pictures(4), image_size=100).size("full") == 8
+    """Twelve pictures of 1,000 x 1,000: 36 MB of 40."""
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4000, "SC_PHYS_PAGES": 10_000}[name])
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    message = r"must fit in it, but 12 of `some` at 1000 x 1000, in each process, take 0.9 times.*`--image_size`"
+    with pytest.raises(InvalidInputError, match=message):
+        task_of(pictures(4), image_size=1000, decode="memory")
+    assert task_of(pictures(4), image_size=100, decode="memory").size("full") == 8
 
 
 def test_wrong_sizes_and_labels(pictures):
@@ -222,8 +224,3 @@ def test_wrong_sizes_and_labels(pictures):
         task_of(pictures(2), label_names=["a"])
     with pytest.raises(InvalidInputError, match="The split `train` of `some` must hold examples, but is empty"):
         task_of([], labels=[], image_size=6)
-
-
-def test_pictures_that_do_not_fit_in_memory_are_refused_before_decoding(pictures):
-    with pytest.raises(InvalidInputError, match=r"must fit in memory.*--image_size"):
-        task_of(pictures(2), image_size=10**6)

@@ -1,5 +1,9 @@
+import http.server
 import io
+import json
+import threading
 import time
+from types import SimpleNamespace
 
 import datasets
 import huggingface_hub
@@ -14,6 +18,7 @@ from PIL import Image as PILImage
 
 from searchhub.data.images import Augmentation
 from searchhub.data.loading import describe, load_image_splits, load_image_task
+from searchhub.data.sources import load_task
 from searchhub.errors import InvalidInputError
 
 SPLITS = ("train", "validation", "test")
@@ -122,6 +127,18 @@ def test_decoded_with_defaults_for_pictures(tmp_path, class_folders):
     assert task.label_names == ("cat", "dog")
     # Digits are not mirrored: a mirrored 2 is none.
     assert load_image_task(max_train_samples=10, max_eval_samples=10).augmentation == Augmentation(crop_padding=1)
+
+
+def test_a_task_is_loaded_again_from_its_source(tmp_path, class_folders):
+    folder = class_folders(tmp_path / "f", ["train", "val"], size=(9, 7))
+    options = {"center_crop": 0.8, "image_mean": (0.4, 0.5, 0.6), "augmentation": Augmentation(crop_area=0.5)}
+    task = load_image_task(folder, image_size=6, validation_size=4, **options)
+    task.augmentation = Augmentation(crop_area=0.5, flip=True)
+    source = json.loads(json.dumps(task.source))
+    again = load_task(source)
+    assert again.fingerprint() == task.fingerprint()
+    assert (again.augmentation, again.decode) == (task.augmentation, "on_the_fly")
+    assert load_task(source, image_mean=(0.5, 0.5, 0.5)).fingerprint() != task.fingerprint()
 
 
 def test_pictures_that_are_not_square_need_a_size(tmp_path, class_folders):
@@ -281,14 +298,14 @@ def test_other_names_of_the_validation_split(monkeypatch, pictures, name):
         split: datasets.Dataset.from_dict({"image": pictures(n), "label": [0, 1] * (n // 2)}, features=features)
         for split, n in {"train": 6, name: 4, "test": 2}.items()
     }
-    monkeypatch.setattr("searchhub.data.loading._from_hub", lambda _: datasets.DatasetDict(made))
+    monkeypatch.setattr("searchhub.data.loading.from_hub", lambda _: datasets.DatasetDict(made))
     assert sizes(load_image_splits("some/where").splits) == {"train": 6, "validation": 4, "test": 2}
 
 
 def test_a_data_set_without_train(monkeypatch, pictures):
     features = datasets.Features({"image": Image(), "label": CLASSES})
     made = datasets.Dataset.from_dict({"image": pictures(4), "label": [0, 1, 0, 1]}, features=features)
-    monkeypatch.setattr("searchhub.data.loading._from_hub", lambda _: datasets.DatasetDict(test=made))
+    monkeypatch.setattr("searchhub.data.loading.from_hub", lambda _: datasets.DatasetDict(test=made))
     with pytest.raises(InvalidInputError, match=r"`some/where` must have a split `train`, but has \['test'\]"):
         load_image_splits("some/where")
 
@@ -308,7 +325,7 @@ def test_an_empty_split(monkeypatch, pictures):
     features = datasets.Features({"image": Image(), "label": CLASSES})
     full = datasets.Dataset.from_dict({"image": pictures(4), "label": [0, 1, 0, 1]}, features=features)
     made = datasets.DatasetDict(train=full, validation=full, test=full.select([]))
-    monkeypatch.setattr("searchhub.data.loading._from_hub", lambda _: made)
+    monkeypatch.setattr("searchhub.data.loading.from_hub", lambda _: made)
     with pytest.raises(InvalidInputError, match="The split `test` of `some/where` must hold examples, but is empty"):
         load_image_task("some/where")
 
@@ -352,6 +369,62 @@ def test_without_a_network_the_cache_of_an_earlier_run_is_read(unreachable, tmp_
 def test_what_is_neither_a_path_nor_a_hub_id(unreachable, name):
     with pytest.raises(InvalidInputError, match=WAY_OUT):
         load_image_splits(name)
+
+
+class GatedHub(http.server.BaseHTTPRequestHandler):
+    """Tells of its data sets, and gives nothing to a stranger: as the Hub answers for ImageNet."""
+
+    def do_GET(self):
+        about = self.path.startswith("/api/datasets/")
+        body = json.dumps({"id": "some/gated", "sha": "a" * 40, "gated": "auto"} if about else {}).encode()
+        self.send_response(200 if about else 401)
+        if not about:
+            self.send_header("X-Error-Code", "GatedRepo")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+REFUSED = r"`some/gated` must be open to you on the Hub, .*`hf auth login`.*train/<class>/\*\.JPEG"
+
+
+def test_a_gated_data_set_is_said_with_the_ways_in(monkeypatch, tmp_path):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), GatedHub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/{filename}")
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", address)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    try:
+        with pytest.raises(InvalidInputError, match=REFUSED) as caught:
+            load_image_splits("some/gated")
+        assert "Dataset 'some/gated' is a gated dataset on the Hub" in str(caught.value)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("status", "refused"), [(401, True), (403, True), (500, False)])
+def test_pictures_that_the_hub_does_not_give(monkeypatch, status, refused):
+    """The data set may be described to everyone, and its files be given to some."""
+
+    def from_hub(dataset):
+        response = SimpleNamespace(status_code=status, headers={}, request=None)
+        try:
+            raise huggingface_hub.errors.HfHubHTTPError("no", response=response)
+        except huggingface_hub.errors.HfHubHTTPError as error:
+            raise datasets.exceptions.DatasetGenerationError("failed") from error
+
+    monkeypatch.setattr("searchhub.data.loading.from_hub", from_hub)
+    with pytest.raises(InvalidInputError, match=REFUSED if refused else WAY_OUT):
+        load_image_splits("some/gated")
 
 
 def test_files_that_cannot_be_read(tmp_path):

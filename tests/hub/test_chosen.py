@@ -7,10 +7,17 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import GeneratedArchitecture, Limit, generate
-from searchhub.hub.chosen import check_limits, choose_networks, draw_run, limits_from
+from searchhub.hub.chosen import (
+    check_limits,
+    choose_networks,
+    draw_run,
+    first_within,
+    limits_from,
+    limits_together,
+)
 from searchhub.hub.trained import Network, Report, comparison
 from searchhub.result import SearchResult
-from searchhub.space import Architecture, Choice, SearchSpace
+from searchhub.space import Architecture, Choice, Condition, SearchSpace
 from searchhub.trial import Trial, TrialResult
 
 RNG = np.random.default_rng(0)
@@ -229,9 +236,86 @@ def test_networks_beside_random_ones():
     ]
 
 
+def test_other_baselines_have_a_column_each():
+    limit = Limit("macs", max=3_000_000)
+    network = Network("macs-3M-uniform", Architecture({}), (limit,), published=False)
+    rows = comparison([*reports(), Report(network, {}, {"accuracy": 0.85})], "accuracy")
+    assert [row["uniform"] for row in rows] == ["0.8500", "", ""]
+    assert rows[0]["random within 5 %"] == "0.7000 ± 0.1414 (n=2)"
+
+
 def test_one_random_network_has_no_spread():
     rows = comparison([r for r in reports() if r.network.name != "macs-3M-random1"], "accuracy")
     assert rows[0]["random within 5 %"] == "0.8000 (n=1)"
+
+
+# -- several limits at once -------------------------------------------------------------------------------------------
+
+
+def test_limits_apart_and_together():
+    asked = {"macs": [3e6, 4e6], "params": [7e4, 8e4], "latency_ms": None}
+    apart = [Limit("macs", max=3e6), Limit("macs", max=4e6), Limit("params", max=7e4), Limit("params", max=8e4)]
+    assert limits_together(asked) == apart
+    assert limits_together(asked, together=True) == [(apart[0], apart[2]), (apart[1], apart[3])]
+    assert limits_together({"macs": None}) == limits_together({"macs": None}, together=True) == []
+    with pytest.raises(InvalidInputError, match="as many numbers of every cost, but there are 1 of macs, 2 of params"):
+        limits_together({"macs": [3e6], "params": [7e4, 8e4]}, together=True)
+
+
+def test_a_network_for_limits_at_once_with_random_ones_of_what_binds():
+    together = (Limit("macs", max=4e6), Limit("params", max=80_000))
+    network, *random, _ = choose(together)
+    assert network.name == "macs-4M-params-80K"
+    assert network.architecture == generate(result(), *together)
+    shares = {"macs": MACS(network.architecture) / 4e6, "params": PARAMS(network.architecture) / 80_000}
+    binding = {"macs": MACS, "params": PARAMS}[max(shares, key=shares.get)]
+    top = binding(network.architecture)
+    assert len(random) == 2
+    for other in random:
+        assert other.limits == together
+        assert 0.95 * top < binding(other.architecture) <= top
+        assert MACS(other.architecture) <= 4e6
+        assert PARAMS(other.architecture) <= 80_000
+    check_limits(COSTS, [together], random_networks=2)
+    with pytest.raises(InfeasibleLimitError):
+        check_limits(COSTS, [(Limit("macs", max=4e6), Limit("params", max=100))])
+
+
+def test_baselines_that_are_found_stand_beside_and_others_stay_away():
+    cheap, dear = SPACE.decode([0] * 6), SPACE.decode([3] * 6)
+    find = first_within([dear, cheap])
+    networks = choose(LIMITS[0], Limit("macs", max=MACS(dear)), beside={"plain": find}, random_networks=0)
+    beside = {n.name: n for n in networks if n.name.endswith("plain")}
+    assert [n.architecture for n in beside.values()] == [cheap, dear]
+    assert not any(n.published for n in beside.values())
+    assert beside["macs-3M-plain"].limits == (LIMITS[0],)
+    tight = Limit("macs", max=MACS(cheap) + 1)
+    assert [n.name for n in choose(tight, beside={"plain": first_within([dear])}, random_networks=0)][1:] == ["largest"]
+    with pytest.raises(InfeasibleLimitError, match="have at least") as caught:
+        first_within([dear])(result(), tight)
+    assert caught.value.smallest == {"macs": MACS(dear)}
+    found = choose(tight, find=find, random_networks=0)
+    assert found[0].architecture == cheap
+    assert found[0].published
+
+
+def test_the_largest_of_a_space_with_conditions_is_of_the_dearest_branch():
+    depth = Choice("depth", (1, 2))
+    inner = Choice("b", ("x", "y"), condition=Condition("depth", (2,)))
+    space = SearchSpace("c", (depth, Choice("a", ("x", "y")), inner))
+    # What a depth costs stands with the choices that it switches on.
+    cost = CostTable("macs", space, 1.0, (np.zeros(2), np.array([1.0, 2.0]), np.array([3.0, 5.0])), "multiply-adds")
+    networks = choose_networks(
+        SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(cost),
+        [],
+        random_networks=0,
+        with_largest=True,
+        seed=0,
+    )
+    assert networks[0].architecture == Architecture({"depth": 2, "a": "y", "b": "y"})
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
 
 
 def test_pictures_of_a_run(tmp_path):

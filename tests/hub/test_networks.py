@@ -144,7 +144,8 @@ def test_a_network_becomes_a_folder_that_does_what_its_card_says(trainer, networ
     assert [model.config.blocks[i] for i in range(2)] == list(network.architecture.values())
     processor = AutoImageProcessor.from_pretrained(folder)
     batch = trainer.task.batch("test", torch.arange(24), device=torch.device("cpu"))
-    pictures = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in trainer.task._images["test"]]
+    pixels = trainer.task._pictures.read("test", torch.arange(24))
+    pictures = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels]
     with torch.no_grad():
         said = model(**processor(pictures, return_tensors="pt")).logits.argmax(-1)
     assert (said == batch["labels"]).double().mean().item() == report.metrics["accuracy"]

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
-from searchhub.data.images import Augmentation, ImageTask
-from searchhub.data.loading import ImageSplits, load_image_splits, load_image_task
+from searchhub.data.images import IMAGENET_MEAN, IMAGENET_STD, Augmentation, ImageTask
+from searchhub.data.loading import DIGITS, ImageSplits, load_image_splits, load_image_task
 from searchhub.errors import InvalidInputError
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.ddp import DDPSearcher
@@ -31,6 +31,10 @@ def option(default: Any, text: str, **more: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
+NORMALIZATIONS = {"half": ((0.5,) * 3, (0.5,) * 3), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
+"""Mean and standard deviation of the channels, by name."""
+
+
 @dataclass
 class ImageDataArguments:
     """Which pictures, and how they are split and augmented."""
@@ -43,21 +47,46 @@ class ImageDataArguments:
     test_size: float = option(0.2, "The same for the test, where the data set has no such split.")
     max_train_samples: int | None = option(None, "Use so many training pictures.")
     max_eval_samples: int | None = option(None, "Use so many validation and so many test pictures.")
+    center_crop: float | None = option(
+        None, "Evaluate on the middle: the shorter side is resized to `image_size` / this. Default: all, as a square."
+    )
+    normalization: str = option(
+        "half", "Mean and deviation of channels: 0.5, or ImageNet's.", choices=list(NORMALIZATIONS)
+    )
     crop_padding: int | None = option(None, "Padding of random crops in pixels. Default: an eighth of the size.")
+    crop_area: float | None = option(
+        None, "Train on random parts of at least this share of the area, not on padded crops."
+    )
     flip: bool | None = option(
         None, "Mirror training pictures. Default: yes, but not for digits.", nargs="?", const=True
     )
+    decode: str | None = option(
+        None, "Keep decoded pictures in memory, or not. Default: where they fit.", choices=["memory", "on_the_fly"]
+    )
+    decode_workers: int | None = option(None, "Threads that decode in each process. Default: one a processor core.")
 
     def splits(self, seed: int) -> ImageSplits:
         """The data set, not decoded."""
         return load_image_splits(self.dataset, **self._options(seed))
 
     def task(self, seed: int) -> ImageTask:
-        """The data set, decoded."""
-        task = load_image_task(self.dataset, image_size=self.image_size, **self._options(seed))
-        padding = task.augmentation.crop_padding if self.crop_padding is None else self.crop_padding
-        flip = task.augmentation.flip if self.flip is None else self.flip
-        task.augmentation = Augmentation(crop_padding=padding, flip=flip)
+        """The data set, ready to train on."""
+        parts = None if self.crop_area is None else Augmentation(flip=self.dataset != DIGITS, crop_area=self.crop_area)
+        mean, std = NORMALIZATIONS[self.normalization]
+        task = load_image_task(
+            self.dataset,
+            image_size=self.image_size,
+            augmentation=parts,
+            center_crop=self.center_crop,
+            image_mean=mean,
+            image_std=std,
+            decode=self.decode,  # type: ignore[arg-type]
+            workers=self.decode_workers,
+            **self._options(seed),
+        )
+        given = {"crop_padding": self.crop_padding, "flip": self.flip}
+        given = {name: value for name, value in given.items() if value is not None}
+        task.augmentation = dataclasses.replace(task.augmentation, **given)
         return task
 
     def _options(self, seed: int) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class Augmentation:
     Args:
         crop_padding: Pixels of zero padding before a random crop back to size; 0: no crop.
         flip: Mirror half of the pictures. Not for digits or text.
-        crop_area: Train on random parts of at least this share of a picture's area, in (0, 1], resized to size (Inception's crop,
-            torchvision's `RandomResizedCrop`; 0.08 for ImageNet); None: on whole pictures.
+        crop_area: Train on random parts of at least this share of a picture's area, in (0, 1], resized to size
+            (torchvision's `RandomResizedCrop`; 0.08 for ImageNet); None: on whole pictures.
     """
 
     crop_padding: int = 0

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, load_dataset
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image as PILImage
 
-from searchhub.data.images import Augmentation, ImageTask
+from searchhub.data.images import Augmentation, Decode, ImageTask
 from searchhub.data.pictures import UNREADABLE, unreadable
 from searchhub.data.splits import from_hub, labelled, limited, reason, three_splits, with_class_labels
 from searchhub.errors import InvalidInputError
@@ -87,14 +89,24 @@ def load_image_task(
     *,
     image_size: int | None = None,
     augmentation: Augmentation | Mapping[str, Any] | None = None,
+    center_crop: float | None = None,
+    image_mean: Sequence[float] = (0.5, 0.5, 0.5),
+    image_std: Sequence[float] = (0.5, 0.5, 0.5),
+    decode: Decode | None = None,
+    workers: int | None = None,
     **options: Any,
 ) -> ImageTask:
-    """Load a data set and decode it into an image task.
+    """Load a data set into an image task.
 
     Args:
         dataset: As in `load_image_splits`.
         image_size: Pictures are resized to it; None: the size of the first picture, which must be square.
         augmentation: For training, or its fields; None: random crops for digits, crops and flips for others.
+        center_crop: As in `ImageTask`.
+        image_mean: As in `ImageTask`.
+        image_std: As in `ImageTask`.
+        decode: As in `ImageTask`.
+        workers: As in `ImageTask`.
         **options: Of `load_image_splits`.
 
     Raises:
@@ -107,7 +119,8 @@ def load_image_task(
         augmentation = Augmentation(crop_padding=max(1, image_size // 8), flip=dataset != DIGITS)
     elif isinstance(augmentation, Mapping):
         augmentation = Augmentation(**augmentation)
-    source = {"kind": "image", "dataset": dataset, "image_size": image_size, "augmentation": vars(augmentation)}
+    source = {"kind": "image", "dataset": dataset, "image_size": image_size, "augmentation": asdict(augmentation)}
+    inputs = {"center_crop": center_crop, "image_mean": list(image_mean), "image_std": list(image_std)}
     return ImageTask(
         data.name,
         data.splits,
@@ -116,7 +129,12 @@ def load_image_task(
         label_names=data.splits["train"].features[data.label_column].names,
         image_size=image_size,
         augmentation=augmentation,
-        source={**source, **options},
+        center_crop=center_crop,
+        image_mean=image_mean,
+        image_std=image_std,
+        decode=decode,
+        workers=workers,
+        source={**source, **inputs, **options},
     )
 
 
@@ -153,11 +171,28 @@ def _load(dataset: str) -> DatasetDict:
             return DatasetDict(load_dataset("imagefolder", data_dir=str(path)))
         return from_hub(dataset)
     except Exception as error:
+        if _is_refused(error):
+            raise InvalidInputError(
+                f"`{dataset}` must be open to you on the Hub, but it is gated, private or not there: {reason(error)}. "
+                "Where its page asks for it, accept its terms; log in with `hf auth login`; or give `--dataset` the "
+                "path of a local copy: parquet, or pictures like `train/<class>/*.JPEG` and `val/<class>/*.JPEG`."
+            ) from error
         raise InvalidInputError(
             f"`--dataset` must be `{DIGITS}`, a Hub id that can be reached, a folder of class folders, or parquet, "
             f"but `{dataset}` could not be loaded: {reason(error)}. "
             "Without a network, give the path of a local copy."
         ) from error
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether the Hub answered that there is no such data set, or not for this user."""
+    while error is not None:
+        if isinstance(error, DatasetNotFoundError):
+            return True
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _columns(splits: DatasetDict, dataset: str, image_column: str | None, label_column: str | None) -> tuple[str, str]:

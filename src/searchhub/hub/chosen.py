@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,28 +14,54 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import Limit, generate, sample_within
-from searchhub.hub.trained import LARGEST, Network
+from searchhub.hub.trained import LARGEST, RANDOM, Network
 from searchhub.reports.figures import plot_distribution, plot_pareto
 from searchhub.reports.tables import magnitude
 from searchhub.result import SearchResult
-from searchhub.space import Architecture, SearchSpace
+from searchhub.space import INACTIVE, Architecture, SearchSpace
 from searchhub.training.batches import derive_seed
+
+Find: TypeAlias = Callable[..., Architecture]
+"""Finds an architecture: of a result and limits, like `generate`."""
+
+Wanted: TypeAlias = Limit | tuple[Limit, ...]
+"""What one network must keep to: a limit, or several at once."""
+
+
+def limits_together(asked: Mapping[str, Sequence[float] | None], *, together: bool = False) -> list[Wanted]:
+    """A network for each number that was asked for, by the name of its cost.
+
+    Args:
+        asked: Largest values of each cost; None: it was not limited.
+        together: One network for the first number of every cost at once, one for all second ones, and so on.
+
+    Raises:
+        InvalidInputError: Limits together need as many numbers of every cost.
+    """
+    given = {name: values for name, values in asked.items() if values}
+    if not together:
+        return [Limit(name, max=value) for name, values in given.items() for value in values]
+    if len({len(values) for values in given.values()}) > 1:
+        counts = ", ".join(f"{len(values)} of {name}" for name, values in given.items())
+        raise InvalidInputError(f"Limits together must have as many numbers of every cost, but there are {counts}.")
+    rows = [[Limit(name, max=value) for value in values] for name, values in given.items()]
+    return [tuple(row) for row in zip(*rows, strict=True)]
 
 
 def limits_from(
     costs: Sequence[CostTable], max_macs: Sequence[float] | None, max_params: Sequence[float] | None
-) -> list[Limit]:
+) -> list[Wanted]:
     """The limits asked for; where none are, three on multiply-adds and one on parameters across the space."""
     macs, params = costs
     if max_macs is None and max_params is None:
         # Where all architectures cost the same, the three are one.
         max_macs = list(dict.fromkeys(_between(macs, share) for share in (0.1, 0.2, 0.35)))
         max_params = [_between(params, 0.2)]
-    return [*(Limit("macs", max=v) for v in max_macs or ()), *(Limit("params", max=v) for v in max_params or ())]
+    return limits_together({"macs": max_macs, "params": max_params})
 
 
 def check_limits(
-    costs: Sequence[CostTable], limits: Sequence[Limit], *, random_networks: int = 0, seed: int = 0
+    costs: Sequence[CostTable], limits: Sequence[Wanted], *, random_networks: int = 0, seed: int = 0
 ) -> None:
     """Say before a search, not after it, what would stop `choose_networks`.
 
@@ -58,12 +86,14 @@ def _between(cost: CostTable, share: float) -> float:
 
 def choose_networks(
     result: SearchResult,
-    limits: Sequence[Limit],
+    limits: Sequence[Wanted],
     *,
     random_networks: int,
     with_largest: bool,
     seed: int,
     on_unmet: Callable[[str], None] | None = None,
+    find: Find = generate,
+    beside: Mapping[str, Find] | None = None,
 ) -> list[Network]:
     """For each limit the generated network and random ones of its cost; and the one with the most multiply-adds.
 
@@ -73,30 +103,36 @@ def choose_networks(
     Args:
         result: With cost tables.
         limits: Each with a `max`.
-        random_networks: How many random architectures in (0.95 ν, ν] stand beside each.
+        random_networks: How many random architectures stand beside each: of a cost in (0.95 ν, ν]; of several limits
+            at once it is the one that binds the generated network most, and its cost takes the place of ν.
         with_largest: Whether the largest network is among them.
         seed: Of the random ones; they depend neither on the search nor on other limits.
         on_unmet: Told what was not met; None: that is an error.
+        find: What finds the network of some limits.
+        beside: By name, what finds baselines to train with them; one that finds nothing stays away.
 
     Raises:
         InfeasibleLimitError: Nothing meets a limit.
         InvalidInputError: Two limits are the same, have no `max`, or too few architectures in the window beside them.
     """
     networks: list[Network] = []
-    for limit in limits:
-        if limit.max is None:
-            raise InvalidInputError(f"A limit must give `max` to be compared with random networks, but is `{limit}`.")
-        letter, factor = magnitude(limit.max)
-        name = f"{limit.name}-{limit.max / factor:.12g}{letter}"
+    for wanted in limits:
+        together = wanted if isinstance(wanted, tuple) else (wanted,)
+        name = "-".join(_name(limit) for limit in together)
+        generated = None
         try:
-            networks.append(Network(name, generate(result, limit), (limit,)))
+            generated = find(result, *together)
+            networks.append(Network(name, generated, together))
         except InfeasibleLimitError as error:
             if result.distribution is not None or on_unmet is None:
                 raise
-            on_unmet(f"No network for {limit}: {error}")
+            on_unmet(f"No network for {' and '.join(map(str, together))}: {error}")
         rng = np.random.default_rng(derive_seed(seed, "random networks", name))
-        for i, architecture in enumerate(_random_beside(result, limit, limit.max, random_networks, rng)):
-            networks.append(Network(f"{name}-random{i}", architecture, (limit,), published=False))
+        for i, architecture in enumerate(_random_beside(result, together, generated, random_networks, rng)):
+            networks.append(Network(f"{name}-{RANDOM}{i}", architecture, together, published=False))
+        for label, other in (beside or {}).items():
+            with suppress(InfeasibleLimitError):
+                networks.append(Network(f"{name}-{label}", other(result, *together), together, published=False))
     if with_largest:
         networks.append(Network(LARGEST, _largest(result.space, result.costs["macs"]), published=False))
     names = [n.name for n in networks]
@@ -106,23 +142,66 @@ def choose_networks(
     return networks
 
 
+def first_within(candidates: Sequence[Architecture]) -> Find:
+    """Finds the first of some architectures that keeps to the limits; for `choose_networks`."""
+
+    def find(result: SearchResult, *limits: Limit) -> Architecture:
+        costs = {limit.name: result.costs[limit.name] for limit in limits}
+        for architecture in candidates:
+            if all(limit.low <= costs[limit.name](architecture) <= limit.high for limit in limits):
+                return architecture
+        smallest = {name: min(cost(a) for a in candidates) for name, cost in costs.items()}
+        raise InfeasibleLimitError(
+            f"One of {len(candidates)} architectures must keep to {' and '.join(map(str, limits))}, but they have at "
+            f"least {', '.join(f'{value:,.6g} {name}' for name, value in smallest.items())}.",
+            smallest,
+        )
+
+    return find
+
+
+def _name(limit: Limit) -> str:
+    if limit.max is None:
+        raise InvalidInputError(f"A limit must give `max` to be compared with random networks, but is `{limit}`.")
+    letter, factor = magnitude(limit.max)
+    return f"{limit.name}-{limit.max / factor:.12g}{letter}"
+
+
 def _random_beside(
-    result: SearchResult, limit: Limit, highest: float, n: int, rng: np.random.Generator
+    result: SearchResult,
+    limits: Sequence[Limit],
+    generated: Architecture | None,
+    n: int,
+    rng: np.random.Generator,
 ) -> list[Architecture]:
     if n == 0:
         return []
-    window = Limit(result.costs[limit.name], min=math.nextafter(0.95 * highest, math.inf), max=highest)
+    costs = [result.costs[limit.name] for limit in limits]
+    tops = [limit.high for limit in limits]
+    tightest = 0
+    if len(limits) > 1 and generated is not None:
+        reached = [cost(generated) for cost in costs]
+        tightest = max(range(len(limits)), key=lambda i: reached[i] / tops[i])
+        tops[tightest] = reached[tightest]
+    windows = [Limit(cost, max=top) for cost, top in zip(costs, tops, strict=True)]
+    lowest = math.nextafter(0.95 * tops[tightest], math.inf)
+    windows[tightest] = Limit(costs[tightest], min=lowest, max=tops[tightest])
     try:
-        return sample_within(result.space, [window], n, rng)
+        return sample_within(result.space, windows, n, rng)
     except InvalidInputError as error:
         raise InvalidInputError(
-            f"`random_networks` must be at most the number of architectures in (0.95 ν, ν] of `{limit}`, but is {n}: "
-            f"{error}"
+            f"`random_networks` must be at most the number of architectures in (0.95 ν, ν] of `{limits[tightest]}`, "
+            f"but is {n}: {error}"
         ) from error
 
 
 def _largest(space: SearchSpace, cost: CostTable) -> Architecture:
-    return space.decode([int(np.argmax(entry)) for entry in cost.entries])
+    """The most expensive architecture, of whichever branch it is."""
+    rows = []
+    for branch in space.branches():
+        picks = zip(branch.codes, cost.entries, strict=True)
+        rows.append([max(codes, key=lambda k: entry[k]) if codes else INACTIVE for codes, entry in picks])
+    return space.decode(max(rows, key=lambda row: cost.of_row(np.array(row, dtype=np.uint8))))
 
 
 def draw_run(result: SearchResult, networks: Sequence[Network], folder: Path) -> list[Path]:

@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from searchhub.data.task import SavesItself
 from searchhub.errors import InvalidInputError
 from searchhub.files import cannot_write, sync, system_error
 from searchhub.hub.contents import EVAL_RESULTS
+from searchhub.hub.search_folder import write_supernet_folder
 from searchhub.hub.trained import FACTS
+from searchhub.models.supernet import Supernet
 
 
 def save_model_folder(
@@ -54,12 +57,7 @@ def save_model_folder(
     auto_map = getattr(family, "AUTO_CLASSES", None)
     if family is None or auto_map is None or family.__file__ is None:
         raise InvalidInputError(f"A model of a searchhub family must be given, but got a {type(model).__name__}.")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-        temporary.mkdir()
+    with replacing_folder(folder) as temporary:
         _save_model(model, temporary, auto_map)
         for module in {path.partition(".")[0] for path in auto_map.values()}:
             shutil.copyfile(Path(family.__file__).with_name(f"{module}.py"), temporary / f"{module}.py")
@@ -72,6 +70,39 @@ def save_model_folder(
         if eval_results is not None:
             (temporary / EVAL_RESULTS).parent.mkdir()
             (temporary / EVAL_RESULTS).write_text(eval_results, encoding="utf-8")
+
+
+def save_supernet(supernet: Supernet, folder: str | Path, facts: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Write a supernet's Hub-ready folder: weights, configuration and card. It appears whole or not at all.
+
+    Args:
+        supernet: Its shared weights.
+        folder: Where to.
+        facts: Plain JSON files by name, to write beside.
+
+    Raises:
+        RunFolderError: The place cannot be written to.
+    """
+    with replacing_folder(Path(folder)) as temporary:
+        write_supernet_folder(supernet, temporary)
+        for name, content in (facts or {}).items():
+            (temporary / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes a folder's place at the end of the block; an error leaves all as it was.
+
+    Raises:
+        RunFolderError: The place cannot be written to.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        temporary.mkdir()
+        yield temporary
         for path in temporary.rglob("*"):
             if path.is_file():
                 path.chmod(0o644)  # safetensors writes files that only the owner can read

@@ -113,20 +113,14 @@ class NetworkTrainer:
         """All that decides how a network comes out; a folder with another identity is trained anew."""
         return {
             "architecture": network.architecture.to_dict(),
-            "model": _plain_config(self.supernet.subnet_config(network.architecture)),
+            "model": plain_config(self.supernet.subnet_config(network.architecture)),
             "task": self.task.fingerprint(),
             "training": {**self.settings.to_dict(), "epochs": self.epochs, "inherit_weights": self.inherit_weights},
-            "inherited": self._weights_digest() if self.inherit_weights else None,
+            "inherited": weights_digest(self.supernet) if self.inherit_weights else None,
             "seed": self.seed,
             "mixed_precision": str(self.accelerator.mixed_precision),
             "processes": self.accelerator.num_processes,
         }
-
-    def _weights_digest(self) -> str:
-        digest = hashlib.sha256()
-        for _, parameter in self.supernet.named_parameters():
-            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
 
     def _path(self, network: Network) -> Path:
         if network.published:
@@ -261,7 +255,16 @@ def _picture(network: Network, result: SearchResult) -> bytes:
         return path.read_bytes()
 
 
-def _plain_config(config: Any) -> dict[str, Any]:
+def weights_digest(supernet: Supernet) -> str:
+    """A short hash of all parameters."""
+    digest = hashlib.sha256()
+    for _, parameter in supernet.named_parameters():
+        digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def plain_config(config: Any) -> dict[str, Any]:
+    """What a configuration says of the network itself."""
     return {k: v for k, v in config.to_dict().items() if k not in ("transformers_version", "id2label", "label2id")}
 
 

@@ -20,7 +20,7 @@ FACTS = "searchhub.json"
 MODELS, BASELINES = "models", "baselines"
 """Where in a run's folder published networks and baselines are."""
 
-LARGEST = "largest"
+LARGEST, RANDOM = "largest", "random"
 
 
 @dataclass(frozen=True)
@@ -89,23 +89,27 @@ def _order(report: Report) -> tuple[object, ...]:
 
 
 def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
-    """Rows of a table: a limit each, the random networks beside it as mean and spread; the largest last.
+    """Rows of a table: a limit each, with the mean and spread of random networks beside it, and other baselines.
 
     Args:
         reports: Published networks and baselines of one run.
         metric: Which; a network without it is compared by nothing, and its cell is empty.
     """
     rows = []
+    baselines = [r for r in reports if not r.network.published and r.network.name != LARGEST]
+    roles = list(dict.fromkeys(role for role in map(_role, baselines) if role != RANDOM))
     others = list(dict.fromkeys(name for r in reports for name in r.costs if name not in ("macs", "params")))
     for report in reports:
         network = report.network
         if not network.published and network.name != LARGEST:
             continue
-        beside = [
-            r.metrics[metric]
+        alike = [
+            r
             for r in reports
             if network.limits and not r.network.published and r.network.limits == network.limits and metric in r.metrics
         ]
+        beside = [r.metrics[metric] for r in alike if _role(r) == RANDOM]
+        others_alike = {_role(r): _shown(r.metrics[metric], ".4f") for r in alike if _role(r) != RANDOM}
         spread = f" ± {np.std(beside, ddof=1):.4f}" if len(beside) > 1 else ""
         rows.append(
             {
@@ -115,13 +119,20 @@ def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
                 **{name: _shown(report.costs.get(name), ",.5g") for name in others},
                 f"test {metric}": _shown(report.metrics.get(metric), ".4f"),
                 "random within 5 %": f"{np.mean(beside):.4f}{spread} (n={len(beside)})" if beside else "",
+                **{role: others_alike.get(role, "") for role in roles},
             }
         )
     return rows
 
 
+def _role(report: Report) -> str:
+    """What a baseline is: the last part of its name without a number."""
+    return report.network.name.rpartition("-")[2].rstrip("0123456789")
+
+
 def _shown(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+    """A number in a form; a large one in full."""
+    return "" if value is None else format(value, ",.0f" if value >= 1e5 else form)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

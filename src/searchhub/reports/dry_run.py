@@ -31,7 +31,7 @@ def estimate(
     settings: TrainingSettings,
     searcher: Searcher,
     costs: Sequence[CostTable],
-    limits: Sequence[Limit],
+    limits: Sequence[Limit | tuple[Limit, ...]],
     final_epochs: int,
 ) -> str:
     """A text for a person. Time comes from a few training steps of random architectures, thrown away afterwards.
@@ -60,7 +60,7 @@ def estimate(
     anything = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*costs)
     lines = [
         f"Search: {searcher.num_trials} trials of {steps} steps of {settings.batch_size}",
-        f"  multiply-adds: about {human(search_macs)} (forward and backward; {human(mean)} a picture on average)",
+        f"  multiply-adds: about {human(search_macs)} (forward and backward; {human(mean)} an example on average)",
         f"  memory: {human(weights)}B weights, {human(moments * weights)}B optimizer state, at most "
         f"{human(activations)}B activations of a step",
         f"  time: about {duration(step * steps * searcher.num_trials)} in one process ({step * 1e3:.0f} ms a step here "
@@ -68,15 +68,17 @@ def estimate(
         f"One final network: {final_epochs} epochs, about {duration(step * final_steps)} of an average architecture",
         "Limits:",
     ]
-    for limit in limits:
-        table = next(t for t in costs if t.name == limit.name)
-        low, high = table.bounds()
+    for wanted in limits:
+        together = wanted if isinstance(wanted, tuple) else (wanted,)
+        spans = {limit: anything.costs[limit.name].bounds() for limit in together}
         try:
-            generate(anything, limit)
-            verdict = "feasible" if limit.high < high else "feasible; it does not bind"
+            generate(anything, *together)
+            binds = any(limit.high < high for limit, (_, high) in spans.items())
+            verdict = "feasible" if binds else "feasible; it does not bind"
         except InfeasibleLimitError:
             verdict = "NOT feasible"
-        lines.append(f"  {limit}: {verdict} (the space spans {low:,.0f} to {high:,.0f})")
+        shown = " and ".join(f"{low:,.0f} to {high:,.0f}" for low, high in spans.values())
+        lines.append(f"  {' and '.join(map(str, together))}: {verdict} (the space spans {shown})")
     return "\n".join(lines)
 
 

@@ -54,12 +54,11 @@ def training_batches(
     order = task.order(split, batch_size=settings.batch_size, seed=seed)
     share = settings.batch_size // accelerator.num_processes
     part = share // settings.gradient_accumulation_steps
+    steps = []
     for step in range(steps_per_epoch(task, split, settings)):
         start = step * settings.batch_size + accelerator.process_index * share
-        yield [
-            task.batch(split, order[i : i + part], device=accelerator.device, seed=seed)
-            for i in range(start, start + share, part)
-        ]
+        steps.append([order[i : i + part] for i in range(start, start + share, part)])
+    yield from _batches(task, split, steps, accelerator.device, seed)
 
 
 def evaluation_batches(task: Task, split: Split, batch_size: int, accelerator: Accelerator) -> Iterator[Batch]:
@@ -67,5 +66,17 @@ def evaluation_batches(task: Task, split: Split, batch_size: int, accelerator: A
     size, processes = task.size(split), accelerator.num_processes
     start = size * accelerator.process_index // processes
     end = size * (accelerator.process_index + 1) // processes
-    for i in range(start, end, batch_size):
-        yield task.batch(split, torch.arange(i, min(i + batch_size, end)), device=accelerator.device)
+    steps = [[torch.arange(i, min(i + batch_size, end))] for i in range(start, end, batch_size)]
+    for (batch,) in _batches(task, split, steps, accelerator.device):
+        yield batch
+
+
+def _batches(
+    task: Task, split: Split, steps: list[list[torch.Tensor]], device: torch.device, seed: int | None = None
+) -> Iterator[list[Batch]]:
+    """Batches of the indices of each step. A task that has `prefetch` hears of a step while the one before is used."""
+    prefetch = getattr(task, "prefetch", None)
+    for now, after in zip(steps, [*steps[1:], []], strict=True):
+        if prefetch is not None:
+            prefetch(split, [*now, *after], seed=seed)
+        yield [task.batch(split, indices, device=device, seed=seed) for indices in now]

@@ -96,6 +96,8 @@ def _loss(model: nn.Module, part: Batch, settings: TrainingSettings) -> torch.Te
     output = model(**{k: v for k, v in part.items() if k != TEACHER_LOGITS})
     loss: torch.Tensor = output.loss
     if settings.label_smoothing:
+        if output.logits.shape[-1] == 1:
+            raise InvalidInputError("`label_smoothing` must be 0 where a network has one output, which is no class.")
         loss = nn.functional.cross_entropy(
             output.logits.float(), part["labels"], label_smoothing=settings.label_smoothing
         )

@@ -1,0 +1,244 @@
+r"""Make a BERT checkpoint smaller with one search, for every limit at once.
+
+    accelerate launch recipes/ddp_bert_glue.py --model_name_or_path google-bert/bert-base-uncased --task_name sst2 \
+        --max_params 67e6 --output_dir runs/sst2
+
+Fine-tunes the checkpoint, orders its heads and neurons by importance, searches, and fine-tunes a network for each
+limit. Run the same command again to go on after an interruption; add limits to get more networks from the same search.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from transformers.utils import logging as transformers_logging
+
+import searchhub
+from searchhub import BertSupernetForSequenceClassification, SearchResult, SupernetEvaluator
+from searchhub.cli.arguments import RunArguments, parse
+from searchhub.cli.text_arguments import (
+    UNIFORM,
+    BertArguments,
+    BertNetworkArguments,
+    BertSearchArguments,
+    BertTrainingArguments,
+    TextDataArguments,
+)
+from searchhub.costs.table import CostTable
+from searchhub.data.text import TextTask
+from searchhub.data.text_loading import load_tokenizer
+from searchhub.errors import SearchhubError
+from searchhub.files import write_text
+from searchhub.hub.card import Spent
+from searchhub.hub.chosen import check_limits, choose_networks, draw_run, first_within, limits_together
+from searchhub.hub.networks import NetworkTrainer, name_labels
+from searchhub.hub.original import OriginalTrainer, importance_batches
+from searchhub.hub.trained import comparison
+from searchhub.models.bert.importance_bert import order_by_importance
+from searchhub.reports.dry_run import estimate
+from searchhub.reports.html import write_report
+from searchhub.reports.progress import ProgressDisplay
+from searchhub.reports.tables import markdown_table, rich_table
+from searchhub.reports.trackers import TrackerCallback
+from searchhub.run_folder import LATENCY, ORIGINAL
+from searchhub.spaces.bert import full_width
+from searchhub.training.distillation import distilled
+
+KINDS = (
+    TextDataArguments,
+    BertArguments,
+    BertSearchArguments,
+    BertTrainingArguments,
+    BertNetworkArguments,
+    RunArguments,
+)
+
+
+def load_supernet(sizes: BertArguments, task: TextTask, seed: int) -> BertSupernetForSequenceClassification:
+    """The checkpoint as a supernet, with a new classifier where it has none for this task."""
+    torch.manual_seed(seed)
+    supernet = BertSupernetForSequenceClassification.from_pretrained(
+        sizes.model_name_or_path,
+        num_labels=task.num_labels,
+        problem_type="regression" if task.regression else "single_label_classification",
+        depths=sizes.depths,
+        intermediate_sizes=sizes.intermediate_sizes,
+        num_heads=sizes.num_heads,
+        sequence_length=sizes.sequence_length,
+        dtype=torch.float32,  # whatever the checkpoint was saved in
+    )
+    name_labels(supernet, task)
+    return supernet
+
+
+def cost_tables(
+    supernet: BertSupernetForSequenceClassification, wanted: BertNetworkArguments, folder: Path
+) -> list[CostTable]:
+    """Multiply-adds, parameters with and without embeddings, and latency, measured once a run, where it is limited."""
+    tables = [
+        searchhub.macs_table(supernet),
+        searchhub.params_table(supernet),
+        searchhub.params_table(supernet, embeddings=False),
+    ]
+    if wanted.max_latency_ms:
+        path = folder / LATENCY
+        if not path.exists():
+            table = searchhub.measure_latency(supernet, batch_size=wanted.latency_batch_size)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            table.save(path)
+        tables.append(searchhub.LatencyTable.load(path))
+    return tables
+
+
+def reload(folders: list[Path], data: TextDataArguments, seed: int) -> None:
+    """Load every folder in a fresh process, as anyone would, and measure it again there."""
+    script = Path(__file__).with_name("eval_glue.py")
+    given = {name: value for name, value in dataclasses.asdict(data).items() if value is not None}
+    options = [f"--{name}={value}" for name, value in given.items()]
+    command = [sys.executable, str(script), "--models", *map(str, folders), f"--seed={seed}", "--check", *options]
+    if folders and subprocess.run(command).returncode:
+        raise SearchhubError("Every network must load in a fresh process and reach its score there; see above.")
+
+
+def main(argv: list[str]) -> None:
+    """Fine-tune, order, search, generate, fine-tune again, compare, reload."""
+    data, sizes, searching, training, wanted, run = arguments = parse(KINDS, argv, __doc__)
+    folder, seed = Path(run.output_dir), run.seed
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    accelerator = searchhub.make_accelerator(
+        mixed_precision=training.mixed_precision, report_to=run.report_to, logging_dir=folder / "trackers", seed=seed
+    )
+    say, processes, device = accelerator.print, accelerator.num_processes, accelerator.device.type
+    say(f"Processes: {processes} on {device}, {torch.get_num_threads()} threads each")
+    with accelerator.main_process_first():
+        task = data.task(load_tokenizer(sizes.model_name_or_path), seed)
+    say(f"Data: {task.name}: " + ", ".join(f"{task.size(s):,} {s}" for s in ("train", "validation", "test")))
+    supernet = load_supernet(sizes, task, seed)
+    space, settings = supernet.search_space, training.search_settings()
+    searcher = searching.build(space, seed)
+    say(f"Space: {space.size:,} architectures of {sizes.model_name_or_path}")
+    costs = cost_tables(supernet, wanted, folder)
+    limits = limits_together(wanted.limits(), together=wanted.together)
+    if not limits:
+        low, high = costs[2].bounds()
+        limits = limits_together({"encoder_params": [round(low + 0.6 * (high - low), -4)]})
+    if run.dry_run:
+        say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs))
+        return
+    check_limits(costs, limits, random_networks=wanted.random_networks, seed=seed)
+
+    uniform = first_within(full_width(space))
+    with ProgressDisplay(3, enabled=accelerator.is_main_process) as progress:
+        original = OriginalTrainer(
+            supernet,
+            full_width(space)[0],
+            task,
+            training.original_settings(sizes.original_learning_rate),
+            accelerator,
+            epochs=sizes.original_epochs,
+            seed=seed,
+            folder=folder,
+            then=ordering(sizes, task, training.batch_size),
+        )
+        with progress.stage("fine-tune the original", 1) as stage:
+            stage.begin(sizes.model_name_or_path)
+            started = original.train(lambda done: stage.step(done, original.steps))
+            stage.advance(best=started["metrics"][task.metric_name])
+        gc.freeze()  # each trial collects garbage; what is here now need not be looked at again
+        teacher = supernet.extract(full_width(space)[0])
+        with_teacher = distilled(task, teacher, accelerator) if training.distillation_weight else task
+        searched = with_teacher if searching.search_distillation else task
+        evaluator = SupernetEvaluator(
+            supernet,
+            searched,
+            training.distilling(settings) if searched is not task else settings,
+            accelerator,
+            num_trials=searcher.num_trials,
+            epochs_per_trial=searching.epochs_per_trial,
+            max_steps_per_trial=searching.steps_per_trial,
+            seed=seed,
+            on_step=progress.step,
+        )
+        callbacks = [progress.callback("search")]
+        if run.report_to:
+            config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
+            callbacks.append(TrackerCallback(accelerator, config))
+        if searching.searcher == UNIFORM:
+            result = SearchResult(space, (), searcher={"searcher": UNIFORM}).with_costs(*costs)
+        else:
+            result = searchhub.search(searcher, evaluator, run_dir=folder, callbacks=callbacks).with_costs(*costs)
+        if accelerator.is_main_process:
+            result.save(folder / "result.json")
+        seconds = sum(r.seconds for r in result.history)
+        if training.start == "original" or searching.searcher == UNIFORM:
+            start = type(supernet).from_pretrained(folder / ORIGINAL)
+        else:
+            start = supernet
+        trainer = NetworkTrainer(
+            start,
+            result,
+            with_teacher,
+            training.distilling(training.final_settings()),
+            accelerator,
+            epochs=training.epochs,
+            seed=seed,
+            folder=folder,
+            inherit_weights=training.inherit_weights,
+            start="weights of the supernet" if start is supernet else "weights of the fine-tuned checkpoint",
+            base_model=sizes.model_name_or_path,
+            search_settings={"searcher": dict(result.searcher), "training": settings.to_dict()},
+            search_cost=Spent(trials=len(result.history), seconds=seconds, device=device, processes=processes),
+            command=["python", *sys.argv],
+        )
+        networks = choose_networks(
+            result,
+            limits,
+            random_networks=wanted.random_networks,
+            with_largest=wanted.train_largest,
+            seed=seed,
+            on_unmet=progress.message,
+            **({"find": uniform} if searching.searcher == UNIFORM else {}),
+            beside={UNIFORM: uniform} if wanted.uniform_network and searching.searcher != UNIFORM else None,
+        )
+        reports = trainer.train_all(networks, progress)
+    accelerator.end_training()
+    if accelerator.is_main_process:
+        pictures = draw_run(result, networks, folder / "report")
+        rows = comparison(reports, task.metric_name)
+        write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
+        if published := [folder / "models" / n.name for n in networks if n.published]:
+            reload(published, data, seed)
+        Console().print(rich_table(rows, title=f"One search of {len(result.history)} trials; networks trained alike"))
+        print(f"The original, fine-tuned before the search: {started['metrics']}")
+        print(f"Networks: {folder / 'models'}; table: {folder / 'report' / 'networks.md'}")
+        print(f"Pictures: {', '.join(str(p) for p in pictures)}")
+        print(f"Report, one file to open in any browser: {write_report(folder)}")
+
+
+def ordering(sizes: BertArguments, task: TextTask, batch_size: int) -> tuple | None:
+    """What orders heads and neurons by importance, and the words for it."""
+    if sizes.order == "none":
+        return None
+
+    def order(supernet: BertSupernetForSequenceClassification) -> None:
+        batches = importance_batches(task, sizes.order_examples, batch_size, supernet.device)
+        order_by_importance(supernet, batches, sizes.order)
+
+    return order, {"order": sizes.order, "order_examples": sizes.order_examples}
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except SearchhubError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("Interrupted. Run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,138 @@
+"""Evaluate compressed BERT models on the dev sets of GLUE, as anyone would load them: a row of DDPNAS Table 5.
+
+    python recipes/eval_glue.py --models runs/sst2 runs/mrpc runs/cola --output_dir runs/table5
+
+Prints a JSON line a model, then a table: networks of the same name in a row, a column a task, the paper's average where
+all seven of its tasks are there. A run's folder stands for all its networks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from accelerate import Accelerator
+from rich.console import Console
+from transformers import AutoModelForSequenceClassification
+from transformers.utils import logging as transformers_logging
+
+import searchhub  # noqa: F401  (makes the Auto classes know searched models)
+from searchhub.cli.arguments import option, parse
+from searchhub.cli.text_arguments import TextDataArguments
+from searchhub.data.glue import GLUE_TASKS, PAPER_TASKS, glue_average
+from searchhub.data.text import TextTask
+from searchhub.errors import InvalidInputError, SearchhubError
+from searchhub.files import write_json, write_text
+from searchhub.hub.trained import MODELS, read_facts
+from searchhub.reports.tables import markdown_table, rich_table
+from searchhub.training.loop import predict
+
+
+@dataclass
+class Arguments:
+    """What to evaluate."""
+
+    models: list[str] = field(metadata={"help": "Model folders, run folders, or Hub ids."})
+    config: str | None = option(None, "YAML file of these settings; the command line wins.")
+    batch_size: int = option(128, "Examples of one forward pass.")
+    seed: int = option(0, "Of the split, where data have no test split of their own.")
+    check: bool = option(False, "Fail where a model does not reach the score on its card.")
+    output_dir: str | None = option(None, "Write table5.json and table5.md there.")
+
+
+def expand(names: list[str]) -> list[str]:
+    """Models themselves: a run's folder stands for all its networks."""
+    found: list[str] = []
+    for name in names:
+        inside = sorted(str(p) for p in (Path(name) / MODELS).glob("*") if not p.name.startswith("."))
+        found += inside or [name]
+    return found
+
+
+def task_of(name: str, data: TextDataArguments, seed: int) -> TextTask:
+    """The task that was asked for; else the one that the model was trained for, as its folder says."""
+    if data.task_name is None and data.dataset is None:
+        source = (read_facts(name) or {}).get("task", {})
+        if not source:
+            raise InvalidInputError(f"`{name}` must say what it was trained for. Give `--task_name`, or `--dataset`.")
+        known = {f.name for f in dataclasses.fields(data)}
+        given = {k: v for k, v in dataclasses.asdict(data).items() if v is not None and k == "data_dir"}
+        options = {k: v for k, v in source.items() if k in known}
+        data = dataclasses.replace(data, **{**options, **given})
+    # Validation is not looked at: its size only has to be the one that the test split was drawn beside.
+    return data.task(name, seed)
+
+
+def evaluate(name: str, task: TextTask, batch_size: int) -> dict[str, float]:
+    """Metrics of a published model on the test split: of GLUE, the official dev set."""
+    model = AutoModelForSequenceClassification.from_pretrained(name)
+    if model.config.num_labels != task.num_labels:
+        raise InvalidInputError(
+            f"`{name}` must tell apart the {task.num_labels} labels of {task.name}, but has {model.config.num_labels}."
+        )
+    accelerator = Accelerator()
+    model.to(accelerator.device)
+    return task.score(*predict(model, task, "test", batch_size, accelerator))
+
+
+def check(name: str, task: TextTask, metrics: dict[str, float]) -> None:
+    """Compare with the model's own folder.
+
+    Raises:
+        InvalidInputError: Another score came out.
+    """
+    facts = read_facts(name)
+    if facts is None:
+        return
+    for metric, value in metrics.items():
+        # An example on the edge may fall the other way: sums round differently in batches of another size.
+        if abs(facts["metrics"][metric] - value) > max(1.5 / task.size("test"), 5e-3):
+            raise InvalidInputError(
+                f"`{name}` must reach the {metric} {facts['metrics'][metric]:.4f} on its card, but reached {value:.4f}."
+            )
+
+
+def main(argv: list[str]) -> None:
+    """Print a JSON line a model, and the table."""
+    args, data = parse((Arguments, TextDataArguments), argv, __doc__)
+    transformers_logging.disable_progress_bar()
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name in expand(args.models):
+        task = task_of(name, data, args.seed)
+        metrics = evaluate(name, task, args.batch_size)
+        rounded = {k: round(v, 4) for k, v in metrics.items()}
+        row = {"model": Path(name).name, "task": task.name, **rounded, "examples": task.size("test")}
+        print(json.dumps(row), flush=True)
+        if args.check:
+            check(name, task, metrics)
+        found.setdefault(Path(name).name, {})[task.name] = metrics
+    rows = [row_of(name, results) for name, results in found.items()]
+    Console().print(rich_table(rows, title="Dev sets; all in percent"))
+    if args.output_dir is not None:
+        folder = Path(args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "table5.json", found)
+        write_text(folder / "table5.md", markdown_table(rows) + "\n")
+
+
+def row_of(name: str, results: dict[str, dict[str, float]]) -> dict[str, str]:
+    """A row of the table: the primary metric of each task, and the average where it is defined."""
+    order = [*PAPER_TASKS, "stsb", *(task for task in results if task not in GLUE_TASKS)]
+    row = {"model": name}
+    for task in order:
+        if task in results:
+            primary = GLUE_TASKS[task].primary if task in GLUE_TASKS else "accuracy"
+            row[task] = f"{100 * results[task][primary]:.1f}"
+    if set(PAPER_TASKS) <= set(results):
+        row["average"] = f"{100 * glue_average(results):.1f}"
+    return row
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except SearchhubError as error:
+        sys.exit(f"error: {error}")

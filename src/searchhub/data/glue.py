@@ -1,0 +1,370 @@
+"""GLUE: its eight tasks as data, loaded from the Hub or from a local folder, with their official metrics."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict
+from transformers import PreTrainedTokenizerBase
+
+from searchhub.data.splits import from_hub, limited, reason, split_off
+from searchhub.data.text import TextTask, longest_first
+from searchhub.data.text_loading import load_tokenizer, read_files, source
+from searchhub.errors import InvalidInputError
+
+logger = logging.getLogger(__name__)
+
+HUB_DATASET = "nyu-mll/glue"
+
+COMBINED = "combined_score"
+"""The mean of a task's two metrics, as transformers' `run_glue.py` calls it."""
+
+MAX_CUT_SHORT = 1e-3
+"""Share of tsv rows that may lack fields: QQP's official files hold a few, which the Hub's copy leaves out."""
+
+
+@dataclass(frozen=True)
+class GlueDefinition:
+    """What one GLUE task consists of.
+
+    Args:
+        folder: Its folder in the official archive.
+        columns: Of texts, as the Hub names them.
+        tsv_columns: The same columns and that of the labels, as the official tsv files name them.
+        label_names: Class names in the Hub's order; the name of the score in STS-B.
+        primary: The one metric of comparisons: of MNLI the mean over both dev sets, of MRPC that of F1 and accuracy, of
+            STS-B that of both correlations.
+        dev: Official names of the dev set's files, without ending.
+        header: Names of the columns of tsv files that do not name them.
+        regression: Whether labels are numbers.
+    """
+
+    folder: str
+    columns: tuple[str, ...]
+    tsv_columns: tuple[str, ...]
+    label_names: tuple[str, ...]
+    primary: str = "accuracy"
+    dev: tuple[str, ...] = ("dev",)
+    header: tuple[str, ...] = ()
+    regression: bool = False
+
+
+_PAIR = ("sentence1", "sentence2")
+GLUE_TASKS: dict[str, GlueDefinition] = {
+    "cola": GlueDefinition(
+        "CoLA",
+        ("sentence",),
+        ("sentence", "label"),
+        ("unacceptable", "acceptable"),
+        primary="matthews_correlation",
+        header=("source", "label", "mark", "sentence"),
+    ),
+    "sst2": GlueDefinition("SST-2", ("sentence",), ("sentence", "label"), ("negative", "positive")),
+    "mrpc": GlueDefinition(
+        "MRPC", _PAIR, ("#1 String", "#2 String", "Quality"), ("not_equivalent", "equivalent"), primary=COMBINED
+    ),
+    "stsb": GlueDefinition(
+        "STS-B", _PAIR, ("sentence1", "sentence2", "score"), ("score",), primary=COMBINED, regression=True
+    ),
+    "qqp": GlueDefinition(
+        "QQP",
+        ("question1", "question2"),
+        ("question1", "question2", "is_duplicate"),
+        ("not_duplicate", "duplicate"),
+    ),
+    "mnli": GlueDefinition(
+        "MNLI",
+        ("premise", "hypothesis"),
+        ("sentence1", "sentence2", "gold_label"),
+        ("entailment", "neutral", "contradiction"),
+        dev=("dev_matched", "dev_mismatched"),
+    ),
+    "qnli": GlueDefinition(
+        "QNLI", ("question", "sentence"), ("question", "sentence", "label"), ("entailment", "not_entailment")
+    ),
+    "rte": GlueDefinition("RTE", _PAIR, ("sentence1", "sentence2", "label"), ("entailment", "not_entailment")),
+}
+"""By the Hub's names."""
+
+PAPER_TASKS = ("sst2", "mrpc", "cola", "rte", "mnli", "qqp", "qnli")
+"""The columns of DDPNAS Table 5, over which it takes the average."""
+
+
+def glue_average(results: Mapping[str, Mapping[str, float]]) -> float:
+    """The average of DDPNAS Table 5: the mean over its seven tasks of the primary metric; STS-B stands apart.
+
+    Args:
+        results: Metrics by task, as `GlueTask.score` gives them for the dev set.
+
+    Raises:
+        InvalidInputError: One of the seven is missing.
+    """
+    missing = [task for task in PAPER_TASKS if task not in results]
+    if missing:
+        raise InvalidInputError(
+            f"The average is over all of {', '.join(PAPER_TASKS)}, but {', '.join(missing)} came not. Evaluate what is "
+            "missing, or compare task by task."
+        )
+    return sum(results[task][GLUE_TASKS[task].primary] for task in PAPER_TASKS) / len(PAPER_TASKS)
+
+
+class GlueTask(TextTask):
+    """One GLUE task. The official dev set is the test split; validation is a part of the official train set.
+
+    Args:
+        task_name: A key of `GLUE_TASKS`.
+        splits: "train", "validation", "test" with the Hub's columns and "label".
+        tokenizer: As in `TextTask`.
+        matched: How many of MNLI's test examples, the first ones, are of the matched dev set; None: other tasks.
+        **options: Of `TextTask`.
+    """
+
+    def __init__(
+        self,
+        task_name: str,
+        splits: Mapping[str, datasets.Dataset],
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        matched: int | None = None,
+        **options: Any,
+    ) -> None:
+        self.definition = definition_of(task_name)
+        self.matched = matched
+        super().__init__(
+            task_name,
+            splits,
+            tokenizer,
+            text_columns=self.definition.columns,
+            label_column="label",
+            label_names=self.definition.label_names,
+            metric_name=self.definition.primary,
+            regression=self.definition.regression,
+            **options,
+        )
+
+    def _evaluation_order(self, split: str, lengths: torch.Tensor) -> torch.Tensor:
+        if split != "test" or self.matched is None:
+            return longest_first(lengths)
+        mismatched = longest_first(lengths[self.matched :]) + self.matched
+        return torch.cat([longest_first(lengths[: self.matched]), mismatched])
+
+    def score(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:
+        """The official metrics, and the mean of two as "combined_score" where that is the primary metric.
+
+        MNLI's test split, which is known by its labels, has "accuracy_m", "accuracy_mm", and their mean as "accuracy".
+        """
+        metrics = self._official(predictions, references)
+        if self.metric_name == COMBINED:
+            metrics[COMBINED] = sum(metrics.values()) / len(metrics)
+        if self.matched is not None and torch.equal(references, self._labels["test"]):
+            matched = self._official(predictions[: self.matched], references[: self.matched])["accuracy"]
+            mismatched = self._official(predictions[self.matched :], references[self.matched :])["accuracy"]
+            metrics = {"accuracy": (matched + mismatched) / 2, "accuracy_m": matched, "accuracy_mm": mismatched}
+        return metrics
+
+    def _official(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:
+        computed = self._metric.compute(predictions=predictions.numpy(), references=references.numpy())
+        return dict(computed)
+
+    @cached_property
+    def _metric(self):  # type: ignore[no-untyped-def]
+        from searchhub.metrics.glue import GlueMetric  # evaluate is slow to import
+
+        return GlueMetric(self.name)
+
+    def search_score(self, metrics: Mapping[str, float]) -> float:
+        """The primary metric; a correlation below 0, which is no better than a guess, counts as 0."""
+        return max(metrics[self.metric_name], 0.0)  # In this order NaN stays NaN.
+
+
+def definition_of(task_name: str) -> GlueDefinition:
+    """The task of that name.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    if task_name not in GLUE_TASKS:
+        raise InvalidInputError(
+            f"`--task_name` must be one of {', '.join(GLUE_TASKS)}, but is {task_name!r}. Any other data set is "
+            "loaded by its columns: `load_text_task`."
+        )
+    return GLUE_TASKS[task_name]
+
+
+def load_glue_task(
+    task_name: str,
+    tokenizer: str | PreTrainedTokenizerBase,
+    *,
+    data_dir: str | None = None,
+    max_length: int = 128,
+    pad_to_multiple_of: int = 1,
+    validation_size: float | int = 0.1,
+    max_train_samples: int | None = None,
+    max_eval_samples: int | None = None,
+    seed: int = 0,
+) -> GlueTask:
+    """Load a GLUE task for a search: the official dev set to report on, a part of train to validate on.
+
+    Args:
+        task_name: A key of `GLUE_TASKS`.
+        tokenizer: A tokenizer, or the checkpoint that has it.
+        data_dir: The task's folder, or one that holds it under its official or the Hub's name, with the official tsv
+            files, or with parquet files of the Hub's columns named after their splits. None: `nyu-mll/glue` on the Hub.
+        max_length: As in `TextTask`.
+        pad_to_multiple_of: As in `TextTask`.
+        validation_size: Share (below 1) or number of training examples to validate on, stratified by class.
+        max_train_samples: Take so many training examples, after shuffling; None: all.
+        max_eval_samples: Take so many validation examples and so many of each dev set; None: all.
+        seed: Of splitting and shuffling.
+
+    Raises:
+        InvalidInputError: There is no such task, its data cannot be found or read, or are not that task's.
+    """
+    definition = definition_of(task_name)
+    found = _from_folder(task_name, Path(data_dir)) if data_dir is not None else _from_hub(task_name)
+    found = {name: _with_labels(split, name, task_name) for name, split in found.items()}
+    label_column = None if definition.regression else "label"
+    parts = split_off(found.pop("train"), validation_size, label_column, "validation", seed)
+    cut = limited(
+        DatasetDict(train=parts["train"], validation=parts["test"], **found),
+        task_name,
+        max_train_samples,
+        max_eval_samples,
+        seed,
+    )
+    dev = [cut[name] for name in found]
+    tokenizer = load_tokenizer(tokenizer)
+    options = {
+        "task_name": task_name,
+        "data_dir": data_dir,
+        "max_length": max_length,
+        "pad_to_multiple_of": pad_to_multiple_of,
+        "validation_size": validation_size,
+        "max_train_samples": max_train_samples,
+        "max_eval_samples": max_eval_samples,
+        "seed": seed,
+    }
+    return GlueTask(
+        task_name,
+        {"train": cut["train"], "validation": cut["validation"], "test": datasets.concatenate_datasets(dev)},
+        tokenizer,
+        matched=len(dev[0]) if len(dev) > 1 else None,
+        max_length=max_length,
+        pad_to_multiple_of=pad_to_multiple_of,
+        source=source("glue", tokenizer, options),
+    )
+
+
+def _from_hub(task_name: str) -> dict[str, Dataset]:
+    """The train and dev sets under their official names."""
+    try:
+        splits = from_hub(HUB_DATASET, task_name)
+    except Exception as error:
+        raise InvalidInputError(
+            f"`{task_name}` must be loadable from `{HUB_DATASET}` on the Hub, but is not: {reason(error)}. Without a "
+            "network, give a folder with the official tsv files, or with parquet: `--data_dir`."
+        ) from error
+    definition = GLUE_TASKS[task_name]
+    return {"train": splits["train"], **{dev: splits[dev.replace("dev", "validation")] for dev in definition.dev}}
+
+
+def _from_folder(task_name: str, data_dir: Path) -> dict[str, Dataset]:
+    """The train and dev sets under their official names, of the first folder that has all of them."""
+    definition = GLUE_TASKS[task_name]
+    folders = [data_dir / definition.folder, data_dir / task_name, data_dir]
+    for folder in folders:
+        tsv = {name: folder / f"{name}.tsv" for name in ("train", *definition.dev)}
+        if all(file.is_file() for file in tsv.values()):
+            return {name: _read_tsv(file, task_name) for name, file in tsv.items()}
+        parquet = {name: _parquet(folder, name) for name in tsv}
+        if all(parquet.values()):
+            return {name: _read_parquet(name, files, task_name) for name, files in parquet.items()}
+    files = ", ".join(f"`{name}.tsv`" for name in ("train", *definition.dev))
+    raise InvalidInputError(
+        f"`--data_dir` must hold {task_name}: {files}, or parquet files whose names start with those of the splits. "
+        f"Looked in {', '.join(f'`{folder}`' for folder in folders)}. Get them from https://gluebenchmark.com/tasks."
+    )
+
+
+def _parquet(folder: Path, name: str) -> list[Path]:
+    """Files of one split: of dev, say, `dev.parquet`, `dev-00000-of-00001.parquet` or `validation-….parquet`."""
+    stems = (name, name.replace("dev", "validation"))
+    return [file for file in sorted(folder.glob("*.parquet")) if file.stem.split("-")[0] in stems]
+
+
+def _read_parquet(name: str, files: list[Path], task_name: str) -> Dataset:
+    try:
+        return read_files({name: files})[name]
+    except Exception as error:
+        raise InvalidInputError(
+            f"`{name}` of `{task_name}` must be parquet that can be read, but {files[0]} is not: {reason(error)}."
+        ) from error
+
+
+def _read_tsv(file: Path, task_name: str) -> Dataset:
+    """An official tsv file: tabs alone separate, quotation marks are characters, a line is a row."""
+    definition = GLUE_TASKS[task_name]
+    with file.open(encoding="utf-8-sig", newline="\n") as lines:  # MRPC's files may start with a byte order mark
+        rows = [line.rstrip("\r\n").split("\t") for line in lines]
+    header = list(definition.header) or (rows.pop(0) if rows else [])
+    missing = [name for name in definition.tsv_columns if name not in header]
+    if missing:
+        raise InvalidInputError(
+            f"`{file}` must have the columns {list(definition.tsv_columns)} of {task_name}, but lacks {missing}. It "
+            f"has: {header}. Give {task_name}'s own folder as `--data_dir`."
+        )
+    whole = [row for row in rows if len(row) == len(header)]
+    if len(rows) - len(whole) > MAX_CUT_SHORT * len(rows):
+        raise InvalidInputError(
+            f"Every row of `{file}` must have the {len(header)} fields {header}, but {len(rows) - len(whole)} of "
+            f"{len(rows)} have more or less. Give {task_name}'s own official file."
+        )
+    if len(whole) < len(rows):
+        logger.warning("%s: left out %d rows with missing fields", file, len(rows) - len(whole))
+    places = [header.index(name) for name in definition.tsv_columns]
+    names = (*definition.columns, "label")
+    return Dataset.from_dict({name: [row[i] for row in whole] for name, i in zip(names, places, strict=True)})
+
+
+def _with_labels(split: Dataset, name: str, task_name: str) -> Dataset:
+    """The split with its texts and with labels as the Hub numbers them, whether they came as numbers or names."""
+    definition = GLUE_TASKS[task_name]
+    names, wanted = definition.label_names, (*definition.columns, "label")
+    missing = [column for column in wanted if column not in split.column_names]
+    if missing:
+        raise InvalidInputError(
+            f"The split `{name}` of `{task_name}` must have the columns {list(wanted)}, but lacks {missing}. It has: "
+            f"{sorted(split.column_names)}."
+        )
+    kind = split.features["label"]
+    if isinstance(kind, ClassLabel) and tuple(kind.names) != names:
+        raise InvalidInputError(f"Labels of `{task_name}` must be {list(names)}, in this order, but are {kind.names}.")
+    if definition.regression:
+        convert, feature = _number, datasets.Value("float32")
+    else:
+        known = {name: i for i, name in enumerate(names)}
+        known.update({str(i): i for i in range(len(names))})
+        convert, feature = (lambda value: known.get(str(value))), ClassLabel(names=list(names))
+    labels = [convert(value) for value in split["label"][:]]
+    if None in labels:
+        at = labels.index(None)
+        must = "numbers" if definition.regression else f"{list(names)} or 0 … {len(names) - 1}"
+        raise InvalidInputError(
+            f"Labels of the split `{name}` of `{task_name}` must be {must}, but number {at} is {split[at]['label']!r}. "
+            "Mend or drop it."
+        )
+    return split.select_columns(list(definition.columns)).add_column("label", labels, feature=feature)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,176 @@
+"""The splits of a data set: from the Hub, with class labels, in three parts, cut to size."""
+
+from __future__ import annotations
+
+import re
+
+import datasets
+import torch
+from datasets import ClassLabel, DatasetDict, Value, load_dataset
+from datasets.packaged_modules.cache.cache import Cache
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from searchhub.errors import InvalidInputError
+
+CLASS_TYPES = re.compile(r"u?int\d+|(large_)?string(_view)?|bool")
+"""Arrow types of label columns that can stand for classes."""
+
+VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+"""What data sets call their validation split."""
+
+
+def from_hub(dataset: str, config: str | None = None) -> DatasetDict:
+    """All splits of a data set on the Hub; without a network what an earlier run fetched, or an error at once."""
+    # Asked once: where there is no network, `load_dataset` repeats its first call for 23 seconds before it says so.
+    try:
+        HfApi().dataset_info(dataset, expand=["sha"], timeout=10)
+    except (HfHubHTTPError, HFValidationError):
+        pass  # Something answered, or is wrong with the name; `load_dataset` says what.
+    except Exception:
+        cached = _from_cache(dataset, config)
+        if cached is None:
+            raise
+        return cached
+    return DatasetDict(load_dataset(dataset, config))
+
+
+def _from_cache(dataset: str, config: str | None) -> DatasetDict | None:
+    """What an earlier run fetched from the Hub; None: nothing."""
+    try:
+        builder = Cache(
+            dataset_name=dataset.split("/")[-1], config_name=config, repo_id=dataset, version="auto", hash="auto"
+        )
+        return DatasetDict(builder.as_dataset())
+    except ValueError:
+        return None
+
+
+def labelled(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDict:
+    """The splits that have labels; -1 and null stand for none."""
+    kind = next(iter(splits.values())).features[label_column]
+    if not (isinstance(kind, ClassLabel) or (isinstance(kind, Value) and CLASS_TYPES.fullmatch(kind.dtype))):
+        raise InvalidInputError(
+            f"`{label_column}` of `{dataset}` must hold classes (ClassLabel, integers, strings or booleans), but holds "
+            f"{kind}. Name another `--label_column`."
+        )
+    kept = {}
+    for name, split in splits.items():
+        values = split.unique(label_column)
+        missing = [v for v in values if v is None or (v == -1 and not isinstance(v, str))]
+        if missing and len(missing) == len(values) and name != "train":
+            continue
+        if missing:
+            raise InvalidInputError(
+                f"Every example of the split `{name}` of `{dataset}` must have a label, but `{label_column}` holds "
+                f"{missing}. Drop those examples."
+            )
+        kept[name] = split
+    return DatasetDict(kept)
+
+
+def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDict:
+    """Integers 0 … n - 1, strings or booleans as a `ClassLabel`."""
+    if isinstance(next(iter(splits.values())).features[label_column], ClassLabel):
+        return splits
+    values = sorted({value for split in splits.values() for value in split.unique(label_column)})
+    if values and all(isinstance(v, int) for v in values) and values != list(range(len(values))):
+        shown = ", ".join(map(str, values[:8])) + (", …" if len(values) > 8 else "")
+        raise InvalidInputError(
+            f"Integer labels must be 0 … {len(values) - 1}, but `{label_column}` of `{dataset}` holds {shown}. "
+            "Renumber them, or store them as strings."
+        )
+    label = ClassLabel(names=[str(v) for v in values])
+    return DatasetDict({name: split.cast_column(label_column, label) for name, split in splits.items()})
+
+
+def three_splits(
+    splits: DatasetDict,
+    label_column: str,
+    dataset: str,
+    validation_size: float | int,
+    test_size: float | int,
+    seed: int,
+) -> DatasetDict:
+    """The data set's own splits; what is missing is drawn from train, first test, then validation.
+
+    Where there is a train and a validation split only, the validation split is the test split.
+    """
+    if "train" not in splits:
+        raise InvalidInputError(f"`{dataset}` must have a split `train`, but has {sorted(splits)}.")
+    found = {name: splits[name] for name in ("train", "test") if name in splits}
+    for name in VALIDATION_NAMES:
+        if name in splits:
+            found.setdefault("validation", splits[name])
+    if "test" not in found and "validation" in found:
+        found["test"] = found.pop("validation")
+    for name, size in (("test", test_size), ("validation", validation_size)):
+        if name not in found:
+            parts = split_off(found["train"], size, label_column, name, seed)
+            found["train"], found[name] = parts["train"], parts["test"]
+    return DatasetDict(found)
+
+
+def split_off(
+    train: datasets.Dataset, size: float | int, label_column: str | None, name: str, seed: int
+) -> DatasetDict:
+    """Draw a share (below 1) or number of examples from train: "train" and "test".
+
+    Args:
+        train: What to draw from.
+        size: How many.
+        label_column: Stratify by these classes; None: draw at random.
+        name: Of the part that is drawn.
+        seed: Of the draw.
+
+    Raises:
+        InvalidInputError: A class, or a part, would be empty.
+    """
+    amount = int(size) if size >= 1 else size
+    try:
+        return train.train_test_split(test_size=amount, stratify_by_column=label_column, seed=seed)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"`--{name}_size` must leave every class in both parts of the {len(train)} training examples, but {size} "
+            f"does not: {error}."
+        ) from error
+
+
+def limited(
+    splits: DatasetDict, dataset: str, max_train_samples: int | None, max_eval_samples: int | None, seed: int
+) -> DatasetDict:
+    """At most so many examples of train and of the other splits, drawn at random.
+
+    Raises:
+        InvalidInputError: A limit is less than 1, or a split is empty.
+    """
+    splits = DatasetDict(splits)
+    for split in splits:
+        limit = max_train_samples if split == "train" else max_eval_samples
+        if limit is not None and limit < 1:
+            raise InvalidInputError(f"`max_train_samples` and `max_eval_samples` must be at least 1, but got {limit}.")
+        if limit is not None and limit < len(splits[split]):
+            splits[split] = splits[split].shuffle(seed=seed).select(range(limit))
+        if len(splits[split]) == 0:
+            raise InvalidInputError(f"The split `{split}` of `{dataset}` must hold examples, but is empty.")
+    return splits
+
+
+def check_labels(labels: torch.Tensor, split: str, name: str, num_labels: int) -> None:
+    """Check classes, int64 [n].
+
+    Raises:
+        InvalidInputError: There are none, or one is outside 0 … num_labels - 1.
+    """
+    if len(labels) == 0:
+        raise InvalidInputError(f"The split `{split}` of `{name}` must hold examples, but is empty.")
+    if int(labels.min()) < 0 or int(labels.max()) >= num_labels:
+        raise InvalidInputError(
+            f"Labels of the split `{split}` of `{name}` must be 0 … {num_labels - 1}, but span {int(labels.min())} … "
+            f"{int(labels.max())}."
+        )
+
+
+def reason(error: Exception) -> str:
+    """An error's kind and first line."""
+    return f"{type(error).__name__}: " + (str(error).strip() or "no reason given").splitlines()[0].rstrip(".")

@@ -1,0 +1,227 @@
+"""From a name or a folder to a text task: a Hub id, or local csv, tsv, json or parquet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, DatasetDict, Value, load_dataset
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from searchhub.data.splits import (
+    VALIDATION_NAMES,
+    from_hub,
+    labelled,
+    limited,
+    reason,
+    three_splits,
+    with_class_labels,
+)
+from searchhub.data.text import TextTask
+from searchhub.errors import InvalidInputError
+
+_CSV = {"keep_default_na": False, "na_values": [""]}  # "NA" and "None" are words.
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".csv": ("csv", _CSV),
+    ".tsv": ("csv", {**_CSV, "sep": "\t", "quoting": 3}),  # A quotation mark is a character, as in GLUE.
+    ".json": ("json", {}),
+    ".jsonl": ("json", {}),
+    ".parquet": ("parquet", {}),
+}
+"""Endings of files: how `load_dataset` reads them."""
+
+SPLIT_NAMES = {"train": ("train", "training"), "validation": VALIDATION_NAMES, "test": ("test", "testing")}
+"""How a file's or folder's name says which split it holds."""
+
+
+def load_text_task(
+    dataset: str,
+    tokenizer: str | PreTrainedTokenizerBase,
+    *,
+    dataset_config_name: str | None = None,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    max_length: int = 128,
+    pad_to_multiple_of: int = 1,
+    validation_size: float | int = 0.1,
+    test_size: float | int = 0.1,
+    max_train_samples: int | None = None,
+    max_eval_samples: int | None = None,
+    seed: int = 0,
+) -> TextTask:
+    """Load a text classification data set, split it for a search and tokenise it.
+
+    Splits are made as `load_image_splits` makes them: the data set's own are used; what is missing is drawn from train,
+    stratified; with a train and a validation split only, the latter is the test split; a test split without labels is
+    none. Labels are classes: a `ClassLabel`, integers 0 … n - 1, strings or booleans.
+
+    Args:
+        dataset: A Hub id, or a path: a csv, tsv, json, jsonl or parquet file, or a folder of such files named after
+            their splits. In tsv files quotation marks are characters.
+        tokenizer: A tokenizer, or the checkpoint that has it.
+        dataset_config_name: Of a Hub id.
+        text_column: Texts; None: "text" or "sentence", or the only column of strings beside the labels.
+        pair_column: Second texts; None: there are none.
+        label_column: Classes; None: the only `ClassLabel`, or "label" or "labels".
+        max_length: As in `TextTask`.
+        pad_to_multiple_of: As in `TextTask`.
+        validation_size: Share (below 1) or number of training examples to validate on, where there is no such split.
+        test_size: Share or number of training examples to test on, where there is no such split.
+        max_train_samples: Take so many training examples, after shuffling; None: all.
+        max_eval_samples: Take so many validation and so many test examples; None: all.
+        seed: Of splitting and shuffling.
+
+    Raises:
+        InvalidInputError: The data set cannot be found or read, or has no such columns, or lacks texts or labels.
+    """
+    splits = _load(dataset, dataset_config_name)
+    text_column, label_column = _pick_columns(splits, dataset, text_column, pair_column, label_column)
+    # A test split without the column is as one whose labels are all missing.
+    splits = DatasetDict({n: s for n, s in splits.items() if n == "train" or label_column in s.column_names})
+    splits = with_class_labels(labelled(splits, dataset, label_column), dataset, label_column)
+    splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed)
+    splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
+    tokenizer = load_tokenizer(tokenizer)
+    options = {
+        "dataset": dataset,
+        "dataset_config_name": dataset_config_name,
+        "text_column": text_column,
+        "pair_column": pair_column,
+        "label_column": label_column,
+        "max_length": max_length,
+        "pad_to_multiple_of": pad_to_multiple_of,
+        "validation_size": validation_size,
+        "test_size": test_size,
+        "max_train_samples": max_train_samples,
+        "max_eval_samples": max_eval_samples,
+        "seed": seed,
+    }
+    return TextTask(
+        Path(dataset).name if Path(dataset).exists() else dataset,
+        splits,
+        tokenizer,
+        text_columns=[text_column] if pair_column is None else [text_column, pair_column],
+        label_column=label_column,
+        label_names=splits["train"].features[label_column].names,
+        max_length=max_length,
+        pad_to_multiple_of=pad_to_multiple_of,
+        source=source("text", tokenizer, options),
+    )
+
+
+def load_tokenizer(tokenizer: str | PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint, or the one that is given.
+
+    Raises:
+        InvalidInputError: There is none of that name, or the Hub cannot be reached.
+    """
+    if not isinstance(tokenizer, str):
+        return tokenizer
+    try:
+        return AutoTokenizer.from_pretrained(tokenizer, local_files_only=not _answers(tokenizer))
+    except Exception as error:
+        raise InvalidInputError(
+            f"The tokenizer must be a folder or a Hub id with a tokenizer, but `{tokenizer}` could not be loaded: "
+            f"{reason(error)}. Without a network, give the path of a local copy."
+        ) from error
+
+
+def _answers(checkpoint: str) -> bool:
+    """Whether the Hub answers of a checkpoint. Asked once: transformers repeats its call for 47 seconds."""
+    if Path(checkpoint).exists():
+        return False
+    try:
+        HfApi().model_info(checkpoint, expand=["sha"], timeout=10)
+    except (HfHubHTTPError, HFValidationError):
+        return True  # Something answered, or is wrong with the name; transformers says what.
+    except Exception:
+        return False
+    return True
+
+
+def source(kind: str, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any]) -> dict[str, Any]:
+    """What loads a text task again, as in `Task`; empty where the tokenizer came from nowhere."""
+    if not tokenizer.name_or_path:
+        return {}
+    return {"kind": kind, "tokenizer": str(tokenizer.name_or_path), **options}
+
+
+def _load(dataset: str, config: str | None) -> DatasetDict:
+    path = Path(dataset)
+    try:
+        if path.is_file() and path.suffix in FORMATS:
+            return read_files({"train": [path]})
+        if not path.exists():
+            return from_hub(dataset, config)
+        files = [f for f in sorted(path.rglob("*")) if f.suffix in FORMATS]
+        return read_files(_by_split(path, files))
+    except InvalidInputError:
+        raise
+    except Exception as error:
+        raise InvalidInputError(
+            "`--dataset` must be a Hub id that can be reached, or a csv, tsv, json, jsonl or parquet file, or a folder "
+            f"of them, but `{dataset}` could not be loaded: {reason(error)}. Without a network, give the path of a "
+            "local copy."
+        ) from error
+
+
+def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Files of each split, by a word of the path; a single file without one is train."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        words = re.split(r"[^a-z0-9]+", str(file.relative_to(folder)).lower())
+        for split, names in SPLIT_NAMES.items():
+            if any(name in words for name in names):
+                found.setdefault(split, []).append(file)
+                break
+    if not found and len(files) == 1:
+        found["train"] = list(files)
+    if "train" not in found:
+        raise InvalidInputError(
+            f"`{folder}` must hold a file whose name says `train` and ends in one of {', '.join(FORMATS)}, but holds "
+            f"{[str(f.relative_to(folder)) for f in files]}. Rename the training file."
+        )
+    return {split: found[split] for split in SPLIT_NAMES if split in found}
+
+
+def read_files(files: dict[str, list[Path]]) -> DatasetDict:
+    """Read each split for itself: a test split may lack the labels."""
+    read = {}
+    for split, paths in files.items():
+        kind, options = FORMATS[paths[0].suffix]
+        read[split] = load_dataset(kind, data_files=[str(p) for p in paths], split="train", **options)
+    return DatasetDict(read)
+
+
+def _pick_columns(
+    splits: DatasetDict, dataset: str, text_column: str | None, pair_column: str | None, label_column: str | None
+) -> tuple[str, str]:
+    """The columns of texts and labels; what is not given is found where there is no doubt."""
+    if "train" not in splits:
+        raise InvalidInputError(f"`{dataset}` must have a split `train`, but has {sorted(splits)}.")
+    features = splits["train"].features
+
+    def pick(given: str | None, option: str, *guesses: list[str]) -> str:
+        candidates = [given] if given is not None else next((g for g in guesses if len(g) == 1), [])
+        if not candidates or candidates[0] not in features:
+            raise InvalidInputError(
+                f"`{option}` must name a column of `{dataset}`, but is {given!r}. It has: {sorted(features)}."
+            )
+        return candidates[0]
+
+    label = pick(
+        label_column,
+        "--label_column",
+        [n for n, f in features.items() if isinstance(f, ClassLabel)],
+        [n for n in ("label", "labels") if n in features],
+    )
+    strings = [n for n, f in features.items() if f in (Value("string"), Value("large_string")) and n != label]
+    text = pick(text_column, "--text_column", [n for n in ("text", "sentence") if n in features], strings)
+    if pair_column is not None:
+        pick(pair_column, "--pair_column")
+    return text, label

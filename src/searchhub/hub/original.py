@@ -1,0 +1,122 @@
+"""Before a compression search: the checkpoint fine-tuned on the task, whole, as start, teacher and baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from safetensors.torch import load_file
+
+from searchhub.data.task import Task
+from searchhub.hub.folder import save_supernet
+from searchhub.hub.networks import plain_config, weights_digest
+from searchhub.hub.trained import read_json_object
+from searchhub.models.supernet import Supernet
+from searchhub.run_folder import ORIGINAL
+from searchhub.space import Architecture
+from searchhub.training.batches import steps_per_epoch
+from searchhub.training.fit import Fitted, fit
+from searchhub.training.loop import OnStep
+from searchhub.training.settings import TrainingSettings
+
+FACTS, WEIGHTS = "original.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class OriginalTrainer:
+    """Fine-tunes a checkpoint on a task before its parts are searched, once a run.
+
+    It learns from the train split alone: validation examples are to score the search.
+
+    Args:
+        supernet: Of the checkpoint; trained in place.
+        whole: The architecture that leaves nothing out.
+        task: Data and metric.
+        settings: Optimizer, schedule and batch.
+        accelerator: Of this process.
+        epochs: Passes over the train split; 0: the checkpoint is fine-tuned already.
+        seed: Of order and dropout.
+        folder: The run's.
+        then: What is done to the supernet after it (ordering by importance), and the words that say so.
+    """
+
+    supernet: Supernet
+    whole: Architecture
+    task: Task
+    settings: TrainingSettings
+    accelerator: Accelerator
+    epochs: int
+    seed: int
+    folder: Path
+    then: tuple[Callable[[Supernet], None], dict[str, Any]] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        return self.epochs * steps_per_epoch(self.task, "train", self.settings)
+
+    def train(self, on_step: OnStep | None = None) -> dict[str, Any]:
+        """Train, or take the weights of an earlier run of the same settings; returns what was measured on the test."""
+        self.supernet.to(self.accelerator.device)
+        identity = self._identity()
+        facts = self._finished(identity)
+        if facts is not None:
+            weights = load_file(self.folder / ORIGINAL / WEIGHTS)
+            self.supernet.load_state_dict(weights, assign=False)
+            return facts
+        fitted = self._fit(on_step)
+        if self.then is not None:
+            self.then[0](self.supernet)
+        facts = {"identity": identity, **fitted.to_dict()}
+        if self.accelerator.is_main_process:
+            save_supernet(self.supernet, self.folder / ORIGINAL, {FACTS: facts})
+        self.accelerator.wait_for_everyone()
+        return facts
+
+    def _fit(self, on_step: OnStep | None) -> Fitted:
+        # Nothing is sliced off the whole network, so that its parameters are the supernet's own.
+        model = self.supernet.subnet(self.whole)
+        return fit(
+            model,
+            self.task,
+            self.settings,
+            self.accelerator,
+            epochs=self.epochs,
+            seed=self.seed,
+            train_on="train",
+            on_step=on_step,
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "model": plain_config(self.supernet.config),
+            "weights": weights_digest(self.supernet),
+            "task": self.task.fingerprint(),
+            "training": {**dataclasses.asdict(self.settings), "epochs": self.epochs},
+            "then": None if self.then is None else self.then[1],
+            "seed": self.seed,
+            "mixed_precision": str(self.accelerator.mixed_precision),
+            "processes": self.accelerator.num_processes,
+        }
+
+    def _finished(self, identity: dict[str, Any]) -> dict[str, Any] | None:
+        found: list[dict[str, Any] | None] = [None]
+        if self.accelerator.is_main_process:
+            facts = read_json_object(self.folder / ORIGINAL / FACTS)
+            found[0] = facts if facts is not None and facts.get("identity") == identity else None
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(found, from_process=0)
+        return found[0]
+
+
+def importance_batches(task: Task, examples: int, batch_size: int, device: torch.device) -> list[dict[str, Any]]:
+    """Batches of the first training examples, to measure importance on; the same on every process."""
+    size = min(examples, task.size("train"))
+    indices = torch.arange(size).split(batch_size)
+    return [task.batch("train", part, device=device) for part in indices]

@@ -1,0 +1,68 @@
+"""A model from a folder or from the Hub, as the class that its own configuration names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from transformers import AutoConfig, PreTrainedModel
+from transformers.models.auto import modeling_auto
+
+import searchhub  # noqa: F401  the Auto classes know its families from now on
+from searchhub.errors import InvalidInputError
+from searchhub.hub.client import check_repo_id, hub_errors
+from searchhub.hub.contents import CONFIG
+
+WANTED = ("*.json", "*.safetensors")
+"""What is downloaded: no code, no pickles."""
+
+
+def find_folder(source: str | Path) -> Path:
+    """The folder itself, or the one in the cache that a repository was downloaded to.
+
+    Raises:
+        InvalidInputError: It is neither a folder nor like a repository's name.
+        HubError: The repository cannot be read, or the Hub cannot be reached.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    if isinstance(source, Path):
+        raise InvalidInputError(f"`{source}` must be the folder of a model, but is none. Check the path.")
+    check_repo_id(source)
+    with hub_errors(source, None, "Then make the same call again.", None):
+        return Path(snapshot_download(source, allow_patterns=list(WANTED)))
+
+
+def load_model(folder: Path) -> PreTrainedModel:
+    """The model in a folder, of the class that was saved, in float32. Code in the folder is not run.
+
+    Raises:
+        InvalidInputError: There is no model that transformers and searchhub know, or its weights cannot be read.
+    """
+    if not (folder / CONFIG).is_file():
+        raise InvalidInputError(f"`{folder}` must hold a model, but has no {CONFIG}. Name a folder that has one.")
+    way_out = "If it brings code of its own that you trust, load it yourself and pass the model."
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        kind = _class(config.architectures or [], type(config))
+        if kind is not None:
+            return kind.from_pretrained(folder, config=config, dtype="float32", use_safetensors=True)
+    except (ValueError, OSError) as error:
+        said = " ".join(str(error).split())[:300].rstrip(".")
+        raise InvalidInputError(
+            f"`{folder}` must hold a model that transformers or searchhub can load, but: {said}. {way_out}"
+        ) from error
+    raise InvalidInputError(
+        f"`{folder}` must hold a model of a class that transformers' Auto classes know, but its {CONFIG} names "
+        f"{config.architectures}. {way_out}"
+    )
+
+
+def _class(names: list[str], config_class: type) -> type[PreTrainedModel] | None:
+    """The class of one of these names that an Auto class has for this configuration."""
+    for mapping in (value for key, value in vars(modeling_auto).items() if key.endswith("_MAPPING")):
+        found = mapping.get(config_class, ())
+        for kind in found if isinstance(found, tuple) else (found,):
+            if kind.__name__ in names:
+                return kind
+    return None

@@ -1,0 +1,121 @@
+"""Compressed BERT on transformers' own BERT. Self-contained: this file and its configuration travel to the Hub."""
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.models.bert.modeling_bert import (
+    BertAttention,
+    BertEmbeddings,
+    BertEncoder,
+    BertForSequenceClassification,
+    BertIntermediate,
+    BertLayer,
+    BertModel,
+    BertOutput,
+    BertPooler,
+    BertPreTrainedModel,
+    BertSelfAttention,
+    BertSelfOutput,
+)
+
+from .configuration_bert import SearchedBertConfig
+
+# Constructors below do not call those of the stock classes, which read one number of heads and derive the size of a
+# head from it. Attention keeps the configuration of the whole model, which `set_attn_implementation` changes.
+
+
+class SearchedBertSelfAttention(BertSelfAttention):
+    """Any number of heads, of the size that the configuration names."""
+
+    def __init__(self, config, num_attention_heads):
+        nn.Module.__init__(self)
+        self.config = config
+        self.num_attention_heads = num_attention_heads
+        self.attention_head_size = config.attention_head_size
+        self.all_head_size = num_attention_heads * config.attention_head_size
+        self.scaling = self.attention_head_size**-0.5
+        self.query = nn.Linear(config.hidden_size, self.all_head_size)
+        self.key = nn.Linear(config.hidden_size, self.all_head_size)
+        self.value = nn.Linear(config.hidden_size, self.all_head_size)
+        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
+        self.is_decoder = False
+        self.is_causal = False
+        self.layer_idx = None  # of use to caches, which an encoder does not have
+
+
+class SearchedBertSelfOutput(BertSelfOutput):
+    """From the heads back to the hidden size."""
+
+    def __init__(self, config, num_attention_heads):
+        nn.Module.__init__(self)
+        self.dense = nn.Linear(num_attention_heads * config.attention_head_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+
+class SearchedBertAttention(BertAttention):
+    def __init__(self, config, num_attention_heads):
+        nn.Module.__init__(self)
+        self.is_cross_attention = False
+        self.self = SearchedBertSelfAttention(config, num_attention_heads)
+        self.output = SearchedBertSelfOutput(config, num_attention_heads)
+
+
+class SearchedBertLayer(BertLayer):
+    """One layer.
+
+    Args:
+        config: Of the whole model.
+        sizes: Of this layer, from `config.per_layer_config`.
+    """
+
+    def __init__(self, config, sizes):
+        nn.Module.__init__(self)
+        self.chunk_size_feed_forward = config.chunk_size_feed_forward
+        self.seq_len_dim = 1
+        self.attention = SearchedBertAttention(config, sizes.num_attention_heads)
+        self.is_decoder = False
+        self.add_cross_attention = False
+        self.intermediate = BertIntermediate(sizes)
+        self.output = BertOutput(sizes)
+
+
+class SearchedBertEncoder(BertEncoder):
+    def __init__(self, config):
+        nn.Module.__init__(self)
+        self.config = config
+        self.layer = nn.ModuleList([SearchedBertLayer(config, sizes) for sizes in config.per_layer_config])
+
+
+class SearchedBertPreTrainedModel(BertPreTrainedModel):
+    config: SearchedBertConfig
+    config_class = SearchedBertConfig
+    base_model_prefix = "bert"
+    _no_split_modules = ["BertEmbeddings", "SearchedBertLayer"]
+
+
+class SearchedBertModel(SearchedBertPreTrainedModel, BertModel):
+    """The encoder: hidden states of all tokens, and the pooled first one. Called like `BertModel`."""
+
+    def __init__(self, config, add_pooling_layer=True):
+        PreTrainedModel.__init__(self, config)
+        self.gradient_checkpointing = False
+        self.embeddings = BertEmbeddings(config)
+        self.encoder = SearchedBertEncoder(config)
+        self.pooler = BertPooler(config) if add_pooling_layer else None
+        self.post_init()
+
+
+class SearchedBertForSequenceClassification(SearchedBertPreTrainedModel, BertForSequenceClassification):
+    """The encoder with a classifier, or with a regression where there is one label. Called like the stock class."""
+
+    def __init__(self, config):
+        PreTrainedModel.__init__(self, config)
+        self.num_labels = config.num_labels
+        self.bert = SearchedBertModel(config)
+        dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+
+__all__ = ["SearchedBertForSequenceClassification", "SearchedBertModel", "SearchedBertPreTrainedModel"]

@@ -1,0 +1,246 @@
+"""The supernet of a BERT checkpoint: the checkpoint itself, whose layers, heads and widths subnets leave out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+from transformers import BertConfig, BertForSequenceClassification
+from transformers import initialization as init
+
+from searchhub.errors import InvalidInputError
+from searchhub.models.bert.configuration_bert import SearchedBertConfig
+from searchhub.models.bert.modeling_bert import SearchedBertForSequenceClassification
+from searchhub.models.supernet import Supernet, Window
+from searchhub.space import Architecture, SearchSpace
+from searchhub.spaces.bert import DEPTH, bert_space, heads_choice, intermediate_choice, kept_layers
+
+
+@strict
+class BertSupernetConfig(BertConfig):
+    r"""
+    The fields of `BertConfig`, of the checkpoint, and what a search may choose.
+
+    Args:
+        depths: Numbers of layers on offer; None: see `searchhub.bert_space`, as for the next two.
+        intermediate_sizes: Feed-forward widths on offer in every layer.
+        num_heads: Numbers of heads on offer in every layer.
+        sequence_length: Tokens of the example that multiply-adds and latency are counted on; None: 128, or fewer where
+            the checkpoint has fewer positions.
+    """
+
+    model_type = "bert_supernet"
+
+    depths: list[int] | tuple[int, ...] | None = None
+    intermediate_sizes: list[int] | tuple[int, ...] | None = None
+    num_heads: list[int] | tuple[int, ...] | None = None
+    sequence_length: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.sequence_length is None:
+            self.sequence_length = min(128, self.max_position_embeddings)
+        super().__post_init__(**kwargs)
+
+    @property
+    def attention_head_size(self) -> int:
+        """Size of a head of the checkpoint, which its heads keep."""
+        return self.hidden_size // self.num_attention_heads
+
+    def space(self) -> SearchSpace:
+        """The search space of these sizes."""
+        return bert_space(
+            self.num_hidden_layers,
+            self.intermediate_size,
+            self.num_attention_heads,
+            depths=self.depths,
+            intermediate_sizes=self.intermediate_sizes,
+            num_heads=self.num_heads,
+        )
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The fields of a supernet, or of a stock BERT checkpoint as those of a supernet.
+
+        Raises:
+            InvalidInputError: The checkpoint is of another kind.
+        """
+        fields, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if fields.get("model_type") != cls.model_type:
+            _check_stock_bert(fields, str(pretrained_model_name_or_path))
+        return {**fields, "model_type": cls.model_type}, kwargs
+
+
+def _check_stock_bert(fields: Mapping[str, Any], checkpoint: str) -> None:
+    found = fields.get("model_type")
+    if found != BertConfig.model_type:
+        raise InvalidInputError(
+            f"The checkpoint must be BERT (`model_type` `{BertConfig.model_type}`), but `{checkpoint}` is "
+            f"`{found}`. Give a BERT checkpoint or a saved supernet."
+        )
+    if fields.get("is_decoder") or fields.get("add_cross_attention"):
+        raise InvalidInputError(
+            f"The checkpoint must be an encoder, but `{checkpoint}` has `is_decoder` or `add_cross_attention`."
+        )
+    positions = fields.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise InvalidInputError(
+            f"The checkpoint must have absolute position embeddings, but those of `{checkpoint}` are `{positions}`."
+        )
+
+
+class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassification):
+    """A BERT classifier at full size, its parameters named and shaped as in transformers.
+
+    A subnet keeps some layers (`kept_layers`), and of each the first heads and the first feed-forward neurons;
+    `order_by_importance` brings the best ones to the front. Embeddings, pooler and classifier are shared whole.
+    Dropout is the checkpoint's.
+
+    Args:
+        config: Sizes and candidates.
+    """
+
+    config: BertSupernetConfig
+    config_class = BertSupernetConfig
+    subnet_class = SearchedBertForSequenceClassification
+    papers = ("ddpnas", "bert")
+    embedding_modules = ("bert.embeddings",)
+    _keys_to_ignore_on_load_missing = ["head_order", "neuron_order"]
+
+    head_order: torch.Tensor
+    """Per layer, which heads of the checkpoint stand there now: int64 [layers, heads]."""
+
+    neuron_order: torch.Tensor
+    """Per layer, which feed-forward neurons of the checkpoint stand there now: int64 [layers, intermediate size]."""
+
+    def __init__(self, config: BertSupernetConfig) -> None:
+        if config.hidden_size % config.num_attention_heads:
+            raise InvalidInputError(
+                "`hidden_size` must be a multiple of `num_attention_heads`, but they are "
+                f"{config.hidden_size} and {config.num_attention_heads}."
+            )
+        if not 1 <= config.sequence_length <= config.max_position_embeddings:
+            raise InvalidInputError(
+                f"`sequence_length` must be from 1 to {config.max_position_embeddings}, the positions of the "
+                f"checkpoint, but got {config.sequence_length}."
+            )
+        config.space()  # what is wrong with it is said before any weight is made
+        super().__init__(config)
+        for name, count in (("head_order", config.num_attention_heads), ("neuron_order", config.intermediate_size)):
+            self.register_buffer(name, torch.arange(count).repeat(config.num_hidden_layers, 1))
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self and hasattr(self, "head_order"):
+            for order in (self.head_order, self.neuron_order):
+                init.copy_(order, torch.arange(order.shape[1]).expand_as(order))
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> BertSupernetForSequenceClassification:
+        """A supernet of a stock BERT checkpoint with any head or none, or one that `save_pretrained` saved.
+
+        The classifier is kept where it fits the number of labels; else a new one is drawn, as is a pooler that the
+        checkpoint lacks, from torch's global random numbers: seed them.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or a repository on the Hub.
+            *args: As of transformers.
+            **kwargs: Fields of the configuration (`num_labels`, `depths`, `intermediate_sizes`, `num_heads`,
+                `sequence_length`), and what `from_pretrained` of transformers takes.
+
+        Raises:
+            InvalidInputError: The checkpoint is no BERT encoder, or its weights are not those of its configuration.
+        """
+        asked = kwargs.pop("output_loading_info", False)
+        kwargs |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
+        supernet, info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        lacking = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+        wrong = sorted(key for key in lacking if not key.startswith(_MAY_BE_NEW))
+        if wrong:
+            raise InvalidInputError(
+                f"`{pretrained_model_name_or_path}` must hold every weight of the encoder in the shape that its "
+                f"configuration says, but {len(wrong)} are missing or of another shape, `{wrong[0]}` first."
+            )
+        return (supernet, info) if asked else supernet
+
+    @cached_property
+    def search_space(self) -> SearchSpace:
+        return self.config.space()
+
+    def subnet_config(self, architecture: Architecture) -> SearchedBertConfig:
+        layers = {
+            i: {
+                "intermediate_size": architecture[intermediate_choice(layer)],
+                "num_attention_heads": architecture[heads_choice(layer)],
+            }
+            for i, layer in enumerate(self._kept(architecture))
+        }
+        fields = {k: v for k, v in self.config.to_dict().items() if k not in _SUPERNET_ONLY}
+        fields |= {
+            "num_hidden_layers": len(layers),
+            "per_layer_config": layers,
+            "attention_head_size": self.config.attention_head_size,
+            "attn_implementation": self.config._attn_implementation,
+        }
+        return SearchedBertConfig(**fields)
+
+    def window(self, name: str, architecture: Architecture) -> Window:
+        parts = re.fullmatch(r"bert\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)", name)
+        if parts is None:
+            return Window(name)
+        layer = self._kept(architecture)[int(parts[1])]
+        source = f"bert.encoder.layer.{layer}.{parts[2]}.{parts[3]}"
+        shape = self.get_parameter(source).shape
+        if parts[2] in HEADS_DIM:
+            dim, kept = HEADS_DIM[parts[2]], architecture[heads_choice(layer)] * self.config.attention_head_size
+        elif parts[2] in NEURONS_DIM:
+            dim, kept = NEURONS_DIM[parts[2]], architecture[intermediate_choice(layer)]
+        else:
+            return Window(source)
+        if dim >= len(shape) or kept == shape[dim]:
+            return Window(source)
+        return Window(source, tuple(slice(kept) if d == dim else slice(None) for d in range(len(shape))))
+
+    def choice_modules(self, architecture: Architecture) -> Mapping[str, Sequence[str]]:
+        modules: dict[str, tuple[str, ...]] = {}
+        for i, layer in enumerate(self._kept(architecture)):
+            prefix = f"bert.encoder.layer.{i}"
+            modules[intermediate_choice(layer)] = (f"{prefix}.intermediate", f"{prefix}.output")
+            modules[heads_choice(layer)] = (f"{prefix}.attention",)
+        return modules
+
+    def example_inputs(self) -> dict[str, torch.Tensor]:
+        # No mask: nothing is padded, and transformers looks into masks, which cannot be done on the meta device.
+        return {"input_ids": torch.ones(1, self.config.sequence_length, dtype=torch.int64, device="meta")}
+
+    def _kept(self, architecture: Architecture) -> tuple[int, ...]:
+        return kept_layers(int(architecture[DEPTH]), self.config.num_hidden_layers)
+
+
+HEADS_DIM = {"attention.self.query": 0, "attention.self.key": 0, "attention.self.value": 0, "attention.output.dense": 1}
+NEURONS_DIM = {"intermediate.dense": 0, "output.dense": 1}
+"""Per linear layer, the dimension of its weight that heads, or feed-forward neurons, take up."""
+
+_MAY_BE_NEW = ("classifier.", "bert.pooler.")
+"""What a checkpoint may lack, or have for another number of labels."""
+
+_SUPERNET_ONLY = {
+    "architectures",
+    "depths",
+    "intermediate_sizes",
+    "model_type",
+    "num_heads",
+    "position_embedding_type",
+    "sequence_length",
+    "transformers_version",
+}

@@ -1,0 +1,120 @@
+"""The compression space of BERT (DDPNAS Sec. 4.4.1): how many layers stay, and how wide each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from searchhub.errors import InvalidInputError
+from searchhub.space import Architecture, Candidate, Choice, Condition, SearchSpace
+
+DEPTH = "depth"
+"""The choice of how many layers stay."""
+
+DEPTH_SHARES = (Fraction(1, 2), Fraction(2, 3), Fraction(5, 6), Fraction(1))
+INTERMEDIATE_SHARES = (Fraction(1, 6), Fraction(1, 4), Fraction(1, 3), Fraction(1))
+HEAD_SHARES = (Fraction(1, 3), Fraction(2, 3), Fraction(1))
+"""Of the checkpoint's sizes; of BERT-base's they are the paper's {6, 8, 10, 12}, {512, 768, 1024, 3072}, {4, 8, 12}."""
+
+
+def intermediate_choice(layer: int) -> str:
+    """Name of the choice of a layer's feed-forward width."""
+    return f"layer{layer}.intermediate_size"
+
+
+def heads_choice(layer: int) -> str:
+    """Name of the choice of a layer's number of attention heads."""
+    return f"layer{layer}.num_attention_heads"
+
+
+def kept_layers(depth: int, num_hidden_layers: int) -> tuple[int, ...]:
+    """The layers of the checkpoint that a depth keeps: evenly spread, the first and the last among them.
+
+    round(i · (layers - 1) / (depth - 1)), halves to even. 6 of 12 are those that DistilBERT starts from.
+
+    >>> kept_layers(6, 12)
+    (0, 2, 4, 7, 9, 11)
+
+    Args:
+        depth: 1 (the first layer alone) to `num_hidden_layers`.
+        num_hidden_layers: Of the checkpoint.
+
+    Raises:
+        InvalidInputError: There are not as many layers.
+    """
+    if not 1 <= depth <= num_hidden_layers:
+        raise InvalidInputError(f"`depth` must be from 1 to {num_hidden_layers}, all layers, but got {depth}.")
+    return tuple(round(Fraction(i * (num_hidden_layers - 1), max(depth - 1, 1))) for i in range(depth))
+
+
+def bert_space(
+    num_hidden_layers: int = 12,
+    intermediate_size: int = 3072,
+    num_attention_heads: int = 12,
+    *,
+    depths: Sequence[int] | None = None,
+    intermediate_sizes: Sequence[int] | None = None,
+    num_heads: Sequence[int] | None = None,
+) -> SearchSpace:
+    """Depth, and per layer the feed-forward width and the number of heads.
+
+    Layers are numbered as in the checkpoint: "layer4.intermediate_size" is of its fifth layer at every depth that keeps
+    it, and does not exist at the others. Heads are whole heads of the checkpoint, of the size that they have there. The
+    defaults are the paper's for BERT-base, 12^12 ≈ 8.9e12 architectures with all 12 layers; for other sizes they are in
+    the same proportions.
+
+    >>> [choice.candidates for choice in bert_space(6, 1536, 12).choices[:3]]
+    [(3, 4, 5, 6), (256, 384, 512, 1536), (4, 8, 12)]
+
+    Args:
+        num_hidden_layers: Of the checkpoint, at least 1.
+        intermediate_size: Feed-forward width of the checkpoint, at least 1.
+        num_attention_heads: Of each layer of the checkpoint, at least 1.
+        depths: Numbers of layers on offer; None: 1/2, 2/3, 5/6 and all of the checkpoint's.
+        intermediate_sizes: Widths on offer in every layer; None: 1/6, 1/4, 1/3 and all.
+        num_heads: Numbers of heads on offer in every layer; None: 1/3, 2/3 and all.
+
+    Raises:
+        InvalidInputError: A number on offer is below 1, above the checkpoint's, not whole, or there twice.
+    """
+    layers = num_hidden_layers
+    depths = _candidates("depths", "layers", depths, DEPTH_SHARES, layers)
+    widths = _candidates("intermediate_sizes", "width", intermediate_sizes, INTERMEDIATE_SHARES, intermediate_size)
+    heads = _candidates("num_heads", "heads", num_heads, HEAD_SHARES, num_attention_heads)
+    choices = [Choice(DEPTH, depths)]
+    for layer in range(layers):
+        keeping = tuple(depth for depth in depths if layer in kept_layers(depth, layers))
+        if keeping:
+            condition = Condition(DEPTH, keeping)
+            choices.append(Choice(intermediate_choice(layer), widths, condition=condition))
+            choices.append(Choice(heads_choice(layer), heads, condition=condition))
+    return SearchSpace("bert", tuple(choices))
+
+
+def _candidates(
+    name: str, noun: str, given: Sequence[int] | None, shares: Sequence[Fraction], largest: int
+) -> tuple[int, ...]:
+    """What was given, checked; else the shares of the largest, rounded, each once."""
+    if given is None:
+        given = sorted({max(1, round(share * largest)) for share in shares})
+    if not given or len(set(given)) != len(given) or not all(type(n) is int and 1 <= n <= largest for n in given):
+        raise InvalidInputError(
+            f"`{name}` must be distinct whole numbers from 1 to {largest}, the {noun} of the checkpoint, but got "
+            f"{list(given)}."
+        )
+    return tuple(given)
+
+
+def full_width(space: SearchSpace) -> list[Architecture]:
+    """What needs no search: evenly spread layers as they are, one architecture a depth, the deepest first.
+
+    LayerDrop (Fan et al. 2020) and the start of DistilBERT (Sanh et al. 2019) are of this kind.
+    """
+    found = []
+    for depth in sorted(space.choices[space.index(DEPTH)].candidates, reverse=True):
+        chosen: dict[str, Candidate] = {DEPTH: depth}
+        for choice in space.choices:
+            if choice.condition is not None and depth in choice.condition.candidates:
+                chosen[choice.name] = max(choice.candidates)
+        found.append(Architecture(chosen))
+    return found

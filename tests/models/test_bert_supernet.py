@@ -1,0 +1,219 @@
+import json
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+)
+
+from searchhub.errors import InvalidInputError
+from searchhub.models.bert.supernet_bert import BertSupernetConfig, BertSupernetForSequenceClassification
+from searchhub.space import Architecture
+from searchhub.spaces.bert import heads_choice, intermediate_choice, kept_layers
+from searchhub.testing.supernet import SupernetContract
+
+from .tiny_bert import SUPERNET, stock_config, text_batch, tiny_bert_supernet
+
+from_pretrained = BertSupernetForSequenceClassification.from_pretrained
+
+
+class TestBertSupernet(SupernetContract):
+    @pytest.fixture(params=[{}, {"depths": [3]}], ids=["proportions", "one depth"])
+    def supernet(self, request):
+        return tiny_bert_supernet(**request.param)
+
+    @pytest.fixture
+    def batch(self):
+        return text_batch()
+
+
+def architecture(depth, intermediate_size, num_heads, layers=4):
+    chosen = {"depth": depth}
+    for layer in kept_layers(depth, layers):
+        chosen |= {intermediate_choice(layer): intermediate_size, heads_choice(layer): num_heads}
+    return Architecture(chosen)
+
+
+def logits(model, **batch):
+    with torch.no_grad():
+        return model.eval()(**{k: v for k, v in batch.items() if k != "labels"}).logits
+
+
+def stock_checkpoint(folder, kind=BertForSequenceClassification, seed=0, **changes):
+    torch.manual_seed(seed)
+    model = kind(stock_config(**changes)).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+# -- windows ----------------------------------------------------------------------------------------------------------
+
+
+def test_space_has_the_checkpoints_proportions():
+    space = tiny_bert_supernet().search_space
+    assert [choice.candidates for choice in space.choices[:3]] == [(2, 3, 4), (5, 8, 11, 32), (1, 3, 4)]
+
+
+def test_the_first_heads_and_neurons_of_the_layers_that_stay():
+    supernet = tiny_bert_supernet()
+    subnet = supernet.subnet(architecture(3, 8, 3))
+    assert kept_layers(3, 4) == (0, 2, 3)
+    theirs = supernet.bert.encoder.layer[2]
+    ours = subnet.bert.encoder.layer[1]
+    for name in ("query", "key", "value"):
+        full, part = getattr(theirs.attention.self, name), getattr(ours.attention.self, name)
+        assert torch.equal(part.weight, full.weight[:18])
+        assert torch.equal(part.bias, full.bias[:18])
+    assert torch.equal(ours.attention.output.dense.weight, theirs.attention.output.dense.weight[:, :18])
+    assert torch.equal(ours.intermediate.dense.weight, theirs.intermediate.dense.weight[:8])
+    assert torch.equal(ours.intermediate.dense.bias, theirs.intermediate.dense.bias[:8])
+    assert torch.equal(ours.output.dense.weight, theirs.output.dense.weight[:, :8])
+    shared = dict(supernet.named_parameters())
+    whole = ("bert.embeddings.", "bert.pooler.", "classifier.")
+    for name, parameter in subnet.named_parameters():
+        if name.startswith(whole):
+            assert parameter is shared[name], name
+    assert ours.output.LayerNorm.weight is theirs.output.LayerNorm.weight
+    assert ours.attention.output.dense.bias is theirs.attention.output.dense.bias
+
+
+def test_subnets_keep_what_the_supernet_is(tmp_path):
+    supernet = tiny_bert_supernet(
+        id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1}, hidden_dropout_prob=0.25, layer_norm_eps=1e-6
+    )
+    supernet.set_attn_implementation("eager")
+    subnet = supernet.subnet(architecture(2, 5, 1))
+    assert subnet.config.id2label == {0: "no", 1: "yes"}
+    assert subnet.config._attn_implementation == "eager"
+    assert subnet.bert.encoder.layer[0].attention.output.dropout.p == 0.25
+    assert subnet.bert.encoder.layer[0].output.LayerNorm.eps == 1e-6
+    supernet.extract(subnet).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert not {"depths", "intermediate_sizes", "num_heads", "sequence_length", "_name_or_path"} & set(written)
+    assert written["attention_head_size"] == 6
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path, attn_implementation="eager")
+    assert torch.equal(logits(again, **text_batch()), logits(subnet, **text_batch()))
+
+
+def test_an_architecture_of_another_space_is_refused():
+    with pytest.raises(InvalidInputError, match="must be one of"):
+        tiny_bert_supernet().subnet(architecture(3, 9, 3))
+
+
+# -- from a checkpoint ------------------------------------------------------------------------------------------------
+
+
+def test_a_full_size_subnet_is_the_checkpoint_to_the_bit(tmp_path):
+    stock = stock_checkpoint(tmp_path, num_labels=3)
+    supernet = from_pretrained(tmp_path)
+    assert not supernet.training
+    subnet = supernet.subnet(architecture(4, 32, 4))
+    assert torch.equal(logits(subnet, **text_batch()), logits(stock, **text_batch()))
+    shared = dict(supernet.named_parameters())
+    assert all(parameter is shared[name] for name, parameter in subnet.named_parameters())
+
+
+def test_the_classifier_stays_where_it_fits(tmp_path):
+    stock = stock_checkpoint(tmp_path, num_labels=3)
+    assert torch.equal(from_pretrained(tmp_path, num_labels=3).classifier.weight, stock.classifier.weight)
+    torch.manual_seed(1)
+    two = from_pretrained(tmp_path, num_labels=2)
+    torch.manual_seed(1)
+    again = from_pretrained(tmp_path, num_labels=2)
+    assert two.classifier.weight.shape == (2, 24)
+    assert torch.equal(two.classifier.weight, again.classifier.weight)
+    assert two.classifier.weight.std() > 0.1
+    assert torch.equal(two.classifier.bias, torch.zeros(2))
+    assert two.config.num_labels == len(two.config.id2label) == 2
+    assert torch.equal(two.bert.pooler.dense.weight, stock.bert.pooler.dense.weight)
+
+
+@pytest.mark.parametrize("kind", [BertModel, BertForMaskedLM])
+def test_any_head_or_none(tmp_path, kind):
+    stock = stock_checkpoint(tmp_path, kind)
+    body = stock if kind is BertModel else stock.bert
+    supernet = from_pretrained(str(tmp_path), num_labels=1)
+    own = supernet.bert.state_dict()
+    for name, tensor in body.state_dict().items():
+        assert torch.equal(own[name], tensor), name
+    assert supernet.config.num_labels == 1
+    for name, tensor in supernet.state_dict().items():
+        assert tensor.float().abs().max() < 50, name  # nothing as memory happened to hold it
+
+
+def test_lists_of_ones_own(tmp_path):
+    stock_checkpoint(tmp_path)
+    supernet = from_pretrained(tmp_path, depths=[2, 4], intermediate_sizes=[16], num_heads=[2, 4], sequence_length=7)
+    assert [choice.candidates for choice in supernet.search_space.choices[:3]] == [(2, 4), (16,), (2, 4)]
+    assert supernet.example_inputs()["input_ids"].shape == (1, 7)
+
+
+def test_a_saved_supernet_comes_back(tmp_path):
+    supernet = tiny_bert_supernet(depths=[2, 3], num_labels=3)
+    supernet.head_order[1] = torch.tensor([2, 0, 3, 1])
+    supernet.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "bert_supernet"
+    again = from_pretrained(tmp_path)
+    assert again.search_space == supernet.search_space
+    assert again.state_dict().keys() == supernet.state_dict().keys()
+    assert all(torch.equal(t, supernet.state_dict()[n]) for n, t in again.state_dict().items())
+    batch, one = text_batch(), architecture(2, 8, 3)
+    assert torch.equal(logits(again.subnet(one), **batch), logits(supernet.subnet(one), **batch))
+
+
+def test_what_transformers_would_say_of_loading_is_there_on_request(tmp_path):
+    stock_checkpoint(tmp_path, BertModel)
+    _, info = from_pretrained(tmp_path, output_loading_info=True)
+    assert set(info["missing_keys"]) == {"classifier.weight", "classifier.bias"}
+
+
+# -- refused ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_that_is_not_bert(tmp_path):
+    DistilBertForSequenceClassification(DistilBertConfig(vocab_size=20, dim=8, n_layers=1, n_heads=1)).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(InvalidInputError, match=r"must be BERT .*is `distilbert`"):
+        from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"is_decoder": True}, "must be an encoder"),
+        ({"is_decoder": True, "add_cross_attention": True}, "must be an encoder"),
+        ({"position_embedding_type": "relative_key"}, "absolute position embeddings, but those of .*`relative_key`"),
+        ({"num_attention_heads": 5}, "`hidden_size` must be a multiple"),
+        ({"num_hidden_layers": 5}, "16 are missing or of another shape, `bert.encoder.layer.4."),
+        ({"vocab_size": 51}, "1 are missing or of another shape, `bert.embeddings.word_embeddings.weight` first"),
+    ],
+)
+def test_checkpoints_of_other_kinds(tmp_path, fields, message):
+    stock_checkpoint(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **fields}))
+    with pytest.raises(InvalidInputError, match=message):
+        from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depths": [5]}, "`depths` must be distinct whole numbers from 1 to 4"),
+        ({"intermediate_sizes": [33]}, "the width of the checkpoint"),
+        ({"num_heads": [8]}, "the heads of the checkpoint"),
+        ({"sequence_length": 41}, "`sequence_length` must be from 1 to 40"),
+    ],
+)
+def test_candidates_beyond_the_checkpoint(tmp_path, changes, message):
+    with pytest.raises(InvalidInputError, match=message):
+        BertSupernetForSequenceClassification(BertSupernetConfig(**{**SUPERNET, **changes}))
+    stock_checkpoint(tmp_path)
+    with pytest.raises(InvalidInputError, match=message):
+        from_pretrained(tmp_path, **changes)
