@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from rich.console import Console
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 import searchhub
-from searchhub import BertSupernetForSequenceClassification, SearchResult, SupernetEvaluator
+from searchhub import BertSupernetForSequenceClassification, LatencyTable, SearchResult, SupernetEvaluator
 from searchhub.cli.arguments import RunArguments, parse
 from searchhub.cli.text_arguments import (
     UNIFORM,
@@ -33,14 +37,16 @@ from searchhub.cli.text_arguments import (
 from searchhub.costs.table import CostTable
 from searchhub.data.text import TextTask
 from searchhub.data.text_loading import load_tokenizer
-from searchhub.errors import SearchhubError
+from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.files import write_text
+from searchhub.generation import generate
 from searchhub.hub.card import Spent
 from searchhub.hub.chosen import check_limits, choose_networks, draw_run, first_within, limits_together
 from searchhub.hub.networks import NetworkTrainer, name_labels
 from searchhub.hub.original import OriginalTrainer, importance_batches
 from searchhub.hub.trained import comparison
 from searchhub.models.bert.importance_bert import order_by_importance
+from searchhub.models.bert.plain_bert import as_plain_bert
 from searchhub.reports.dry_run import estimate
 from searchhub.reports.html import write_report
 from searchhub.reports.progress import ProgressDisplay
@@ -49,6 +55,9 @@ from searchhub.reports.trackers import TrackerCallback
 from searchhub.run_folder import LATENCY, ORIGINAL
 from searchhub.spaces.bert import full_width
 from searchhub.training.distillation import distilled
+
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+"""Variables by which a launcher says that there are several processes."""
 
 KINDS = (
     TextDataArguments,
@@ -78,22 +87,40 @@ def load_supernet(sizes: BertArguments, task: TextTask, seed: int) -> BertSupern
 
 
 def cost_tables(
-    supernet: BertSupernetForSequenceClassification, wanted: BertNetworkArguments, folder: Path
+    supernet: BertSupernetForSequenceClassification,
+    wanted: BertNetworkArguments,
+    file: Path | None,
+    accelerator: Accelerator,
 ) -> list[CostTable]:
-    """Multiply-adds, parameters with and without embeddings, and latency, measured once a run, where it is limited."""
+    """Multiply-adds, parameters with and without embeddings, and latency where it is limited."""
     tables = [
         searchhub.macs_table(supernet),
         searchhub.params_table(supernet),
         searchhub.params_table(supernet, embeddings=False),
     ]
     if wanted.max_latency_ms:
-        path = folder / LATENCY
-        if not path.exists():
-            table = searchhub.measure_latency(supernet, batch_size=wanted.latency_batch_size)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            table.save(path)
-        tables.append(searchhub.LatencyTable.load(path))
+        tables.append(latency_table(supernet, wanted.latency_batch_size, file, accelerator))
     return tables
+
+
+def latency_table(
+    supernet: BertSupernetForSequenceClassification, batch_size: int, file: Path | None, accelerator: Accelerator
+) -> LatencyTable:
+    """Latency, measured once a run, by one process while the others wait; without a file it is not kept."""
+    if file is None:
+        return searchhub.measure_latency(supernet, batch_size=batch_size)
+    if accelerator.is_main_process and not file.exists():
+        table = searchhub.measure_latency(supernet, batch_size=batch_size)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table.save(file)
+    accelerator.wait_for_everyone()
+    table = LatencyTable.load(file, supernet.search_space)
+    if table.batch_size != batch_size:
+        raise InvalidInputError(
+            f"`--latency_batch_size` must be the {table.batch_size} that `{file}` was measured with, but is "
+            f"{batch_size}. Give that, or another `--output_dir`."
+        )
+    return table
 
 
 def reload(folders: list[Path], data: TextDataArguments, seed: int) -> None:
@@ -102,7 +129,9 @@ def reload(folders: list[Path], data: TextDataArguments, seed: int) -> None:
     given = {name: value for name, value in dataclasses.asdict(data).items() if value is not None}
     options = [f"--{name}={value}" for name, value in given.items()]
     command = [sys.executable, str(script), "--models", *map(str, folders), f"--seed={seed}", "--check", *options]
-    if folders and subprocess.run(command).returncode:
+    # One process, whatever launched this one.
+    alone = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
+    if folders and subprocess.run(command, env=alone).returncode:
         raise SearchhubError("Every network must load in a fresh process and reach its score there; see above.")
 
 
@@ -121,10 +150,11 @@ def main(argv: list[str]) -> None:
         task = data.task(load_tokenizer(sizes.model_name_or_path), seed)
     say(f"Data: {task.name}: " + ", ".join(f"{task.size(s):,} {s}" for s in ("train", "validation", "test")))
     supernet = load_supernet(sizes, task, seed)
-    space, settings = supernet.search_space, training.search_settings()
+    space = supernet.search_space
+    settings, final_settings = training.search_settings(), training.distilling(training.final_settings())
     searcher = searching.build(space, seed)
     say(f"Space: {space.size:,} architectures of {sizes.model_name_or_path}")
-    costs = cost_tables(supernet, wanted, folder)
+    costs = cost_tables(supernet, wanted, None if run.dry_run else folder / LATENCY, accelerator)
     limits = limits_together(wanted.limits(), together=wanted.together)
     if not limits:
         low, high = costs[2].bounds()
@@ -132,9 +162,10 @@ def main(argv: list[str]) -> None:
     if run.dry_run:
         say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs))
         return
-    check_limits(costs, limits, random_networks=wanted.random_networks, seed=seed)
-
     uniform = first_within(full_width(space))
+    find = uniform if searcher is None else generate
+    check_limits(costs, limits, random_networks=wanted.random_networks, seed=seed, find=find)
+
     with ProgressDisplay(3, enabled=accelerator.is_main_process) as progress:
         original = OriginalTrainer(
             supernet,
@@ -154,30 +185,30 @@ def main(argv: list[str]) -> None:
         gc.freeze()  # each trial collects garbage; what is here now need not be looked at again
         teacher = supernet.extract(full_width(space)[0])
         with_teacher = distilled(task, teacher, accelerator) if training.distillation_weight else task
-        searched = with_teacher if searching.search_distillation else task
-        evaluator = SupernetEvaluator(
-            supernet,
-            searched,
-            training.distilling(settings) if searched is not task else settings,
-            accelerator,
-            num_trials=searcher.num_trials,
-            epochs_per_trial=searching.epochs_per_trial,
-            max_steps_per_trial=searching.steps_per_trial,
-            seed=seed,
-            on_step=progress.step,
-        )
-        callbacks = [progress.callback("search")]
-        if run.report_to:
-            config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
-            callbacks.append(TrackerCallback(accelerator, config))
-        if searching.searcher == UNIFORM:
+        if searcher is None:
             result = SearchResult(space, (), searcher={"searcher": UNIFORM}).with_costs(*costs)
         else:
+            searched = with_teacher if searching.search_distillation else task
+            evaluator = SupernetEvaluator(
+                supernet,
+                searched,
+                training.distilling(settings) if searched is not task else settings,
+                accelerator,
+                num_trials=searcher.num_trials,
+                epochs_per_trial=searching.epochs_per_trial,
+                max_steps_per_trial=searching.steps_per_trial,
+                seed=seed,
+                on_step=progress.step,
+            )
+            callbacks = [progress.callback("search")]
+            if run.report_to:
+                config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
+                callbacks.append(TrackerCallback(accelerator, config))
             result = searchhub.search(searcher, evaluator, run_dir=folder, callbacks=callbacks).with_costs(*costs)
         if accelerator.is_main_process:
             result.save(folder / "result.json")
         seconds = sum(r.seconds for r in result.history)
-        if training.start == "original" or searching.searcher == UNIFORM:
+        if training.start == "original" or searcher is None:
             start = type(supernet).from_pretrained(folder / ORIGINAL)
         else:
             start = supernet
@@ -185,7 +216,7 @@ def main(argv: list[str]) -> None:
             start,
             result,
             with_teacher,
-            training.distilling(training.final_settings()),
+            final_settings,
             accelerator,
             epochs=training.epochs,
             seed=seed,
@@ -196,6 +227,7 @@ def main(argv: list[str]) -> None:
             search_settings={"searcher": dict(result.searcher), "training": settings.to_dict()},
             search_cost=Spent(trials=len(result.history), seconds=seconds, device=device, processes=processes),
             command=["python", *sys.argv],
+            publish_as=plain_where_possible(progress.message) if wanted.plain_bert else None,
         )
         networks = choose_networks(
             result,
@@ -204,8 +236,8 @@ def main(argv: list[str]) -> None:
             with_largest=wanted.train_largest,
             seed=seed,
             on_unmet=progress.message,
-            **({"find": uniform} if searching.searcher == UNIFORM else {}),
-            beside={UNIFORM: uniform} if wanted.uniform_network and searching.searcher != UNIFORM else None,
+            find=find,
+            beside={UNIFORM: uniform} if wanted.uniform_network and searcher is not None else None,
         )
         reports = trainer.train_all(networks, progress)
     accelerator.end_training()
@@ -220,6 +252,19 @@ def main(argv: list[str]) -> None:
         print(f"Networks: {folder / 'models'}; table: {folder / 'report' / 'networks.md'}")
         print(f"Pictures: {', '.join(str(p) for p in pictures)}")
         print(f"Report, one file to open in any browser: {write_report(folder)}")
+
+
+def plain_where_possible(say: Callable[[str], None]) -> Callable[[PreTrainedModel], PreTrainedModel]:
+    """Stock BERT where that can express a network; else the network itself, and why."""
+
+    def convert(model: PreTrainedModel) -> PreTrainedModel:
+        try:
+            return as_plain_bert(model)
+        except InvalidInputError as error:
+            say(f"Published as it is: {error}")
+            return model
+
+    return convert
 
 
 def ordering(sizes: BertArguments, task: TextTask, batch_size: int) -> tuple | None:

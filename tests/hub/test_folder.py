@@ -12,7 +12,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import ViTImageProcessorPil
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    ViTImageProcessorPil,
+)
 
 from searchhub.errors import InvalidInputError, RunFolderError
 from searchhub.hub import folder as folder_module
@@ -80,6 +85,16 @@ def test_a_complete_folder_that_others_may_read(tmp_path):
     assert read_facts(tmp_path / "models" / "x") == {"name": "x"}
 
 
+def test_a_stock_model_needs_no_code(tmp_path):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    model = BertForSequenceClassification(BertConfig(vocab_size=20, **sizes))
+    save(tmp_path / "x", model, processor=None, pictures=None)
+    assert set(content(tmp_path / "x")) == {"README.md", "config.json", "model.safetensors", "searchhub.json"}
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "x")
+    assert type(loaded) is BertForSequenceClassification
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
+
+
 def test_weights_are_stored_as_they_are(tmp_path):
     """In training they lie in channels-last memory; a file that was written as if they did not would be scrambled."""
     model = small_model()
@@ -104,7 +119,7 @@ def test_saving_leaves_the_model_as_it_was(tmp_path):
 
 def test_a_model_of_another_family(tmp_path):
     for model in (nn.Linear(2, 2), type("Mine", (nn.Module,), {"__module__": "__main__"})()):
-        with pytest.raises(InvalidInputError, match="A model of a searchhub family must be given, but got a"):
+        with pytest.raises(InvalidInputError, match="of a searchhub family, or of transformers itself, must be given, but got a"):
             save(tmp_path / "x", model)
     assert content(tmp_path) == {}
 

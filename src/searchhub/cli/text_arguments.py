@@ -97,10 +97,10 @@ class BertSearchArguments(SearchArguments):
     estimation_epochs: int = option(3, "T of DDPNAS: how often each round repeats its draw.")
     search_distillation: bool = option(False, "Distil from the original inside the search, too.")
 
-    def build(self, space: SearchSpace, seed: int) -> Searcher:
-        """The searcher of that name; the one that nobody asks in the case of `uniform`."""
+    def build(self, space: SearchSpace, seed: int) -> Searcher | None:
+        """The searcher of that name; None: nobody searches."""
         if self.searcher == UNIFORM:
-            return dataclasses.replace(self, searcher="ddp").build(space, seed)
+            return None
         return super().build(space, seed)
 
 
@@ -149,6 +149,7 @@ class BertNetworkArguments:
     max_latency_ms: list[float] | None = option(None, "Limits on measured latency, a network each.")
     latency_batch_size: int = option(1, "Examples, of `sequence_length`, whose latency is limited.")
     together: bool = option(False, "One network for the first number of all limits at once, one for all second ones ….")
+    plain_bert: bool = option(False, "Publish as stock `bert` what stock BERT can express.")
     random_networks: int = option(3, "Random architectures in (0.95 ν, ν] to train beside each network.")
     uniform_network: bool = option(True, "Also train evenly spread layers at full width within each limit.")
     train_largest: bool = option(True, "Also train the original on, as long as the others.")

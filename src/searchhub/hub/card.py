@@ -82,6 +82,7 @@ class CardFacts:
         processor_class: What prepares its inputs, e.g. "AutoImageProcessor".
         repo_id: Where it is, or will be, published; None: the card speaks of the folder.
         remote_code: Whether the repository holds the modeling files, so that it loads without searchhub.
+        needs_searchhub: Whether the Auto classes know the model only after `import searchhub`.
         pipeline_tag: The Hub's name of the task.
         tags: Beyond "searchhub" and "neural-architecture-search".
         license: The Hub's id of the model's licence, e.g. "apache-2.0".
@@ -118,6 +119,7 @@ class CardFacts:
     processor_class: str | None = None
     repo_id: str | None = None
     remote_code: bool = False
+    needs_searchhub: bool = True
     pipeline_tag: str | None = "image-classification"
     tags: tuple[str, ...] = ()
     license: str | None = None
@@ -263,9 +265,8 @@ def _usage(facts: CardFacts) -> str:
     if facts.processor_class:
         load.append(f'processor = {facts.processor_class}.from_pretrained("{place}")')
     imports = f"from transformers import {', '.join(names)}"
-    with_searchhub = "\n".join(
-        ["import searchhub  # makes the model known to transformers", imports, "", *load],
-    )
+    first = ["import searchhub  # makes the model known to transformers"] if facts.needs_searchhub else []
+    with_searchhub = "\n".join([*first, imports, "", *load])
     text = f"```python\n{with_searchhub}\n```"
     if facts.remote_code:
         load[0] = f'model = {facts.auto_class}.from_pretrained("{place}", trust_remote_code=True)'

@@ -40,7 +40,7 @@ def save_model_folder(
     folder of that name is replaced.
 
     Args:
-        model: A model of a searchhub family, with its own weights.
+        model: A model of a searchhub family, or of transformers itself, with its own weights.
         folder: Where to.
         card: Text of README.md.
         facts: Plain JSON for `searchhub.json`.
@@ -54,9 +54,12 @@ def save_model_folder(
     """
     folder = Path(folder)
     family = sys.modules.get(type(model).__module__.rpartition(".")[0])
-    auto_map = getattr(family, "AUTO_CLASSES", None)
+    auto_map = {} if is_stock(model) else getattr(family, "AUTO_CLASSES", None)
     if family is None or auto_map is None or family.__file__ is None:
-        raise InvalidInputError(f"A model of a searchhub family must be given, but got a {type(model).__name__}.")
+        raise InvalidInputError(
+            "A model of a searchhub family, or of transformers itself, must be given, but got a "
+            f"{type(model).__name__}."
+        )
     with replacing_folder(folder) as temporary:
         _save_model(model, temporary, auto_map)
         for module in {path.partition(".")[0] for path in auto_map.values()}:
@@ -70,6 +73,11 @@ def save_model_folder(
         if eval_results is not None:
             (temporary / EVAL_RESULTS).parent.mkdir()
             (temporary / EVAL_RESULTS).write_text(eval_results, encoding="utf-8")
+
+
+def is_stock(model: PreTrainedModel) -> bool:
+    """Whether a model is of a class of transformers itself, which needs no code of its own."""
+    return type(model).__module__.startswith("transformers.models.")
 
 
 def save_supernet(supernet: Supernet, folder: str | Path, facts: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -141,8 +149,10 @@ def _remove_leftovers(folder: Path) -> None:
 def _save_model(model: PreTrainedModel, folder: Path, auto_map: Mapping[str, str]) -> None:
     # safetensors stores dense row-major tensors; training may have left others.
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    model.config.auto_map = dict(auto_map)
+    if auto_map:
+        model.config.auto_map = dict(auto_map)
     try:
         model.save_pretrained(folder, state_dict=state)
     finally:
-        del model.config.auto_map
+        if auto_map:
+            del model.config.auto_map

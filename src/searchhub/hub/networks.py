@@ -21,7 +21,7 @@ from searchhub.data.task import Task
 from searchhub.files import write_json
 from searchhub.generation import GeneratedArchitecture
 from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, eval_results_yaml, model_card
-from searchhub.hub.folder import save_model_folder
+from searchhub.hub.folder import is_stock, save_model_folder
 from searchhub.hub.trained import BASELINES, MODELS, Network, Report, read_facts, read_json_object
 from searchhub.models.supernet import Supernet
 from searchhub.reports.figures import plot_architecture
@@ -54,6 +54,7 @@ class NetworkTrainer:
         search_settings: For the card.
         search_cost: For the card.
         command: For the card, word by word.
+        publish_as: Makes what is published of a trained model, e.g. a stock class that expresses it; None: itself.
     """
 
     supernet: Supernet
@@ -70,6 +71,7 @@ class NetworkTrainer:
     search_settings: Mapping[str, Any] = field(default_factory=dict)
     search_cost: Spent = Spent()
     command: Sequence[str] = ()
+    publish_as: Callable[[PreTrainedModel], PreTrainedModel] | None = None
 
     def train(self, network: Network, on_step: OnStep | None = None) -> Report:
         """Train a network and write its folder, or read it where it is finished already.
@@ -169,6 +171,8 @@ class NetworkTrainer:
         return facts
 
     def _publish(self, network: Network, model: PreTrainedModel, facts: dict[str, Any]) -> None:
+        if self.publish_as is not None:
+            model = self.publish_as(model)
         picture = _picture(network, self.result)
         card = self._card_facts(network, model, facts)
         save_model_folder(
@@ -202,7 +206,8 @@ class NetworkTrainer:
             processor_class=self.task.processor_class,
             pipeline_tag=self.task.pipeline_tag,
             base_model=self.base_model,
-            remote_code=True,
+            remote_code=not is_stock(model),
+            needs_searchhub=not is_stock(model),
             # Names of local data are the last part of a path.
             dataset_id=self.task.name if "/" in self.task.name else None,
             dataset_name=self.task.name,
