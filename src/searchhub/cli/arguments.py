@@ -140,6 +140,8 @@ class TrainingArguments:
     mixed_precision: str = option("no", "Of search and final training.", choices=["no", "fp16", "bf16"])
     epochs: int = option(15, "Epochs of the final training of each network.")
     final_learning_rate: float | None = option(None, "Peak of the final cosine, to 0. Default: `learning_rate`.")
+    final_batch_size: int | None = option(None, "Of the final training. Default: `batch_size`.")
+    final_weight_decay: float | None = option(None, "Of the final training. Default: `weight_decay`.")
     final_label_smoothing: float = option(0.0, "Of the final training.")
     inherit_weights: bool = option(False, "Start the final training from the supernet's weights, not from scratch.")
 
@@ -150,7 +152,9 @@ class TrainingArguments:
     def final_settings(self) -> TrainingSettings:
         """Settings of the final training."""
         peak = self.learning_rate if self.final_learning_rate is None else self.final_learning_rate
-        return self._settings(peak, 0.0, self.final_label_smoothing)
+        settings = self._settings(peak, 0.0, self.final_label_smoothing)
+        own = {"batch_size": self.final_batch_size, "weight_decay": self.final_weight_decay}
+        return dataclasses.replace(settings, **{name: value for name, value in own.items() if value is not None})
 
     def _settings(self, peak: float, end: float, label_smoothing: float) -> TrainingSettings:
         return TrainingSettings(
