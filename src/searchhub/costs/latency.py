@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from searchhub.costs.counting import count_architecture
 from searchhub.costs.device import device_name
-from searchhub.costs.latency_table import LATENCY, LatencyAccuracy, LatencyTable
+from searchhub.costs.latency_table import LATENCY, LatencyAccuracy, LatencyReference, LatencyTable
 from searchhub.costs.macs import macs_per_module
 from searchhub.costs.table import CostTable
 from searchhub.costs.timing import Bench, Progress, Stopwatch, Time, block_latencies
@@ -21,6 +21,9 @@ from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError
 from searchhub.models.supernet import Supernet
 from searchhub.space import Codes
+
+RUN_TIME = 0.05
+"""Seconds that each is timed for in a round: many short rounds see more of what the machine does than few long ones."""
 
 LARGEST_TILT = 3.0
 """How strongly drawn networks lean to fast or to slow candidates: a candidate one standard deviation slower is drawn
@@ -35,7 +38,7 @@ def measure_latency(
     threads: int | None = None,
     calibration_networks: int = 8,
     held_out_networks: int = 12,
-    rounds: int = 3,
+    rounds: int = 10,
     seed: int = 0,
     time: Time | None = None,
     on_progress: Progress | None = None,
@@ -44,11 +47,13 @@ def measure_latency(
 
         latency(α) = intercept + slope · Σ over the active choices of the latency of the chosen block
 
-    Each candidate block of each choice is timed alone, on what it receives in a whole network; blocks that are alike
-    once. Slope and intercept (stem, head, the call itself) are a least-squares line through whole networks, drawn from
-    fast to slow; residuals count in percent. Others, drawn alike, tell the error, beside a line on multiply-adds.
+    Each candidate block of each choice is timed on its own, on what it receives in a whole network; blocks that are
+    alike once. Slope and intercept (stem, head, the call itself) are a least-squares line through whole networks, drawn
+    from fast to slow; residuals count in percent. Others, drawn alike, tell the error, beside a line on multiply-adds.
 
-    1. Everything is timed `rounds` times in turn, and the median counts: a machine slows down and recovers.
+    1. A machine slows down and recovers, by a factor of two within a second where it is virtual. So everything is
+       called in turn with one network, the reference: the median of the ratios counts, and the reference's median over
+       the whole measurement turns it into milliseconds. `LatencyTable.reference` keeps it.
     2. A choice without a module of its own (a depth) costs what the choices that it switches on cost.
     3. A small space may have fewer networks than are asked for. Without held-out ones `accuracy` is None.
 
@@ -61,7 +66,7 @@ def measure_latency(
         held_out_networks: Other whole networks to tell the error on.
         rounds: How often each is timed, at least 1.
         seed: Of the networks that are drawn.
-        time: What times a module; None: a `searchhub.costs.timing.Stopwatch`.
+        time: What times a block and the reference in turn; None: `searchhub.costs.timing.Stopwatch.in_turn`.
         on_progress: Called after each measurement.
 
     Raises:
@@ -75,24 +80,21 @@ def measure_latency(
     device = torch.device(supernet.device if device is None else device)
     name = device_name(device)
     threads = threads or torch.get_num_threads()
-    bench = Bench(supernet, device, batch_size, rounds, time or Stopwatch(threads), on_progress)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
     space = supernet.search_space
-    blocks = block_latencies(bench)
     rng = np.random.default_rng(seed)
+    reference_row = space.sample(1, rng)[0]
+    bench = Bench(
+        supernet, device, batch_size, reference_row, rounds, time or Stopwatch(threads, RUN_TIME).in_turn, on_progress
+    )
+    blocks = block_latencies(bench)
     drawn = _draw(blocks, np.linspace(-LARGEST_TILT, LARGEST_TILT, calibration_networks), rng, [])
     others = _draw(blocks, rng.uniform(-LARGEST_TILT, LARGEST_TILT, held_out_networks), rng, drawn)
-    measured = bench.networks([*drawn, *others])
-    seen, held = measured[: len(drawn)], measured[len(drawn) :]
-    slope, intercept = fit_line(np.array([blocks.of_row(row) for row in drawn]), seen)
-    if not slope > 0:
-        raise InvalidInputError(
-            f"Networks of slower blocks must come out slower, but over {len(drawn)} networks the slope is {slope:.3g}. "
-            "The machine is too busy to measure on; try again when it is quiet, or with more `rounds`."
-        )
-    table = CostTable(LATENCY, space, intercept, tuple(slope * entry for entry in blocks.entries))
-    calibration = {"slope": slope, "intercept_ms": intercept, "networks": len(drawn)}
+    ratios = np.array([pairs.ratio for pairs in bench.networks([*drawn, *others])])
+    fastest, typical, slowest = np.percentile(bench.reference_ms, [5, 50, 95]).tolist()
+    seen, held = np.split(typical * ratios, [len(drawn)])
+    table, calibration = _calibrated(blocks, typical, drawn, seen)
     if load is not None:
         calibration["load_average"] = load
     return LatencyTable(
@@ -106,7 +108,24 @@ def measure_latency(
         versions={package: importlib.metadata.version(package) for package in ("torch", "transformers")},
         calibration=calibration,
         accuracy=_accuracy(supernet, table, drawn, seen, others, held),
+        reference=LatencyReference(space.decode(reference_row), typical, slowest / fastest),
     )
+
+
+def _calibrated(
+    blocks: CostTable, reference_ms: float, rows: Sequence[Codes], measured: FloatArray
+) -> tuple[CostTable, dict[str, float]]:
+    """Milliseconds of whole networks, from blocks in calls of the reference; and what made them so."""
+    alone = reference_ms * np.array([blocks.of_row(row) for row in rows])
+    slope, intercept = fit_line(alone, measured)
+    if not slope > 0:
+        raise InvalidInputError(
+            f"Networks of slower blocks must come out slower, but over {len(rows)} networks the slope is {slope:.3g}. "
+            "The machine is too busy to measure on; try again when it is quiet, or with more `rounds`."
+        )
+    entries = tuple(slope * reference_ms * entry for entry in blocks.entries)
+    calibration = {"slope": slope, "intercept_ms": intercept, "networks": len(rows)}
+    return CostTable(LATENCY, blocks.space, intercept, entries), calibration
 
 
 def _draw(blocks: CostTable, tilts: Sequence[float], rng: np.random.Generator, taken: Sequence[Codes]) -> list[Codes]:

@@ -15,7 +15,7 @@ import yaml
 from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
 from searchhub.files import write_text
-from searchhub.space import Candidate, Choice, SearchSpace
+from searchhub.space import Architecture, Candidate, Choice, SearchSpace
 
 FORMAT_VERSION = 1
 LATENCY = "latency_ms"
@@ -40,6 +40,21 @@ class LatencyAccuracy:
     macs_kendall_tau: float | None
 
 
+@dataclass(frozen=True)
+class LatencyReference:
+    """The network that everything was timed in turn with: what a table's milliseconds are tied to.
+
+    Args:
+        architecture: Which.
+        ms: Its latency by the clock, the median of all its calls while the table was measured.
+        drift: How unsteady the machine was: the 95th percentile of those calls over the 5th.
+    """
+
+    architecture: Architecture
+    ms: float
+    drift: float
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LatencyTable(CostTable):
     """Milliseconds of a forward pass: a cost table that says where and how it was measured.
@@ -62,6 +77,8 @@ class LatencyTable(CostTable):
         versions: Of the packages it was measured with.
         calibration: How block latencies became network latencies; empty where they were only added.
         accuracy: On networks held out; None where it was not measured.
+        reference: What networks are timed against, to tell theirs at the same speed of the machine; None where nothing
+            was.
         assumed: Keys that a published table lacks, and the milliseconds that stand in their place.
     """
 
@@ -71,6 +88,7 @@ class LatencyTable(CostTable):
     versions: Mapping[str, str] = field(default_factory=dict)
     calibration: Mapping[str, float] = field(default_factory=dict)
     accuracy: LatencyAccuracy | None = None
+    reference: LatencyReference | None = None
     assumed: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,6 +110,7 @@ class LatencyTable(CostTable):
             "versions": dict(self.versions),
             "calibration": dict(self.calibration),
             "accuracy": None if self.accuracy is None else asdict(self.accuracy),
+            "reference": None if self.reference is None else _written(self.reference),
             "assumed": dict(self.assumed),
             "fixed": self.fixed,
             "entries": {
@@ -149,7 +168,7 @@ class LatencyTable(CostTable):
                 )
             return number_of(ms, key, path)
 
-        accuracy = data.get("accuracy")
+        accuracy, reference = data.get("accuracy"), data.get("reference")
         return cls(
             str(data.get("name", LATENCY)),
             space,
@@ -161,8 +180,20 @@ class LatencyTable(CostTable):
             versions=data.get("versions") or {},
             calibration=data.get("calibration") or {},
             accuracy=None if accuracy is None else LatencyAccuracy(**accuracy),
+            reference=None if reference is None else _read_reference(reference, space, path),
             assumed=data.get("assumed") or {},
         )
+
+
+def _written(reference: LatencyReference) -> dict[str, Any]:
+    return {"architecture": reference.architecture.to_dict(), "ms": reference.ms, "drift": reference.drift}
+
+
+def _read_reference(data: Mapping[str, Any], space: SearchSpace, path: Path) -> LatencyReference:
+    architecture = Architecture(data["architecture"])
+    space.encode(architecture)
+    ms, drift = (number_of(data[key], f"reference.{key}", path) for key in ("ms", "drift"))
+    return LatencyReference(architecture, ms, drift)
 
 
 def entries_of(

@@ -19,27 +19,30 @@ from searchhub.distribution import FloatArray
 from searchhub.models.supernet import Supernet
 from searchhub.space import INACTIVE, Architecture, Codes
 
-Time = Callable[[nn.Module, Sequence[Any], Mapping[str, Any]], float]
-"""Milliseconds of one call of a module with these arguments."""
-
 Block: TypeAlias = tuple[nn.Module, Sequence[Any], Mapping[str, Any]]
 """A module and what it is called with."""
+
+Time = Callable[[Block, Block], FloatArray]
+"""Milliseconds of a call of a block and of a call of the reference, in turn: float [pairs, 2]."""
 
 Progress = Callable[[int, int, str], None]
 """Told after each measurement: how many are done, how many there are, and what was measured."""
 
 WARM_UP_CALLS = 3
+LEAST_PAIRS = 3
+PART_OF_REFERENCE = 0.3
+"""How long the calls of a quick block last in a pair, in calls of the reference: one call would be lost in noise."""
+MOST_CALLS = 1000
 
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """Times a module with `torch.utils.benchmark`: the median of blocks of calls, after a warm-up.
+    """Times modules with the tools of `torch.utils.benchmark`, after a warm-up, in inference mode.
 
     Args:
         threads: That torch uses meanwhile.
         min_run_time: Seconds to measure for.
-        clock: In seconds; None: wall-clock time, which waits for a GPU. With one thread on a CPU that others use too,
-            `time.thread_time` leaves out what they take.
+        clock: In seconds; None: wall-clock time, which waits for a GPU.
     """
 
     threads: int = 1
@@ -47,7 +50,7 @@ class Stopwatch:
     clock: Callable[[], float] | None = None
 
     def __call__(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:
-        """Milliseconds of one call in inference mode."""
+        """Milliseconds of one call: the median of blocks of calls."""
         run = partial(module, *args, **kwargs)
         clock = {} if self.clock is None else {"timer": self.clock}
         timer = benchmark.Timer("run()", globals={"run": run}, num_threads=self.threads, **clock)
@@ -56,18 +59,94 @@ class Stopwatch:
                 run()
             return timer.blocked_autorange(min_run_time=self.min_run_time).median * 1e3
 
+    def in_turn(self, block: Block, reference: Block) -> FloatArray:
+        """Milliseconds of one call of each, float [pairs, 2]: a machine that slows down slows both sides of a pair.
+
+        The block is called several times in a pair where it is much quicker than the reference.
+        """
+        run, run_reference = (partial(module, *args, **kwargs) for module, args, kwargs in (block, reference))
+        clock = self.clock or benchmark.timer
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            with torch.inference_mode():
+                warm = [(_seconds(run, 1, clock), _seconds(run_reference, 1, clock)) for _ in range(WARM_UP_CALLS)]
+                own, other = (max(min(side), 1e-9) for side in zip(*warm, strict=True))
+                calls = min(max(round(PART_OF_REFERENCE * other / own), 1), MOST_CALLS)
+                pairs: list[tuple[float, float]] = []
+                started = clock()
+                while len(pairs) < LEAST_PAIRS or clock() - started < self.min_run_time:
+                    pairs.append((_seconds(run, calls, clock) / calls, _seconds(run_reference, 1, clock)))
+        finally:
+            torch.set_num_threads(threads)
+        return np.array(pairs) * 1e3
+
+
+def _seconds(run: Callable[[], Any], calls: int, clock: Callable[[], float]) -> float:
+    started = clock()
+    for _ in range(calls):
+        run()
+    return clock() - started
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What was timed in turn with the reference.
+
+    Args:
+        rounds: Milliseconds of block and reference, one float array [pairs, 2] a round.
+    """
+
+    rounds: Sequence[FloatArray]
+
+    @property
+    def ratio(self) -> float:
+        """How many calls of the reference a call lasts: the median of all pairs."""
+        return _median_ratio(np.concatenate(self.rounds))
+
+    @property
+    def error(self) -> float:
+        """The standard error of `ratio`, from how far the rounds lie apart; 0 where there is one.
+
+        That of a median of n normal values, √(π/2n) · σ; σ is 1.4826 times the median distance from the median, which
+        a round in which the machine stalled does not widen.
+        """
+        ratios = np.array([_median_ratio(pairs) for pairs in self.rounds])
+        sigma = 1.4826 * np.median(np.abs(ratios - np.median(ratios)))
+        return float(np.sqrt(np.pi / 2 / len(ratios)) * sigma)
+
+    @property
+    def milliseconds(self) -> float:
+        """Of one call, by the clock: the median of the rounds' medians."""
+        return float(np.median([np.median(pairs[:, 0]) for pairs in self.rounds]))
+
+
+def _median_ratio(pairs: FloatArray) -> float:
+    return float(np.median(pairs[:, 0] / pairs[:, 1]))
+
 
 class Bench:
-    """Times blocks and networks of one supernet, and counts what was done."""
+    """Times blocks and networks of one supernet in turn with one of its networks, and tells what was done.
+
+    Args:
+        supernet: Whose.
+        device: Where.
+        batch_size: Examples in a forward pass.
+        reference: Codes of the network that all others are timed against.
+        rounds: How often each is timed.
+        time: What times a block and the reference.
+        on_progress: Called after each measurement.
+    """
 
     def __init__(
         self,
         supernet: Supernet,
         device: torch.device,
         batch_size: int,
+        reference: Codes,
         rounds: int,
         time: Time,
-        on_progress: Progress | None,
+        on_progress: Progress | None = None,
     ) -> None:
         self.supernet, self.device, self.rounds = supernet, device, rounds
         self._time, self._on_progress = time, on_progress
@@ -76,29 +155,41 @@ class Bench:
             name: _filled(tensor, batch_size, generator).to(device)
             for name, tensor in supernet.example_inputs().items()
         }
+        self._reference: Block = (self.model(supernet.search_space.decode(reference)), (), self.inputs)
+        self._of_reference: list[FloatArray] = []
+
+    @property
+    def reference_ms(self) -> FloatArray:
+        """Milliseconds of every call of the reference so far, float [calls]."""
+        return np.concatenate(self._of_reference)
 
     def model(self, architecture: Architecture) -> nn.Module:
         """A copy of a network's own, as it would be published, ready to run."""
         return self.supernet.extract(architecture).to(self.device).eval()
 
-    def blocks(self, blocks: Mapping[Any, Block]) -> dict[Any, float]:
-        """Milliseconds of each block, the median of all rounds."""
-        times: dict[Any, list[float]] = {key: [] for key in blocks}
+    def blocks(self, blocks: Mapping[Any, Block]) -> dict[Any, Pairs]:
+        """Each block, by its key."""
+        times: dict[Any, list[FloatArray]] = {key: [] for key in blocks}
         for done in range(self.rounds):
             for i, (key, block) in enumerate(blocks.items(), start=1):
-                times[key].append(self._time(*block))
+                times[key].append(self._in_turn(block))
                 self._tell(done * len(blocks) + i, self.rounds * len(blocks), "blocks")
-        return {key: float(np.median(of)) for key, of in times.items()}
+        return {key: Pairs(of) for key, of in times.items()}
 
-    def networks(self, rows: Sequence[Codes]) -> FloatArray:
-        """Milliseconds of each whole network, the median of all rounds; only one is in memory at a time."""
-        times = np.zeros((self.rounds, len(rows)))
+    def networks(self, rows: Sequence[Codes]) -> list[Pairs]:
+        """Each whole network; only one is in memory at a time, besides the reference."""
+        times: list[list[FloatArray]] = [[] for _ in rows]
         for done in range(self.rounds):
             for i, row in enumerate(rows):
                 model = self.model(self.supernet.search_space.decode(row))
-                times[done, i] = self._time(model, (), self.inputs)
-                self._tell(done * len(rows) + i + 1, times.size, "networks")
-        return np.asarray(np.median(times, axis=0), dtype=np.float64)
+                times[i].append(self._in_turn((model, (), self.inputs)))
+                self._tell(done * len(rows) + i + 1, self.rounds * len(rows), "networks")
+        return [Pairs(of) for of in times]
+
+    def _in_turn(self, block: Block) -> FloatArray:
+        pairs = self._time(block, self._reference)
+        self._of_reference.append(pairs[:, 1])
+        return pairs
 
     def _tell(self, done: int, total: int, what: str) -> None:
         if self._on_progress is not None:
@@ -106,7 +197,7 @@ class Bench:
 
 
 def block_latencies(bench: Bench) -> CostTable:
-    """The latency of every candidate of every choice, alone; no fixed part."""
+    """The latency of every candidate of every choice, alone, in calls of the reference; no fixed part."""
     space = bench.supernet.search_space
     signatures: dict[tuple[int, int], list[Any]] = {}
     distinct: dict[Any, Block] = {}
@@ -121,7 +212,7 @@ def block_latencies(bench: Bench) -> CostTable:
     times = bench.blocks(distinct)
     entries = [np.zeros(len(choice.candidates)) for choice in space.choices]
     for (i, code), own in signatures.items():
-        entries[i][code] = sum(times[signature] for signature in own)
+        entries[i][code] = sum(times[signature].ratio for signature in own)
     return CostTable(LATENCY, space, 0.0, tuple(entries))
 
 
