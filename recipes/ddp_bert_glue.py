@@ -9,6 +9,7 @@ limit. Run the same command again to go on after an interruption; add limits to 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import gc
 import os
@@ -41,7 +42,8 @@ from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.files import write_text
 from searchhub.generation import generate
 from searchhub.hub.card import Spent
-from searchhub.hub.chosen import check_limits, choose_networks, draw_run, first_within, limits_together
+from searchhub.hub.chosen import between, check_limits, choose_networks, draw_run, first_within, limits_together
+from searchhub.hub.finished import save_trainer
 from searchhub.hub.networks import NetworkTrainer, name_labels
 from searchhub.hub.original import OriginalTrainer, importance_batches
 from searchhub.hub.trained import comparison
@@ -52,7 +54,7 @@ from searchhub.reports.html import write_report
 from searchhub.reports.progress import ProgressDisplay
 from searchhub.reports.tables import markdown_table, rich_table
 from searchhub.reports.trackers import TrackerCallback
-from searchhub.run_folder import LATENCY, ORIGINAL
+from searchhub.run_folder import CONFIG, LATENCY
 from searchhub.spaces.bert import full_width
 from searchhub.training.distillation import distilled
 
@@ -82,7 +84,17 @@ def load_supernet(sizes: BertArguments, task: TextTask, seed: int) -> BertSupern
         sequence_length=sizes.sequence_length,
         dtype=torch.float32,  # whatever the checkpoint was saved in
     )
+    config = supernet.config
+    if task.max_length > config.max_position_embeddings or len(task.tokenizer) > config.vocab_size:
+        raise InvalidInputError(
+            f"`--max_length` must be at most the checkpoint's {config.max_position_embeddings} positions, and its "
+            f"tokenizer have at most its {config.vocab_size:,} tokens, but they are {task.max_length} and "
+            f"{len(task.tokenizer):,}."
+        )
     name_labels(supernet, task)
+    # Settings of a run are compared when it goes on: what a checkpoint holds counts, not where it lies, and saving it
+    # notes its class.
+    config._name_or_path, config.architectures = "", [type(supernet).__name__]
     return supernet
 
 
@@ -139,6 +151,10 @@ def main(argv: list[str]) -> None:
     """Fine-tune, order, search, generate, fine-tune again, compare, reload."""
     data, sizes, searching, training, wanted, run = arguments = parse(KINDS, argv, __doc__)
     folder, seed = Path(run.output_dir), run.seed
+    if searching.search_distillation and not training.distillation_weight:
+        raise InvalidInputError(
+            "`--search_distillation` needs a teacher's part in the loss, but `--distillation_weight` is 0. Raise it."
+        )
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     accelerator = searchhub.make_accelerator(
@@ -152,13 +168,16 @@ def main(argv: list[str]) -> None:
     supernet = load_supernet(sizes, task, seed)
     space = supernet.search_space
     settings, final_settings = training.search_settings(), training.distilling(training.final_settings())
+    if searching.search_distillation:
+        settings = training.distilling(settings)
     searcher = searching.build(space, seed)
     say(f"Space: {space.size:,} architectures of {sizes.model_name_or_path}")
     costs = cost_tables(supernet, wanted, None if run.dry_run else folder / LATENCY, accelerator)
     limits = limits_together(wanted.limits(), together=wanted.together)
     if not limits:
-        low, high = costs[2].bounds()
-        limits = limits_together({"encoder_params": [round(low + 0.6 * (high - low), -4)]})
+        limits = limits_together({"encoder_params": [between(costs[2], 0.6)]})
+    if searcher is None and (folder / CONFIG).exists():
+        raise InvalidInputError(f"`{folder}` must not hold a search where nobody searches. Choose another folder.")
     if run.dry_run:
         say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs))
         return
@@ -166,7 +185,7 @@ def main(argv: list[str]) -> None:
     find = uniform if searcher is None else generate
     check_limits(costs, limits, random_networks=wanted.random_networks, seed=seed, find=find)
 
-    with ProgressDisplay(3, enabled=accelerator.is_main_process) as progress:
+    with ProgressDisplay(2 if searcher is None else 3, enabled=accelerator.is_main_process) as progress:
         original = OriginalTrainer(
             supernet,
             full_width(space)[0],
@@ -183,16 +202,18 @@ def main(argv: list[str]) -> None:
             started = original.train(lambda done: stage.step(done, original.steps))
             stage.advance(best=started["metrics"][task.metric_name])
         gc.freeze()  # each trial collects garbage; what is here now need not be looked at again
-        teacher = supernet.extract(full_width(space)[0])
-        with_teacher = distilled(task, teacher, accelerator) if training.distillation_weight else task
+        with_teacher = task
+        if training.distillation_weight:
+            with_teacher = distilled(task, supernet.extract(full_width(space)[0]), accelerator)
+        from_original = training.start == "original" or searcher is None
+        start = copy.deepcopy(supernet) if from_original else supernet
         if searcher is None:
             result = SearchResult(space, (), searcher={"searcher": UNIFORM}).with_costs(*costs)
         else:
-            searched = with_teacher if searching.search_distillation else task
             evaluator = SupernetEvaluator(
                 supernet,
-                searched,
-                training.distilling(settings) if searched is not task else settings,
+                with_teacher if searching.search_distillation else task,
+                settings,
                 accelerator,
                 num_trials=searcher.num_trials,
                 epochs_per_trial=searching.epochs_per_trial,
@@ -205,13 +226,7 @@ def main(argv: list[str]) -> None:
                 config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
                 callbacks.append(TrackerCallback(accelerator, config))
             result = searchhub.search(searcher, evaluator, run_dir=folder, callbacks=callbacks).with_costs(*costs)
-        if accelerator.is_main_process:
-            result.save(folder / "result.json")
         seconds = sum(r.seconds for r in result.history)
-        if training.start == "original" or searcher is None:
-            start = type(supernet).from_pretrained(folder / ORIGINAL)
-        else:
-            start = supernet
         trainer = NetworkTrainer(
             start,
             result,
@@ -222,13 +237,14 @@ def main(argv: list[str]) -> None:
             seed=seed,
             folder=folder,
             inherit_weights=training.inherit_weights,
-            start="weights of the supernet" if start is supernet else "weights of the fine-tuned checkpoint",
+            start="weights of the fine-tuned checkpoint" if from_original else "weights of the supernet",
             base_model=sizes.model_name_or_path,
             search_settings={"searcher": dict(result.searcher), "training": settings.to_dict()},
             search_cost=Spent(trials=len(result.history), seconds=seconds, device=device, processes=processes),
             command=["python", *sys.argv],
             publish_as=plain_where_possible(progress.message) if wanted.plain_bert else None,
         )
+        save_trainer(trainer)
         networks = choose_networks(
             result,
             limits,

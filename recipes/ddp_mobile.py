@@ -35,6 +35,7 @@ from searchhub.errors import SearchhubError
 from searchhub.files import write_text
 from searchhub.hub.card import Spent
 from searchhub.hub.chosen import check_limits, choose_networks, draw_run, limits_from
+from searchhub.hub.finished import save_trainer
 from searchhub.hub.networks import NetworkTrainer
 from searchhub.hub.trained import comparison
 from searchhub.reports.dry_run import estimate
@@ -122,8 +123,6 @@ def main(argv: list[str]) -> None:
             config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
             callbacks.append(TrackerCallback(accelerator, config))
         result = searchhub.search(searcher, evaluator, run_dir=folder, callbacks=callbacks).with_costs(*costs)
-        if accelerator.is_main_process:
-            result.save(folder / "result.json")
         seconds = sum(r.seconds for r in result.history)
         trainer = NetworkTrainer(
             supernet,
@@ -139,6 +138,7 @@ def main(argv: list[str]) -> None:
             search_cost=Spent(trials=len(result.history), seconds=seconds, device=device, processes=processes),
             command=["python", *sys.argv],
         )
+        save_trainer(trainer)
         networks = choose_networks(
             result,
             limits,

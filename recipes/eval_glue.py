@@ -23,10 +23,11 @@ import searchhub  # noqa: F401  (makes the Auto classes know searched models)
 from searchhub.cli.arguments import option, parse
 from searchhub.cli.text_arguments import TextDataArguments
 from searchhub.data.glue import GLUE_TASKS, PAPER_TASKS, glue_average
+from searchhub.data.splits import reason
 from searchhub.data.text import TextTask
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.files import write_json, write_text
-from searchhub.hub.trained import MODELS, read_facts
+from searchhub.hub.trained import FACTS, MODELS, read_facts, read_task_source
 from searchhub.reports.tables import markdown_table, rich_table
 from searchhub.training.loop import predict
 
@@ -55,9 +56,12 @@ def expand(names: list[str]) -> list[str]:
 def task_of(name: str, data: TextDataArguments, seed: int) -> TextTask:
     """The task that was asked for; else the one that the model was trained for, as its folder says."""
     if data.task_name is None and data.dataset is None:
-        source = (read_facts(name) or {}).get("task", {})
+        source = read_task_source(name)
         if not source:
-            raise InvalidInputError(f"`{name}` must say what it was trained for. Give `--task_name`, or `--dataset`.")
+            raise InvalidInputError(
+                f"`{name}` must be a folder whose {FACTS} says what the model was trained for, but is none. Check the "
+                "path, or give `--task_name` or `--dataset`."
+            )
         known = {f.name for f in dataclasses.fields(data)}
         given = {k: v for k, v in dataclasses.asdict(data).items() if v is not None and k == "data_dir"}
         options = {k: v for k, v in source.items() if k in known}
@@ -68,7 +72,12 @@ def task_of(name: str, data: TextDataArguments, seed: int) -> TextTask:
 
 def evaluate(name: str, task: TextTask, batch_size: int) -> dict[str, float]:
     """Metrics of a published model on the test split: of GLUE, the official dev set."""
-    model = AutoModelForSequenceClassification.from_pretrained(name)
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"`{name}` must hold a text classification model that can be loaded, but: {reason(error)}."
+        ) from error
     if model.config.num_labels != task.num_labels:
         raise InvalidInputError(
             f"`{name}` must tell apart the {task.num_labels} labels of {task.name}, but has {model.config.num_labels}."
@@ -79,13 +88,13 @@ def evaluate(name: str, task: TextTask, batch_size: int) -> dict[str, float]:
 
 
 def check(name: str, task: TextTask, metrics: dict[str, float]) -> None:
-    """Compare with the model's own folder.
+    """Compare with the model's own folder, where that speaks of the same task.
 
     Raises:
         InvalidInputError: Another score came out.
     """
-    facts = read_facts(name)
-    if facts is None:
+    facts = read_facts(name) or {}
+    if any(facts.get("task", {}).get(key) != task.source.get(key) for key in ("task_name", "dataset")):
         return
     for metric, value in metrics.items():
         # An example on the edge may fall the other way: sums round differently in batches of another size.

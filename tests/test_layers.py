@@ -25,11 +25,12 @@ LAYERS = (
     ("models",),
     ("costs", "training"),
     ("evaluators", "reports", "hub", "testing.supernet"),
-    ("cli", "_auto_classes"),
+    ("cli", "_auto_classes", "__main__"),
 )
 
 TORCH_FREE = (
     "searchhub.space",
+    "searchhub.spaces.bert",
     "searchhub.spaces.mobile",
     "searchhub.distribution",
     "searchhub.trial",

@@ -85,8 +85,8 @@ if TYPE_CHECKING:
     from searchhub.callbacks import SearchCallback
     from searchhub.costs.latency import measure_latency
     from searchhub.costs.latency_table import LatencyTable
-    from searchhub.costs.measured import generate_measured
     from searchhub.costs.macs import macs_table
+    from searchhub.costs.measured import generate_measured
     from searchhub.costs.params import params_table
     from searchhub.costs.phone import read_proxyless_table
     from searchhub.costs.table import CostTable

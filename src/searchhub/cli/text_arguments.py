@@ -88,6 +88,9 @@ class BertArguments:
     original_epochs: int = option(3, "Epochs of fine-tuning the checkpoint before the search.")
     original_learning_rate: float = option(5e-5, "Peak of that fine-tuning's cosine, to 0.")
 
+    def __post_init__(self) -> None:
+        _check_at_least(self, original_epochs=0, order_examples=1)
+
 
 @dataclass
 class BertSearchArguments(SearchArguments):
@@ -99,9 +102,13 @@ class BertSearchArguments(SearchArguments):
 
     def build(self, space: SearchSpace, seed: int) -> Searcher | None:
         """The searcher of that name; None: nobody searches."""
-        if self.searcher == UNIFORM:
-            return None
-        return super().build(space, seed)
+        if self.searcher != UNIFORM:
+            return super().build(space, seed)
+        if self.evaluations is not None:
+            raise InvalidInputError(
+                "`--evaluations` is for a search, which `--searcher uniform` does without. Drop it."
+            )
+        return None
 
 
 @dataclass
@@ -121,6 +128,9 @@ class BertTrainingArguments(TrainingArguments):
     warmup_steps: int = option(20, "Steps of linear warm-up of each training, and of the search's first.")
     distillation_weight: float = option(0.0, "Of the original's outputs in the loss of the final fine-tuning.")
     distillation_temperature: float = option(2.0, "Divides logits in it.")
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, epochs=1)
 
     def _settings(self, peak: float, end: float, label_smoothing: float) -> TrainingSettings:
         settings = super()._settings(peak, end, label_smoothing)
@@ -162,3 +172,9 @@ class BertNetworkArguments:
             "macs": self.max_macs,
             "latency_ms": self.max_latency_ms,
         }
+
+
+def _check_at_least(settings: object, **least: int) -> None:
+    for name, bound in least.items():
+        if getattr(settings, name) < bound:
+            raise InvalidInputError(f"`--{name}` must be at least {bound}, but is {getattr(settings, name)}.")

@@ -39,6 +39,7 @@ class DistilledTask(Task):
                 f"`logits` must be [{task.size('full')}, {task.num_labels}], but are {list(logits.shape)}."
             )
         self.task = task
+        self.logits = logits
         train = task.size("train")
         self._logits: dict[str, torch.Tensor] = {"full": logits, "train": logits[:train], "validation": logits[train:]}
 
@@ -83,5 +84,5 @@ class DistilledTask(Task):
         return self.task.processor()
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(self._logits["full"].numpy().tobytes()).hexdigest()
+        digest = hashlib.sha256(self.logits.numpy().tobytes()).hexdigest()
         return hashlib.sha256(f"{self.task.fingerprint()} {digest}".encode()).hexdigest()[:16]

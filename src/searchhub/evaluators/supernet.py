@@ -93,7 +93,8 @@ class SupernetEvaluator(Evaluator):
         )
         pair = predict(subnet, self.task, "validation", self.settings.eval_batch_size, self.accelerator)
         metrics = self.task.score(*pair)
-        return TrialResult(trial, self.task.search_score(metrics), {**metrics, "loss": loss}, time.perf_counter() - started)
+        score = self.task.search_score(metrics)
+        return TrialResult(trial, score, {**metrics, "loss": loss}, time.perf_counter() - started)
 
     def _train(self, subnet: nn.Module, trial: Trial) -> float:
         seed = derive_seed(self.seed, "trial", trial.number)

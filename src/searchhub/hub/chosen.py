@@ -55,15 +55,20 @@ def limits_from(
     macs, params = costs
     if max_macs is None and max_params is None:
         # Where all architectures cost the same, the three are one.
-        max_macs = list(dict.fromkeys(_between(macs, share) for share in (0.1, 0.2, 0.35)))
-        max_params = [_between(params, 0.2)]
+        max_macs = list(dict.fromkeys(between(macs, share) for share in (0.1, 0.2, 0.35)))
+        max_params = [between(params, 0.2)]
     return limits_together({"macs": max_macs, "params": max_params})
 
 
 def check_limits(
-    costs: Sequence[CostTable], limits: Sequence[Wanted], *, random_networks: int = 0, seed: int = 0
+    costs: Sequence[CostTable],
+    limits: Sequence[Wanted],
+    *,
+    random_networks: int = 0,
+    seed: int = 0,
+    find: Find = generate,
 ) -> None:
-    """Say before a search, not after it, what would stop `choose_networks`.
+    """Say before a search, not after it, what would stop `choose_networks`; the arguments are of it.
 
     Raises:
         InfeasibleLimitError: No architecture of the space meets a limit.
@@ -71,10 +76,10 @@ def check_limits(
     """
     space = costs[0].space
     anything = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*costs)
-    choose_networks(anything, limits, random_networks=random_networks, with_largest=False, seed=seed)
+    choose_networks(anything, limits, random_networks=random_networks, with_largest=False, seed=seed, find=find)
 
 
-def _between(cost: CostTable, share: float) -> float:
+def between(cost: CostTable, share: float) -> float:
     """A number at a share of the way from the smallest to the largest cost; of two digits, or more in narrow spaces."""
     low, high = cost.bounds()
     if low == high:
@@ -153,7 +158,7 @@ def first_within(candidates: Sequence[Architecture]) -> Find:
         smallest = {name: min(cost(a) for a in candidates) for name, cost in costs.items()}
         raise InfeasibleLimitError(
             f"One of {len(candidates)} architectures must keep to {' and '.join(map(str, limits))}, but they have at "
-            f"least {', '.join(f'{value:,.6g} {name}' for name, value in smallest.items())}.",
+            f"least {', '.join(f'{value:,.6g} {name}' for name, value in smallest.items())}. Raise the limit.",
             smallest,
         )
 
@@ -213,7 +218,7 @@ def draw_run(result: SearchResult, networks: Sequence[Network], folder: Path) ->
         plot_distribution(result, paths[-1])
     for name, cost in result.costs.items():
         chosen = {str(n.limits[0]): n.architecture for n in networks if n.published and n.limits[0].name == name}
-        if chosen:
+        if chosen and (result.history or result.distribution is not None):
             paths.append(folder / f"pareto_{name}.png")
             plot_pareto(result, cost, chosen, paths[-1])
     return paths

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -53,17 +54,17 @@ def save_model_folder(
         InvalidInputError: The model is not of a searchhub family.
     """
     folder = Path(folder)
-    family = sys.modules.get(type(model).__module__.rpartition(".")[0])
+    family = _family_of(model)
     auto_map = {} if is_stock(model) else getattr(family, "AUTO_CLASSES", None)
-    if family is None or auto_map is None or family.__file__ is None:
+    if auto_map is None:
         raise InvalidInputError(
             "A model of a searchhub family, or of transformers itself, must be given, but got a "
-            f"{type(model).__name__}."
+            f"{type(model).__name__}. A family of your own names its `AUTO_CLASSES`: docs/my_space.md."
         )
     with replacing_folder(folder) as temporary:
         _save_model(model, temporary, auto_map)
         for module in {path.partition(".")[0] for path in auto_map.values()}:
-            shutil.copyfile(Path(family.__file__).with_name(f"{module}.py"), temporary / f"{module}.py")
+            shutil.copyfile(Path(str(family.__file__)).with_name(f"{module}.py"), temporary / f"{module}.py")
         if processor is not None:
             processor.save_pretrained(temporary)
         (temporary / "README.md").write_text(card, encoding="utf-8")
@@ -73,6 +74,13 @@ def save_model_folder(
         if eval_results is not None:
             (temporary / EVAL_RESULTS).parent.mkdir()
             (temporary / EVAL_RESULTS).write_text(eval_results, encoding="utf-8")
+
+
+def _family_of(model: PreTrainedModel) -> ModuleType | None:
+    """What names the `AUTO_CLASSES` of a model: the package that its module is in, or the module itself."""
+    name = type(model).__module__
+    found = (sys.modules.get(candidate) for candidate in (name.rpartition(".")[0], name))
+    return next((module for module in found if hasattr(module, "AUTO_CLASSES")), None)
 
 
 def is_stock(model: PreTrainedModel) -> bool:

@@ -22,6 +22,7 @@ from searchhub.files import write_json
 from searchhub.generation import GeneratedArchitecture
 from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, eval_results_yaml, model_card
 from searchhub.hub.folder import is_stock, save_model_folder
+from searchhub.hub.redact import redact_whole
 from searchhub.hub.trained import BASELINES, MODELS, Network, Report, read_facts, read_json_object
 from searchhub.models.supernet import Supernet
 from searchhub.reports.figures import plot_architecture
@@ -157,7 +158,7 @@ class NetworkTrainer:
             "identity": self._identity(network),
             "limits": [{"cost": x.name, "max": x.max, "min": x.min, "equal": x.equal} for x in network.limits],
             "costs": dict(costs),
-            "task": self.task.source,
+            "task": {k: redact_whole(v) if isinstance(v, str) else v for k, v in self.task.source.items()},
             **fitted.to_dict(),
         }
         if isinstance(network.architecture, GeneratedArchitecture):
@@ -270,7 +271,8 @@ def weights_digest(supernet: Supernet) -> str:
 
 def plain_config(config: Any) -> dict[str, Any]:
     """What a configuration says of the network itself."""
-    return {k: v for k, v in config.to_dict().items() if k not in ("transformers_version", "id2label", "label2id")}
+    about = ("transformers_version", "id2label", "label2id", "_name_or_path")
+    return {k: v for k, v in config.to_dict().items() if k not in about}
 
 
 def versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file
 
 from searchhub.data.task import Task
+from searchhub.errors import RunMismatchError
 from searchhub.hub.folder import save_supernet
 from searchhub.hub.networks import plain_config, weights_digest
 from searchhub.hub.trained import read_json_object
@@ -62,7 +63,11 @@ class OriginalTrainer:
         return self.epochs * steps_per_epoch(self.task, "train", self.settings)
 
     def train(self, on_step: OnStep | None = None) -> dict[str, Any]:
-        """Train, or take the weights of an earlier run of the same settings; returns what was measured on the test."""
+        """Train, or take the weights of an earlier run of the same settings; returns what was measured on the test.
+
+        Raises:
+            RunMismatchError: The run's folder holds one that was fine-tuned otherwise; a search may go on from it.
+        """
         self.supernet.to(self.accelerator.device)
         identity = self._identity()
         facts = self._finished(identity)
@@ -74,6 +79,8 @@ class OriginalTrainer:
         if self.then is not None:
             self.then[0](self.supernet)
         facts = {"identity": identity, **fitted.to_dict()}
+        if not self.epochs:
+            facts["loss"] = None  # there was no training
         if self.accelerator.is_main_process:
             save_supernet(self.supernet, self.folder / ORIGINAL, {FACTS: facts})
         self.accelerator.wait_for_everyone()
@@ -108,10 +115,17 @@ class OriginalTrainer:
     def _finished(self, identity: dict[str, Any]) -> dict[str, Any] | None:
         found: list[dict[str, Any] | None] = [None]
         if self.accelerator.is_main_process:
-            facts = read_json_object(self.folder / ORIGINAL / FACTS)
-            found[0] = facts if facts is not None and facts.get("identity") == identity else None
+            found[0] = read_json_object(self.folder / ORIGINAL / FACTS)
         if self.accelerator.num_processes > 1:
             broadcast_object_list(found, from_process=0)
+        if found[0] is not None:
+            before = found[0].get("identity") or {}
+            changed = [name for name, value in identity.items() if before.get(name) != value]
+            if changed:
+                raise RunMismatchError(
+                    f"`{self.folder / ORIGINAL}` must be of the same settings to go on from, but these changed: "
+                    f"{', '.join(f'`{name}`' for name in changed)}. Give those of then, or choose another folder."
+                )
         return found[0]
 
 

@@ -66,13 +66,14 @@ def redact_command(arguments: Sequence[str]) -> str:
         option, equals, value = argument.partition("=")
         if not equals or not re.fullmatch(r"[\w-]+", option):
             option, equals, value = "", "", argument
-        value = REDACTED if hide_next or is_secret(option) else _reduce_whole(value)
+        value = REDACTED if hide_next or is_secret(option) else redact_whole(value)
         hide_next = not equals and argument.startswith("-") and is_secret(argument)
         words.append(option + equals + value)
     return shlex.join(words)
 
 
-def _reduce_whole(value: str) -> str:
+def redact_whole(value: str) -> str:
+    """A value without tokens, reduced to its last part where all of it, spaces too, is an absolute path."""
     path = value.removeprefix("file://")
     if path.startswith(("/", "~/")):
         return redact_tokens(PurePosixPath(path).name or path)

@@ -17,6 +17,9 @@ from searchhub.space import Architecture
 FACTS = "searchhub.json"
 """What was searched, generated and measured, for programs; the card says it for people."""
 
+TRAINING = "training.json"
+"""How a run trains its networks, to train more of them alike."""
+
 MODELS, BASELINES = "models", "baselines"
 """Where in a run's folder published networks and baselines are."""
 
@@ -141,6 +144,22 @@ def _shown(value: float | None, form: str) -> str:
 def read_facts(folder: str | Path) -> dict[str, Any] | None:
     """The facts of a model folder; None where there are none that can be read."""
     return read_json_object(Path(folder) / FACTS)
+
+
+def read_task_source(folder: str | Path) -> dict[str, Any]:
+    """From what the task of a model's folder is loaded again (`Task.source`); empty where nothing says it.
+
+    A published folder does not tell where data lay on somebody's machine; the run that it lies in does. Texts are
+    tokenised as the folder itself says.
+    """
+    folder = Path(folder)
+    source = dict((read_facts(folder) or {}).get("task") or {})
+    run = read_json_object(folder.parent.parent / TRAINING) if folder.parent.name == MODELS else None
+    if run is not None:
+        source |= run.get("task") or {}
+    if "tokenizer" in source:
+        source["tokenizer"] = str(folder)
+    return source
 
 
 def read_json_object(file: Path) -> dict[str, Any] | None:

@@ -1,0 +1,196 @@
+"""`generate` and `pareto`: from a finished search to architectures, without torch."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from searchhub.cli.options import (
+    AllowOtherDevice,
+    AsJson,
+    Candidates,
+    Equal,
+    From,
+    Latency,
+    Maximum,
+    Minimum,
+    Missing,
+    Revision,
+    Run,
+)
+
+if TYPE_CHECKING:
+    from searchhub.generation import Limit
+    from searchhub.generation.architecture import GeneratedArchitecture
+    from searchhub.result import SearchResult
+
+MOST_POINTS = 30
+"""Rows of a front that are shown to a person; files and pictures hold all."""
+
+
+def generate(
+    run: Run,
+    maximum: Maximum = None,
+    minimum: Minimum = None,
+    equal: Equal = None,
+    candidates: From = Candidates.all,
+    latency: Latency = None,
+    allow_other_device: AllowOtherDevice = False,
+    missing: Missing = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write the JSON to a file.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    revision: Revision = None,
+) -> None:
+    """Generate the best architecture within limits, with its costs, its expectation and a certificate.
+
+    Example: searchhub generate runs/mine --max macs=300M --min params=2M
+    """
+    from searchhub.cli.latency import with_latency
+    from searchhub.cli.limits import read_limits
+    from searchhub.cli.output import print_json, print_line
+    from searchhub.cli.source import load_result
+    from searchhub.files import write_json
+    from searchhub.generation import generate as best_within
+
+    limits = read_limits(maximum, minimum, equal)
+    result, folder = load_result(run, revision)
+    result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
+    architecture = best_within(result, *limits, candidates=candidates.value)
+    data = {
+        "space": {"name": result.space.name, "fingerprint": result.space.fingerprint()},
+        "limits": [str(limit) for limit in limits],
+        **_plain(architecture),
+    }
+    if output is not None:
+        write_json(output, data)
+    if as_json:
+        print_json(data)
+        return
+    show_generated(result, architecture, limits)
+    if output is not None:
+        print_line(f"Written: {output}")
+
+
+def show_generated(result: SearchResult, architecture: GeneratedArchitecture, limits: Sequence[Limit]) -> None:
+    """Print an architecture, what it costs, and what the certificate says."""
+    from searchhub.cli.output import print_facts, print_table
+    from searchhub.generation.limits import number
+
+    certificate = architecture.certificate
+    print_table([{"choice": name, "candidate": str(chosen)} for name, chosen in architecture.items()])
+    print_table(
+        [
+            {
+                "cost": name,
+                "value": number(value),
+                "unit": result.costs[name].unit,
+                "limit": " and ".join(str(limit) for limit in limits if limit.name == name),
+            }
+            for name, value in certificate.costs.items()
+        ]
+    )
+    print_facts(
+        [
+            ("expectation E[α]", certificate.expectation),
+            ("score", certificate.score),
+            ("optimal", f"{'yes' if certificate.optimal else 'no'} ({certificate.method})"),
+            ("note", certificate.note),
+        ]
+    )
+
+
+def pareto(
+    run: Run,
+    cost: Annotated[str, typer.Option("--cost", help="Cost on the horizontal axis.")] = "macs",
+    candidates: From = Candidates.all,
+    latency: Latency = None,
+    allow_other_device: AllowOtherDevice = False,
+    missing: Missing = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="PICTURE", help="Draw it: .png, .svg or .pdf.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV and nothing else.")] = False,
+    revision: Revision = None,
+) -> None:
+    """List the best architectures for every limit on one cost: the whole exact front.
+
+    Example: searchhub pareto runs/mine --cost macs --output front.png
+    """
+    from searchhub.cli.latency import with_latency
+    from searchhub.cli.output import print_json, print_line
+    from searchhub.cli.source import load_result
+    from searchhub.errors import InvalidInputError
+    from searchhub.generation import pareto as front_of
+
+    if as_json and as_csv:
+        raise InvalidInputError("Only one of `--json` and `--csv` can be printed, but both came. Drop one.")
+    result, folder = load_result(run, revision)
+    result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
+    front = front_of(result, cost, candidates.value)
+    if output is not None:
+        from searchhub.reports.figures import plot_pareto
+
+        plot_pareto(result, result.costs[cost], {}, output)
+    if as_json:
+        print_json({"space": result.space.name, "cost": cost, "front": [_plain(point) for point in front]})
+    elif as_csv:
+        _print_csv(result, front)
+    else:
+        _show_front(result, cost, front)
+        if output is not None:
+            print_line(f"Drawn: {output}")
+
+
+def _plain(architecture: GeneratedArchitecture) -> dict[str, Any]:
+    return {"architecture": architecture.to_dict(), "certificate": architecture.certificate.to_dict()}
+
+
+def _print_csv(result: SearchResult, front: Sequence[GeneratedArchitecture]) -> None:
+    """A row an architecture; a choice that it has not is empty."""
+    names = [choice.name for choice in result.space.choices]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*result.costs, "expectation", "score", *names])
+    for point in front:
+        certificate = point.certificate
+        writer.writerow(
+            [
+                *(certificate.costs[name] for name in result.costs),
+                certificate.expectation,
+                certificate.score,
+                *(point.get(name) for name in names),
+            ]
+        )
+
+
+def _show_front(result: SearchResult, cost: str, front: Sequence[GeneratedArchitecture]) -> None:
+    from searchhub.cli.output import print_line, print_table
+    from searchhub.generation.limits import number
+
+    last = len(front) - 1
+    shown = (
+        range(len(front)) if last < MOST_POINTS else [round(i * last / (MOST_POINTS - 1)) for i in range(MOST_POINTS)]
+    )
+    others = [name for name in result.costs if name != cost]
+    rows: list[dict[str, object]] = []
+    for i in shown:
+        certificate = front[i].certificate
+        rows.append(
+            {
+                **{name: number(certificate.costs[name]) for name in (cost, *others)},
+                ("E[α]" if result.distribution is not None else "score"): (
+                    certificate.score if certificate.expectation is None else certificate.expectation
+                ),
+            }
+        )
+    print_table(rows, title=f"Best of {result.space.name} by {cost}")
+    if len(rows) < len(front):
+        print_line(f"{len(rows)} of {len(front):,} points are shown; --csv and --json print all.")

@@ -1,0 +1,232 @@
+"""`info` and `report`: what a run, a published result or a model's folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from searchhub.cli.options import AsJson, Revision, Run
+
+if TYPE_CHECKING:
+    from searchhub.reports.run import Run as ReadRun
+    from searchhub.result import SearchResult
+
+MOST_CHOICES = 5
+"""How many of the sharpest, and of the flattest, choices are shown."""
+
+
+def info(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN_OR_MODEL", help="Folder of a run, of a published result or of a model; or Hub id."),
+    ],
+    as_json: AsJson = False,
+    revision: Revision = None,
+) -> None:
+    """Say what is in a run, finished or not, in a published result, or in a model's folder.
+
+    Example: searchhub info runs/mine
+    """
+    from searchhub.cli.output import print_json
+    from searchhub.cli.source import locate
+    from searchhub.hub.contents import CONFIG, RESULT
+    from searchhub.hub.trained import FACTS, read_facts, read_json_object
+    from searchhub.reports.run import read_run
+
+    folder = locate(run, RESULT, FACTS, CONFIG, revision=revision)
+    config = read_json_object(folder / CONFIG)
+    if config is not None:
+        data = _model(config, read_facts(folder) or {})
+        print_json(data) if as_json else _show_model(data)
+        return
+    read = read_run(folder)
+    data = _run(read)
+    print_json(data) if as_json else _show_run(read, data)
+
+
+def report(
+    run: Run,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Default: report/report.html in the run.", show_default=False),
+    ] = None,
+    revision: Revision = None,
+) -> None:
+    """Write a run as one HTML file that opens in any browser, offline and on a phone.
+
+    Example: searchhub report runs/mine
+    """
+    from searchhub.cli.output import print_line
+    from searchhub.cli.source import locate
+    from searchhub.hub.contents import RESULT
+    from searchhub.reports.html import write_report
+
+    folder = locate(run, RESULT, revision=revision)
+    if output is None and not Path(run).exists():
+        output = Path("report.html")  # of a repository the folder is a cache
+    print_line(f"Written: {write_report(folder, output)}")
+
+
+# -- a run ------------------------------------------------------------------------------------------------------------
+
+
+def _run(run: ReadRun) -> dict[str, Any]:
+    result = run.result
+    data: dict[str, Any] = {
+        "kind": "run",
+        "finished": result is not None,
+        "space": run.part("space").get("name"),
+        "searcher": _without_secrets(run.part("searcher")),
+        "trials": len(run.trials),
+        "planned_trials": run.planned,
+        "metric": run.metric,
+        "best": None,
+        "networks": [
+            {
+                "name": r.network.name,
+                "published": r.network.published,
+                "limits": [str(limit) for limit in r.network.limits],
+                "costs": dict(r.costs),
+                "metrics": dict(r.metrics),
+            }
+            for r in run.reports
+        ],
+    }
+    if run.best is not None:
+        data["best"] = {
+            "trial": run.best.number,
+            "score": run.best.score,
+            "architecture": dict(run.best.architecture),
+        }
+    if result is not None:
+        data["space"] = result.space.name
+        data["choices"] = len(result.space.choices)
+        data["architectures"] = result.space.size
+        data["costs"] = [
+            {"name": table.name, "unit": table.unit, "smallest": low, "largest": high}
+            for table in result.costs.values()
+            for low, high in [table.bounds()]
+        ]
+        data["theta"] = theta_by_entropy(result)
+    return data
+
+
+def theta_by_entropy(result: SearchResult) -> list[dict[str, Any]] | None:
+    """Per choice its likeliest candidate and how decided θ is, the sharpest first; None where there is no θ.
+
+    The entropy is a share of the largest possible: 0 is one candidate for sure, 1 all alike. A choice of one candidate
+    is none.
+    """
+    import numpy as np
+
+    if result.distribution is None:
+        return None
+    rows = []
+    for choice, theta in zip(result.space.choices, result.distribution.theta, strict=True):
+        if len(theta) > 1:
+            likeliest = int(np.argmax(theta))
+            positive = theta[theta > 0]
+            entropy = float(-(positive * np.log(positive)).sum() / np.log(len(theta)))
+            rows.append(
+                {
+                    "choice": choice.name,
+                    "likeliest": choice.candidates[likeliest],
+                    "theta": float(theta[likeliest]),
+                    "entropy": entropy,
+                }
+            )
+    return sorted(rows, key=lambda row: row["entropy"])
+
+
+def _show_run(run: ReadRun, data: Mapping[str, Any]) -> None:
+    from searchhub.cli.output import print_facts, print_table
+    from searchhub.generation.limits import number
+    from searchhub.hub.trained import comparison
+    from searchhub.reports.tables import human
+
+    searcher = {name: value for name, value in data["searcher"].items() if name != "searcher"}
+    planned = "" if data["planned_trials"] in (None, data["trials"]) else f" of {data['planned_trials']:,}"
+    best = data["best"]
+    rows: list[tuple[str, object]] = [
+        ("run", run.path.resolve().name),
+        ("space", data["space"]),
+        ("choices", data.get("choices")),
+        ("architectures", human(data["architectures"]) if "architectures" in data else None),
+        ("searcher", data["searcher"].get("searcher")),
+        ("settings", ", ".join(f"{name}={value}" for name, value in searcher.items())),
+        ("trials", f"{data['trials']:,}{planned}"),
+        ("finished", data["finished"]),
+    ]
+    if best is not None:
+        rows.append(("best trial", f"{best['trial']}, score {best['score']:.4f}"))
+        rows.append(("its architecture", " · ".join(map(str, best["architecture"].values()))))
+    print_facts(rows)
+    print_table(
+        [
+            {**row, "smallest": number(row["smallest"]), "largest": number(row["largest"])}
+            for row in data.get("costs", ())
+        ],
+        title="Costs over the space",
+    )
+    theta = data.get("theta") or []
+    if len(theta) <= 2 * MOST_CHOICES:
+        print_table(theta, title="θ, the sharpest choice first")
+    else:
+        print_table(theta[:MOST_CHOICES], title="θ of the sharpest choices")
+        print_table(theta[-MOST_CHOICES:], title="θ of the flattest choices")
+    if run.metric:
+        print_table(comparison(run.reports, run.metric), title="Networks trained so far")
+
+
+def _without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    from searchhub.hub.redact import REDACTED, is_secret
+
+    return {name: REDACTED if is_secret(name) else value for name, value in settings.items()}
+
+
+# -- a model ----------------------------------------------------------------------------------------------------------
+
+
+def _model(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    identity = facts.get("identity", {})
+    return {
+        "kind": "model",
+        "name": facts.get("name"),
+        "model_type": config.get("model_type"),
+        "model_class": (config.get("architectures") or [None])[0],
+        "num_labels": len(config.get("id2label") or "01"),
+        "architecture": identity.get("architecture"),
+        "limits": facts.get("limits"),
+        "costs": facts.get("costs"),
+        "metrics": facts.get("metrics"),
+        "split": facts.get("split"),
+        "examples": facts.get("examples"),
+        "training": identity.get("training"),
+        "seed": identity.get("seed"),
+        "certificate": facts.get("certificate"),
+    }
+
+
+def _show_model(data: Mapping[str, Any]) -> None:
+    from searchhub.cli.output import print_facts, print_table
+    from searchhub.generation.limits import number
+
+    measured = f"{data['split']}, {data['examples']:,} examples" if data["examples"] else ""
+    certificate = data["certificate"] or {}
+    optimal = f"{'yes' if certificate.get('optimal') else 'no'} ({certificate.get('method')})" if certificate else None
+    print_facts(
+        [
+            *((name.replace("_", " "), data[name]) for name in ("name", "model_type", "model_class", "num_labels")),
+            *((name, number(value)) for name, value in (data["costs"] or {}).items()),
+            *((f"{name} ({measured})", value) for name, value in (data["metrics"] or {}).items()),
+            ("expectation E[α]", certificate.get("expectation")),
+            ("optimal", optimal),
+            ("training", ", ".join(f"{name}={value}" for name, value in (data["training"] or {}).items())),
+            ("seed", data["seed"]),
+        ]
+    )
+    chosen = data["architecture"] or {}
+    print_table([{"choice": name, "candidate": str(candidate)} for name, candidate in chosen.items()])

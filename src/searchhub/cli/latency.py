@@ -1,0 +1,66 @@
+"""Latency tables that a command is given, as costs to limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from searchhub.costs.latency_table import LatencyTable, read_mapping
+from searchhub.errors import InvalidInputError
+from searchhub.result import SearchResult
+
+
+def with_latency(
+    result: SearchResult,
+    folder: Path,
+    files: Sequence[Path] | None,
+    *,
+    allow_other_device: bool = False,
+    missing: float | None = None,
+) -> SearchResult:
+    """The same result that also carries tables read from files. One takes the place of the result's of that name.
+
+    Args:
+        result: Whose space they price.
+        folder: Where the result lies; a phone's table needs the sizes of the supernet in it.
+        files: Of `LatencyTable.save`, or the phone tables of ProxylessNAS.
+        allow_other_device: Take tables that were measured elsewhere.
+        missing: Milliseconds of a block that a phone's table lacks; None: that is an error.
+
+    Raises:
+        InvalidInputError: A file is no such table, lacks an entry, is of another device, or has the name of another.
+    """
+    tables: dict[str, LatencyTable] = {}
+    for file in files or ():
+        data = read_mapping(file)
+        if _is_phone_table(data):
+            table = _phone_table(file, folder, missing)
+        else:
+            table = LatencyTable.load(file, result.space, allow_other_device=allow_other_device)
+        if table.name in tables:
+            raise InvalidInputError(
+                f"Latency tables must have distinct names, but two are called `{table.name}`. Change the `name` in "
+                f"`{file}`."
+            )
+        tables[table.name] = table
+    return result.with_costs(*tables.values())
+
+
+def _is_phone_table(data: Mapping[str, Any]) -> bool:
+    """Whether each value is an entry like `{mean: 1.2}`, as in the files of ProxylessNAS."""
+    return bool(data) and all(isinstance(entry, Mapping) and "mean" in entry for entry in data.values())
+
+
+def _phone_table(file: Path, folder: Path, missing: float | None) -> LatencyTable:
+    from searchhub.costs.phone import read_proxyless_table
+    from searchhub.hub.finished import SUPERNET, supernet_config
+    from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig
+
+    config = supernet_config(folder / SUPERNET)
+    if not isinstance(config, MobileSupernetConfig):
+        raise InvalidInputError(
+            f"`{file}` is a table of ProxylessNAS and must price a space of its blocks, but `{folder}` searched "
+            f"that of a {type(config).__name__}. Measure a table with `searchhub profile`."
+        )
+    return read_proxyless_table(file, config, missing="error" if missing is None else missing)

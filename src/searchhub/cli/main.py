@@ -1,0 +1,84 @@
+"""The command line `searchhub`: what is done with a finished search.
+
+Commands import what they need when they run: `--help` comes at once, and torch only with what trains or measures.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from searchhub.cli import generation, information, networks, profiling, publishing
+from searchhub.errors import SearchhubError
+
+FAILED, INTERRUPTED = 1, 130
+"""Exit codes. Words that are no command or option are typer's to refuse, with 2."""
+
+
+class _Commands(TyperGroup):
+    """Says on one screen what went wrong, for every command."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SearchhubError as error:
+            from searchhub.cli.output import print_error
+
+            print_error(str(error))
+            raise typer.Exit(FAILED) from None
+        except KeyboardInterrupt:
+            sys.stderr.write("Interrupted. Nothing finished is lost; run the same command again.\n")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Search neural architectures once, then get a network for every limit.",
+    epilog="RUN is a run's folder, the folder of a published result, or its Hub id. Try: searchhub info RUN",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        import searchhub
+
+        print(searchhub.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (
+    information.info,
+    generation.generate,
+    generation.pareto,
+    networks.train,
+    networks.evaluate,
+    profiling.profile,
+    publishing.publish,
+    publishing.export,
+    information.report,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="searchhub")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What commands print: tables for a person, pure JSON for a program, never a token."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from searchhub.hub.redact import redact_tokens
+from searchhub.reports.tables import ABSENT, cell, rich_table
+
+PIPED_WIDTH = 200
+"""Columns where no terminal says how many it has: nothing is cut that a program may look for."""
+
+
+def print_json(data: Mapping[str, object]) -> None:
+    """Print JSON on standard output, all at once."""
+    sys.stdout.write(redact_tokens(json.dumps(data, indent=1, allow_nan=False)) + "\n")
+
+
+def print_table(rows: Sequence[Mapping[str, object]], *, title: str | None = None) -> None:
+    """Print rows as a table; of none there is nothing to see."""
+    if rows:
+        _console().print(rich_table([{k: _safe(v) for k, v in row.items()} for row in rows], title=title))
+
+
+def print_facts(rows: Iterable[tuple[str, object]]) -> None:
+    """Print names with what they stand for; those without a value are left out."""
+    shown = [(name, text) for name, value in rows if (text := redact_tokens(cell(value))) not in ("", ABSENT)]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, text in shown:
+        _console().print(Text.assemble((f"{name:{width}}", "bold"), "  ", text), soft_wrap=True)
+
+
+def print_line(text: str) -> None:
+    """Print a line on standard output, as it is."""
+    _console().print(Text(redact_tokens(text)), soft_wrap=True)
+
+
+def print_error(text: str) -> None:
+    """Print what went wrong on standard error."""
+    sys.stderr.write(f"error: {redact_tokens(text)}\n")
+
+
+def hide_loading() -> None:
+    """Keep transformers from showing how it reads each file of weights."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+
+def _safe(value: object) -> object:
+    return redact_tokens(value) if isinstance(value, str) else value

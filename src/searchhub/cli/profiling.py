@@ -1,0 +1,101 @@
+"""`profile`: how long the networks of a search take on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from searchhub.cli.options import Revision
+
+if TYPE_CHECKING:
+    from searchhub.costs.latency_table import LatencyTable
+    from searchhub.costs.timing import Progress
+    from searchhub.models.supernet import Supernet
+    from searchhub.reports.progress import ProgressDisplay, Stage
+
+
+def profile(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_SUPERNET", help="Folder of a finished run or of a supernet; or a supernet's Hub id."
+        ),
+    ],
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples in a forward pass.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="Of torch on the CPU. Default: as torch does.", show_default=False),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu or cuda. Default: the CPU.", show_default=False)
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each block and network is timed.")] = 3,
+    seed: Annotated[int, typer.Option("--seed", help="Of the networks that are drawn.")] = 0,
+    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Table to write: .json, else YAML.")] = Path(
+        "latency.json"
+    ),
+    revision: Revision = None,
+) -> None:
+    """Measure a latency table here, block by block, and say how right it is. Leave the machine alone meanwhile.
+
+    Example: searchhub profile runs/mine --batch-size 1 --threads 1 --output laptop.json
+    """
+    from searchhub.cli.output import print_line
+    from searchhub.cli.source import locate
+    from searchhub.costs.latency import measure_latency
+    from searchhub.hub.contents import CONFIG
+    from searchhub.hub.finished import SUPERNET
+    from searchhub.reports.progress import ProgressDisplay
+
+    folder = locate(run, CONFIG, revision=revision)
+    supernet = _supernet(folder if (folder / CONFIG).exists() else folder / SUPERNET)
+    with ProgressDisplay(2, file=sys.stderr) as progress:
+        table = measure_latency(
+            supernet,
+            batch_size=batch_size,
+            device=device,
+            threads=threads,
+            rounds=rounds,
+            seed=seed,
+            on_progress=_shown_by(progress),
+        )
+    table.save(output)
+    _show(table)
+    print_line(f"Written: {output}. Next: searchhub generate {run} --latency {output} --max {table.name}=…")
+
+
+def _supernet(folder: Path) -> Supernet:
+    """A supernet of these sizes. Its weights do not matter: they take as long whatever they are."""
+    from searchhub.hub.finished import supernet_class, supernet_config
+
+    supernet: Supernet = supernet_class(folder)(supernet_config(folder)).eval()
+    return supernet
+
+
+def _shown_by(progress: ProgressDisplay) -> Progress:
+    """A stage for blocks, and one for whole networks."""
+    stages: dict[str, Stage] = {}
+
+    def on_progress(done: int, total: int, what: str) -> None:
+        if what not in stages:
+            stages[what] = progress.stage(f"measure {what}", total)
+        stages[what].advance(n=done - stages[what].done)
+
+    return on_progress
+
+
+def _show(table: LatencyTable) -> None:
+    from searchhub.cli.output import print_facts, print_table
+
+    low, high = table.bounds()
+    print_facts([("latency", f"{low:.4g} to {high:.4g} ms over the space"), ("measured on", table.unit)])
+    accuracy = table.accuracy
+    if accuracy is not None:
+        rows = [
+            {"by": "this table", "mean error in %": accuracy.mape, "Kendall's τ": accuracy.kendall_tau},
+            {"by": "multiply-adds", "mean error in %": accuracy.macs_mape, "Kendall's τ": accuracy.macs_kendall_tau},
+        ]
+        print_table(rows, title=f"On {accuracy.networks} other networks")

@@ -1,0 +1,88 @@
+import json
+
+import pytest
+from transformers import AutoModelForImageClassification
+
+from searchhub.cli.networks import read_settings
+from searchhub.errors import InvalidInputError
+
+
+def test_train_makes_a_network_like_those_of_the_run(cli, run):
+    words = ("train", run, "--max", "params=4K", "--min", "macs=60K", "--json")
+    done = cli(*words)
+    report = json.loads(done.stdout)
+    folder = run / "models" / "params-4K_macs-min-60K"
+    assert report["folder"] == str(folder)
+    assert report["costs"]["params"] <= 4_000
+    assert report["costs"]["macs"] >= 60_000
+    facts = json.loads((folder / "searchhub.json").read_text())
+    trained_then = json.loads((run / "models" / "macs-100K" / "searchhub.json").read_text())
+    for same in ("training", "task", "seed", "mixed_precision", "processes"):
+        assert facts["identity"][same] == trained_then["identity"][same], same
+    assert AutoModelForImageClassification.from_pretrained(folder).num_parameters() == report["costs"]["params"]
+    assert "train 1 networks: 1/1 done" in done.stderr
+    # The same command finds it, and trains nothing.
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert json.loads(cli(*words).stdout) == report
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_train_finds_what_the_run_trained(cli, run):
+    before = (run / "models" / "macs-100K" / "searchhub.json").read_text()
+    done = cli("train", run, "--max", "macs=100K")
+    assert "accuracy (test, 40 examples)" in done.stdout
+    assert "macs <= 100,000" in done.stdout
+    assert [p.name for p in (run / "models").iterdir()] == ["macs-100K"]
+    assert (run / "models" / "macs-100K" / "searchhub.json").read_text() == before
+
+
+def test_train_says_before_it_loads_anything_what_does_not_fit(cli, run):
+    (run / "training.json").unlink()
+    assert "`max macs >= " in cli("train", run, "--max", "macs=1K").stderr
+    assert "must hold a training.json" in cli("train", run, "--max", "macs=100K").stderr
+
+
+def test_evaluate_reaches_what_the_card_says(cli, run, tmp_path):
+    data = json.loads(cli("evaluate", run, "--json", "--output", tmp_path / "rows.json").stdout)
+    assert json.loads((tmp_path / "rows.json").read_text()) == data
+    [row] = data["networks"]
+    facts = json.loads((run / "models" / "macs-100K" / "searchhub.json").read_text())
+    assert row["metrics"] == row["recorded"] == facts["metrics"]
+    assert (row["split"], row["examples"], row["costs"]) == ("test", 40, facts["costs"])
+    shown = cli("evaluate", run / "models" / "macs-100K").stdout
+    assert f"{facts['metrics']['accuracy']:.4f}" in shown
+    assert "digits, test, 40" in shown
+
+
+def test_evaluate_on_other_data(cli, trained):
+    words = ("evaluate", trained, "--json", "--split", "validation", "--data", "max_eval_samples=30")
+    [row] = json.loads(cli(*words).stdout)["networks"]
+    assert (row["split"], row["examples"], row["recorded"]) == ("validation", 30, None)
+
+
+def test_evaluate_says_what_it_cannot_do(cli, run, tmp_path):
+    assert "must be arguments of the loader of `image`" in cli("evaluate", run, "--data", "colour=red").stderr
+    assert "`--data` must be like" in cli("evaluate", run, "--data", "colour").stderr
+    assert "must be the folder of a model, or of a run that trained some" in cli("evaluate", tmp_path).stderr
+    file = run / "models" / "macs-100K" / "searchhub.json"
+    file.unlink()
+    (run / "training.json").unlink()
+    assert "must be known, but its searchhub.json does not say them" in cli("evaluate", run).stderr
+    config = file.with_name("config.json")
+    config.write_text(config.read_text().replace('"0": "0"', '"0": "zero"'))
+    done = cli("evaluate", run, "--data", "kind=image", "--data", "max_eval_samples=30")
+    assert "The labels of `digits` must be those that" in done.stderr
+
+
+def test_settings_are_read_as_yaml_reads_them():
+    assert read_settings(None) == {}
+    assert read_settings(["a=1", "b=x=y", "c=[1, 2]", "d=", "e=true"]) == {
+        "a": 1,
+        "b": "x=y",
+        "c": [1, 2],
+        "d": None,
+        "e": True,
+    }
+    for word in ("a", "=1", "a b=1", "a=["):
+        with pytest.raises(InvalidInputError, match="must be like"):
+            read_settings([word])
