@@ -42,8 +42,10 @@ format: $(STAMP) ## Format, and mend what can be mended without thinking
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Left out: what continues a run of a recipe.
 bench: $(STAMP) ## Run every benchmark at its small default; each prints RESULT {…}
 	@for script in benchmarks/*.py; do \
+		case $$script in benchmarks/bert_pruning.py) continue;; esac; \
 		echo "== $$script"; \
 		$(BIN)/python $$script || exit 1; \
 	done

@@ -17,8 +17,9 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,9 @@ from searchhub import (
     checkpoints,
     make_accelerator,
 )
+from searchhub.data.task import Task
 from searchhub.journal import Mark
+from searchhub.models.supernet import Supernet
 from searchhub.training.batches import derive_seed, training_batches
 from searchhub.training.loop import predict, reestimate_batch_norm, train_pass
 from searchhub.training.windows import SharedOptimizerState
@@ -58,28 +61,20 @@ def noise_task(train: int, validation: int, size: int) -> ImageTask:
 
 
 class Bench:
-    """The two sides, with everything that they share."""
+    """The two sides, with everything that they share.
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self.settings = TrainingSettings(batch_size=arguments.batch_size)
+    Args:
+        supernet: Whose architectures.
+        task: What they train for.
+        settings: How.
+    """
+
+    def __init__(self, supernet: Supernet, task: Task, settings: TrainingSettings) -> None:
+        self.supernet, self.task, self.settings = supernet, task, settings
         self.accelerator = make_accelerator()
-        self.task = noise_task(arguments.batch_size * arguments.steps_per_epoch, 512, 32)
-        config = MobileSupernetConfig(
-            num_labels=10,
-            image_size=32,
-            stem_width=16,
-            stem_stride=2,
-            first_width=8,
-            stage_widths=[16, 24, 48],
-            stage_depths=[2, 3, 3],
-            stage_strides=[2, 2, 1],
-            head_width=192,
-        )
-        self.supernet = MobileSupernetForImageClassification(config)
-        self.evaluator = SupernetEvaluator(
-            self.supernet, self.task, self.settings, self.accelerator, num_trials=1_000_000
-        )
-        self.checkpoints = Path(tempfile.mkdtemp())
+        self.evaluator = SupernetEvaluator(supernet, task, settings, self.accelerator, num_trials=1_000_000)
+        self._folder = tempfile.TemporaryDirectory()
+        self.checkpoints = Path(self._folder.name)
 
     def standalone(self, architecture: Architecture) -> torch.nn.Module:
         """The network of an architecture with weights of its own."""
@@ -145,11 +140,39 @@ class Bench:
         def save(folder: Path) -> None:
             state = {n: p.data.contiguous() for n, p in model.named_parameters()}
             save_file(state, folder / "model.safetensors")
-            moments = {str(i): s["momentum_buffer"].contiguous() for i, s in enumerate(optimizer.state.values())}
+            moments = {f"{i}|{k}": t.contiguous() for i, s in enumerate(optimizer.state.values()) for k, t in s.items()}
             save_file(moments, folder / "optimizer.safetensors")
 
         checkpoints.publish(self.checkpoints / "alone", number, {}, save, Mark(0, ""))
         return time.process_time() - started
+
+    def compare(self, architectures: Mapping[str, Architecture], steps: int) -> dict[str, Any]:
+        """Print the ratios of each architecture, by its name; returns the figures of all."""
+        labels = torch.zeros(2, dtype=torch.int64)
+        self.task.score(labels, labels)  # the metric is imported at its first use
+        gc.freeze()
+        of_steps, of_trials = [], []
+        for i, (name, architecture) in enumerate(architectures.items()):
+            of_steps.append(self.step_ratio(architecture, steps))
+            first, second = (self.window_trial, self.standalone_trial)[:: 1 if i % 2 else -1]
+            one, other = first(i, architecture), second(i, architecture)
+            window, alone = (one, other) if i % 2 else (other, one)
+            of_trials.append(window / alone)
+            print(
+                f"{name:>9}  step {of_steps[-1]:.3f}  trial {of_trials[-1]:.3f}  "
+                f"({window:.2f} s against {alone:.2f} s)",
+                flush=True,
+            )
+        print(
+            f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; ratios over "
+            f"{len(of_steps)} architectures: step {min(of_steps):.3f} … {max(of_steps):.3f}, trial "
+            f"{min(of_trials):.3f} … {max(of_trials):.3f}"
+        )
+        return {
+            "ratio": round(statistics.median(of_steps), 4),
+            "trial_ratio": round(statistics.median(of_trials), 4),
+            "architectures": len(of_steps),
+        }
 
 
 def main() -> None:
@@ -159,30 +182,24 @@ def main() -> None:
     parser.add_argument("--steps_per_epoch", type=int, default=40, help="length of a trial's epoch (default: 40)")
     parser.add_argument("--batch_size", type=int, default=64, help="default: 64")
     arguments = parser.parse_args()
-    bench = Bench(arguments)
-    gc.freeze()
-    rows = bench.supernet.search_space.sample(arguments.architectures, np.random.default_rng(0))
-    steps, trials = [], []
-    for i, row in enumerate(rows):
-        architecture = bench.supernet.search_space.decode(row)
-        steps.append(bench.step_ratio(architecture, arguments.steps))
-        first, second = (bench.window_trial, bench.standalone_trial)[:: 1 if i % 2 else -1]
-        one, other = first(i, architecture), second(i, architecture)
-        window, alone = (one, other) if i % 2 else (other, one)
-        trials.append(window / alone)
-        print(f"{i:3d}  step {steps[-1]:.3f}  trial {trials[-1]:.3f}  ({window:.2f} s against {alone:.2f} s)")
-    print(
-        f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; ratios over "
-        f"{len(steps)} architectures: step {min(steps):.3f} … {max(steps):.3f}, trial {min(trials):.3f} … "
-        f"{max(trials):.3f}"
+    config = MobileSupernetConfig(
+        num_labels=10,
+        image_size=32,
+        stem_width=16,
+        stem_stride=2,
+        first_width=8,
+        stage_widths=[16, 24, 48],
+        stage_depths=[2, 3, 3],
+        stage_strides=[2, 2, 1],
+        head_width=192,
     )
-    result = {
-        "ratio": round(statistics.median(steps), 4),
-        "trial_ratio": round(statistics.median(trials), 4),
-        "architectures": len(steps),
-        "steps_per_epoch": arguments.steps_per_epoch,
-    }
-    print("RESULT", json.dumps(result))
+    supernet = MobileSupernetForImageClassification(config)
+    task = noise_task(arguments.batch_size * arguments.steps_per_epoch, 512, 32)
+    bench = Bench(supernet, task, TrainingSettings(batch_size=arguments.batch_size))
+    space = supernet.search_space
+    rows = space.sample(arguments.architectures, np.random.default_rng(0))
+    figures = bench.compare({str(i): space.decode(row) for i, row in enumerate(rows)}, arguments.steps)
+    print("RESULT", json.dumps({**figures, "steps_per_epoch": arguments.steps_per_epoch}))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from searchhub.data.images import Augmentation, ImageTask
 from searchhub.data.sources import load_task
 from searchhub.errors import InvalidInputError, RunFolderError
 from searchhub.generation import Limit, generate
-from searchhub.hub import finished, networks
+from searchhub.hub import networks
 from searchhub.hub.finished import load_trainer, save_trainer, supernet_class, supernet_config
 from searchhub.hub.trained import Network
 from searchhub.models.mobile.supernet_mobile import MobileSupernetForImageClassification

@@ -119,7 +119,7 @@ def test_saving_leaves_the_model_as_it_was(tmp_path):
 
 def test_a_model_of_another_family(tmp_path):
     for model in (nn.Linear(2, 2), type("Mine", (nn.Module,), {"__module__": "__main__"})()):
-        with pytest.raises(InvalidInputError, match="of a searchhub family, or of transformers itself, must be given, but got a"):
+        with pytest.raises(InvalidInputError, match="of transformers itself, must be given, but got a"):
             save(tmp_path / "x", model)
     assert content(tmp_path) == {}
 

@@ -32,7 +32,7 @@ def profile(
     device: Annotated[
         str | None, typer.Option("--device", help="cpu or cuda. Default: the CPU.", show_default=False)
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each block and network is timed.")] = 3,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each block and network is timed.")] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Of the networks that are drawn.")] = 0,
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Table to write: .json, else YAML.")] = Path(
         "latency.json"
@@ -92,6 +92,8 @@ def _show(table: LatencyTable) -> None:
 
     low, high = table.bounds()
     print_facts([("latency", f"{low:.4g} to {high:.4g} ms over the space"), ("measured on", table.unit)])
+    if table.reference is not None:
+        print_facts([("speed of this machine", f"changed up to {table.reference.drift:.2g}-fold meanwhile")])
     accuracy = table.accuracy
     if accuracy is not None:
         rows = [
