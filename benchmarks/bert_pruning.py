@@ -44,9 +44,9 @@ from searchhub.data.task import Task
 from searchhub.data.text_loading import load_tokenizer
 from searchhub.errors import InfeasibleLimitError, InvalidInputError, SearchhubError
 from searchhub.files import write_json
-from searchhub.hub.chosen import _name, limits_together
+from searchhub.hub.chosen import limits_together
 from searchhub.hub.networks import name_labels, plain_config, weights_digest
-from searchhub.hub.trained import BASELINES, read_json_object
+from searchhub.hub.trained import BASELINES, network_name, read_json_object
 from searchhub.models.bert.plain_bert import as_plain_bert
 from searchhub.reports.progress import ProgressDisplay
 from searchhub.reports.tables import markdown_table
@@ -332,7 +332,7 @@ def wanted_limits(wanted: BertNetworkArguments) -> dict[str, tuple[Limit, ...]]:
         )
     limits = limits_together(asked, together=wanted.together)
     together = [x if isinstance(x, tuple) else (x,) for x in limits]
-    return {"-".join([*map(_name, x), ROLE]): x for x in together}
+    return {f"{network_name(x)}-{ROLE}": x for x in together}
 
 
 def described(pruned: Pruned, costs: dict[str, int], limits: Sequence[Limit]) -> dict[str, Any]:

@@ -56,6 +56,7 @@ from searchhub.reports.tables import markdown_table, rich_table
 from searchhub.reports.trackers import TrackerCallback
 from searchhub.run_folder import CONFIG, LATENCY
 from searchhub.spaces.bert import full_width
+from searchhub.training.batches import check_batch_size
 from searchhub.training.distillation import distilled
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
@@ -170,6 +171,7 @@ def main(argv: list[str]) -> None:
     settings, final_settings = training.search_settings(), training.distilling(training.final_settings())
     if searching.search_distillation:
         settings = training.distilling(settings)
+    check_batch_size(task, "train", settings, accelerator)
     searcher = searching.build(space, seed)
     say(f"Space: {space.size:,} architectures of {sizes.model_name_or_path}")
     costs = cost_tables(supernet, wanted, None if run.dry_run else folder / LATENCY, accelerator)

@@ -4,17 +4,16 @@ import pytest
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """The folder of a finished run with one network; not to be changed."""
-    from searchhub.cli.limits import name_of
     from searchhub.generation import Limit, generate
     from searchhub.hub.finished import save_trainer
-    from searchhub.hub.trained import Network
+    from searchhub.hub.trained import Network, network_name
 
     from ..hub.tiny_run import tiny_trainer
 
     trainer = tiny_trainer(tmp_path_factory.mktemp("runs") / "tiny")
     save_trainer(trainer)
     limit = Limit("macs", max=100_000)
-    trainer.train(Network(name_of([limit]), generate(trainer.result, limit), (limit,)))
+    trainer.train(Network(network_name([limit]), generate(trainer.result, limit), (limit,)))
     return trainer.folder
 
 

@@ -1,8 +1,9 @@
 import pytest
 
-from searchhub.cli.limits import name_of, read_amount, read_limits
+from searchhub.cli.limits import read_amount, read_limits
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit
+from searchhub.hub.trained import network_name
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,6 @@ def test_words_that_are_no_limit(word):
 
 
 def test_names():
-    assert name_of([Limit("macs", max=430_000.0)]) == "macs-430K"
-    assert name_of([Limit("macs", min=1, max=812_004)]) == "macs-812.004K_macs-min-1"
-    assert name_of([Limit("params", equal=5_000_000)]) == "params-equal-5M"
+    assert network_name([Limit("macs", max=430_000.0)]) == "macs-430K"
+    assert network_name([Limit("macs", min=1, max=812_004)]) == "macs-812.004K-macs-min-1"
+    assert network_name([Limit("params", equal=5_000_000)]) == "params-equal-5M"

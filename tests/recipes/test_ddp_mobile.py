@@ -2,27 +2,34 @@
 that has imported torch and transformers, which takes longer than they do."""
 
 import json
-import multiprocessing
 import os
 import re
-import runpy
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
-from filelock import FileLock
 
 from searchhub.generation import Limit
 from searchhub.hub.trained import read_facts
 from searchhub.result import SearchResult
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "ddp_mobile.py"
+from .harness import (
+    RECIPES,
+    Run,
+    content,
+    forkserver,
+    made_once,
+    outcome,
+    run_said,
+    started_by_a_user,
+    trials_done,
+    two_processes,
+    words,
+)
+
+RECIPE = RECIPES / "ddp_mobile.py"
 SMALLEST = {
     "max_train_samples": 128,
     "max_eval_samples": 64,
@@ -34,9 +41,8 @@ SMALLEST = {
     "random_networks": 1,
     "max_macs": [300_000],
 }
-WORDS = [w for n, v in SMALLEST.items() for w in ([f"--{n}", *map(str, v)] if isinstance(v, list) else [f"--{n}={v}"])]
+WORDS = words(SMALLEST)
 TRIALS = 4 + 3 + 2  # a trial a candidate and round
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "160", "HF_HUB_OFFLINE": "1"}
 MODEL_FILES = {
     "README.md",
     "architecture.png",
@@ -47,95 +53,31 @@ MODEL_FILES = {
     "preprocessor_config.json",
     "searchhub.json",
 }
-TIMEOUT = 120
 
 
 # -- running it -------------------------------------------------------------------------------------------------------
 
 
-class Run:
-    """A recipe in a forked process."""
-
-    def __init__(self, context, folder, *argv, env=None, tell=None):
-        self.log = folder.with_name(f"{folder.name}.{os.urandom(4).hex()}.log")
-        request = {
-            "recipe": str(RECIPE),
-            "argv": [*WORDS, f"--output_dir={folder}", *argv],
-            "log": str(self.log),
-            "env": {**ENVIRONMENT, **(env or {})},
-            "outcome": tell and str(tell),
-        }
-        child = str(Path(__file__).with_name("in_child.py"))
-        self.process = context.Process(target=runpy.run_path, args=(child, {"request": request}, "__main__"))
-        self.process.start()
-
-    @property
-    def said(self):
-        return self.log.read_text() if self.log.exists() else ""
-
-    def wait_for(self, condition):
-        """Until something holds, while the recipe runs."""
-        deadline = time.monotonic() + TIMEOUT
-        while not condition():
-            assert self.process.is_alive(), f"ended too early:\n{self.said}"
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.005)
-        return self
-
-    def end(self, signal_number=None):
-        """How it ended, after a signal or by itself: the exit code, and all that it said."""
-        if signal_number is not None:
-            os.kill(self.process.pid, signal_number)
-        self.process.join(TIMEOUT)
-        code = self.process.exitcode
-        if code is None:
-            self.process.kill()
-        assert code is not None, f"does not end:\n{self.said}"
-        return code, self.said
-
-
 @pytest.fixture(scope="module")
-def context():
-    made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(
-        ["transformers", "evaluate", "sklearn.datasets", "sklearn.metrics"]
-        + [f"searchhub.{name}" for name in ("models.mobile.supernet_mobile", "cli.arguments", "hub.chosen")]
-        + [f"searchhub.{name}" for name in ("hub.networks", "evaluators.supernet", "reports.dry_run")]
-        + ["searchhub.metrics.classification"]
-    )
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update(ENVIRONMENT)  # torch reads the number of threads once
-    made.Process(target=int).start()
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
-    return made
+def context(tmp_path_factory):
+    family, metric = "searchhub.models.mobile.supernet_mobile", "searchhub.metrics.classification"
+    return forkserver(tmp_path_factory.mktemp("home"), "sklearn.datasets", "sklearn.metrics", family, metric)
+
+
+def run(context, folder, *argv, **options):
+    return Run(context, RECIPE, folder, *WORDS, *argv, **options)
 
 
 @pytest.fixture(scope="module")
 def finished_once(tmp_path_factory):
-    """A finished run, and what it said; made once for all workers of a test run."""
-    root = tmp_path_factory.getbasetemp()
-    root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "ddp_mobile"
-    root.mkdir(exist_ok=True)
-    with FileLock(root / "lock"):
-        if not (root / "said").exists():
-            (root / "settings.yaml").write_text(yaml.safe_dump({**SMALLEST, "epochs": 5, "output_dir": "elsewhere"}))
-            argv = [f"--config={root / 'settings.yaml'}", f"--output_dir={root / 'run'}", "--epochs", "1"]
-            done = subprocess.run(
-                [sys.executable, str(RECIPE), *argv],
-                env={**os.environ, **ENVIRONMENT, "HF_HOME": str(root / "hf")},
-                cwd=root,
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT,
-                check=False,
-            )
-            (root / "said").write_text(f"{done.returncode}\n{done.stdout}\n-- stderr\n{done.stderr}")
-    code, _, said = (root / "said").read_text().partition("\n")
-    assert code == "0", said
+    """A finished run, and what it said."""
+
+    def start(root):
+        (root / "settings.yaml").write_text(yaml.safe_dump({**SMALLEST, "epochs": 5, "output_dir": "elsewhere"}))
+        argv = [f"--config={root / 'settings.yaml'}", f"--output_dir={root / 'run'}", "--epochs", "1"]
+        return started_by_a_user([RECIPE, *argv], root)
+
+    root, said = made_once(tmp_path_factory, "ddp_mobile", start)
     assert not (root / "elsewhere").exists()
     return root / "run", said
 
@@ -145,25 +87,6 @@ def finished(finished_once, tmp_path):
     """A copy of the finished run, to go on with."""
     shutil.copytree(finished_once[0], tmp_path / "run")
     return tmp_path / "run"
-
-
-def content(*folders):
-    """Every file with what it holds and when it was written."""
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
-
-
-def outcome(folder):
-    """All of a result but the time that it took."""
-    data = json.loads((folder / "result.json").read_text())
-    for trial in data["history"]:
-        del trial["seconds"]
-    return data
-
-
-def trials_done(folder):
-    journal = folder / "journal.jsonl"
-    return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
 # -- from end to end --------------------------------------------------------------------------------------------------
@@ -213,7 +136,7 @@ def test_a_search_becomes_networks(finished_once):
 def test_again_nothing_is_done_again(finished, context):
     before = content(finished / "models", finished / "baselines", finished / "checkpoints")
     result = (finished / "result.json").read_bytes()
-    code, said = Run(context, finished).end()
+    code, said = run(context, finished).end()
     assert code == 0, said
     assert f"search: {TRIALS} to do, {TRIALS} of them done before" in said
     assert content(finished / "models", finished / "baselines", finished / "checkpoints") == before
@@ -225,7 +148,7 @@ def test_again_nothing_is_done_again(finished, context):
 def test_another_limit_trains_only_what_is_new(finished, context):
     before = content(finished / "models", finished / "baselines")
     result = (finished / "result.json").read_bytes()
-    code, said = Run(context, finished, "--max_macs", "400000", "300000", "--max_params", "20000").end()
+    code, said = run(context, finished, "--max_macs", "400000", "300000", "--max_params", "20000").end()
     assert code == 0, said
     after = content(finished / "models", finished / "baselines")
     assert before.items() <= after.items()
@@ -249,16 +172,16 @@ def test_another_limit_trains_only_what_is_new(finished, context):
 @pytest.mark.slow
 def test_what_does_not_fit_is_said_before_any_work(finished, context, tmp_path):
     before = content(finished)
-    code, said = Run(context, finished, "--learning_rate=0.1").end()
+    code, said = run(context, finished, "--learning_rate=0.1").end()
     assert code == 1
     assert "error: " in said
     assert "`evaluator.training.learning_rate` was 0.05, now 0.1" in said
     assert "Traceback" not in said
 
-    code, said = Run(context, tmp_path / "new", "--max_macs", "1000").end()
+    code, said = run(context, tmp_path / "new", "--max_macs", "1000").end()
     assert code == 1
     assert re.search(r"error: `max macs >= [\d,]+` must hold for this space, but got 1,000\.", said)
-    code, said = Run(context, tmp_path / "new", "--random_networks=50").end()
+    code, said = run(context, tmp_path / "new", "--random_networks=50").end()
     assert code == 1
     assert "error: `random_networks` must be at most the number of architectures in" in said
     assert not (tmp_path / "new").exists()
@@ -270,8 +193,8 @@ def test_what_does_not_fit_is_said_before_any_work(finished, context, tmp_path):
 @pytest.mark.slow
 def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(context, tmp_path):
     started = time.perf_counter()
-    run = Run(context, tmp_path / "run", "--dry_run", "--max_macs", "300000", "1000", "--epochs=7")
-    code, said = run.end()
+    dry = run(context, tmp_path / "run", "--dry_run", "--max_macs", "300000", "1000", "--epochs=7")
+    code, said = dry.end()
     assert time.perf_counter() - started < 20  # about 1.5, when nothing else runs
     assert code == 0, said
     assert f"Search: {TRIALS} trials of 1 steps of 32" in said
@@ -281,13 +204,13 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(context, tmp_path)
     assert "One final network: 7 epochs" in said
     assert "macs <= 300,000: feasible (" in said
     assert "macs <= 1,000: NOT feasible (" in said
-    assert os.listdir(tmp_path) == [run.log.name]
+    assert os.listdir(tmp_path) == [dry.log.name]
 
 
 @pytest.mark.slow
 def test_random_search_generates_the_best_that_it_tried(context, tmp_path):
     words = ["--searcher=random", "--evaluations=3", "--max_macs", "500000", "--random_networks=0"]
-    code, said = Run(context, tmp_path / "run", *words).end()
+    code, said = run(context, tmp_path / "run", *words).end()
     assert code == 0, said
     result = SearchResult.load(tmp_path / "run")
     assert result.distribution is None
@@ -308,7 +231,7 @@ def test_without_pruning_and_with_a_tracker(context, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     words = ["--searcher=ddp-noprune", "--evaluations=5", "--report_to=tensorboard", "--no_train_largest"]
-    code, said = Run(context, tmp_path / "run", *words).end()
+    code, said = run(context, tmp_path / "run", *words).end()
     assert code == 0, said
     result = SearchResult.load(tmp_path / "run")
     assert [len(codes) for codes in result.distribution.survivors] == [4, 4, 4]
@@ -319,7 +242,7 @@ def test_without_pruning_and_with_a_tracker(context, tmp_path):
     assert scores == pytest.approx([r.score for r in result.history])
     assert [event.step for event in events.Scalars("search/score")] == list(range(5))
 
-    code, said = Run(context, tmp_path / "other", "--report_to=nothing").end()
+    code, said = run(context, tmp_path / "other", "--report_to=nothing").end()
     assert code == 1
     assert "error: `report_to` must name a tracker that Accelerate knows and that is installed" in said
 
@@ -330,14 +253,14 @@ def test_without_pruning_and_with_a_tracker(context, tmp_path):
 @pytest.mark.slow
 def test_killed_and_interrupted_it_goes_on_to_the_same_bits(finished_once, context, tmp_path):
     folder = tmp_path / "run"
-    run = Run(context, folder).wait_for(lambda: trials_done(folder) >= 2)
-    code, _ = run.end(signal.SIGKILL)
+    going = run(context, folder).wait_for(lambda: trials_done(folder) >= 2)
+    code, _ = going.end(signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert not (folder / "result.json").exists()
     killed_at = trials_done(folder)
 
-    run = Run(context, folder).wait_for(lambda: trials_done(folder) >= killed_at + 2)
-    code, said = run.end(signal.SIGINT)
+    going = run(context, folder).wait_for(lambda: trials_done(folder) >= killed_at + 2)
+    code, said = going.end(signal.SIGINT)
     assert code == 130, said
     found = re.search(rf"Interrupted: (\d+) of {TRIALS} trials are saved in `(.+)`\. Run the same command again", said)
     assert killed_at <= int(found[1]) < TRIALS
@@ -346,8 +269,8 @@ def test_killed_and_interrupted_it_goes_on_to_the_same_bits(finished_once, conte
     assert not (folder / "result.json").exists()
 
     # Interrupted once more, while networks are trained.
-    run = Run(context, folder).wait_for(lambda: "train 3 networks" in run_said(folder))
-    code, said = run.end(signal.SIGINT)
+    going = run(context, folder).wait_for(lambda: "train 3 networks" in run_said(folder))
+    code, said = going.end(signal.SIGINT)
     # One more than was said, where the interrupt came just after a checkpoint had appeared.
     before = re.search(rf"search: {TRIALS} to do, (\d+) of them done before", said)
     assert 0 <= int(before[1]) - int(found[1]) <= 1
@@ -355,7 +278,7 @@ def test_killed_and_interrupted_it_goes_on_to_the_same_bits(finished_once, conte
     assert said.rstrip().endswith("Interrupted. Run the same command again to go on.")
     assert outcome(folder) == outcome(finished_once[0])
 
-    code, said = Run(context, folder).end()
+    code, said = run(context, folder).end()
     assert code == 0, said
     for name in ("models/macs-300K/searchhub.json", "baselines/largest.json"):
         one, other = (json.loads((f / name).read_text()) for f in (folder, finished_once[0]))
@@ -364,27 +287,14 @@ def test_killed_and_interrupted_it_goes_on_to_the_same_bits(finished_once, conte
     assert (folder / weights).read_bytes() == (finished_once[0] / weights).read_bytes()
 
 
-def run_said(folder):
-    """What the latest run of a folder said."""
-    logs = sorted(folder.parent.glob(f"{folder.name}.*.log"), key=lambda path: path.stat().st_mtime_ns)
-    return logs[-1].read_text() if logs else ""
-
-
 # -- several processes ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_two_processes_find_the_same(context, tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     folder = tmp_path / "run"
-    runs = [
-        Run(context, folder, env={**common, "RANK": str(r), "LOCAL_RANK": str(r)}, tell=tmp_path / f"{r}.json")
-        for r in range(2)
-    ]
-    ends = [run.end() for run in runs]
+    runs = [run(context, folder, env=env, tell=tmp_path / f"{r}.json") for r, env in enumerate(two_processes())]
+    ends = [each.end() for each in runs]
     assert [code for code, _ in ends] == [0, 0], ends
     main, other = (said for _, said in ends)
     assert "Processes: 2 on cpu, 1 threads each" in main
@@ -403,16 +313,8 @@ def test_two_processes_find_the_same(context, tmp_path):
 @pytest.mark.slow
 def test_started_by_accelerate_launch(tmp_path):
     """Where there is no GPU, `--multi_gpu` must not start two runs that each believe to be alone."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    done = subprocess.run(
-        [*launch, str(RECIPE), *WORDS, "--dry_run"],
-        env={**os.environ, **ENVIRONMENT, "HF_HOME": str(tmp_path / "hf"), "ACCELERATE_USE_CPU": "true"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    done = started_by_a_user([*launch, RECIPE, *WORDS, "--dry_run"], tmp_path, ACCELERATE_USE_CPU="true")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Processes: 2 on cpu") == 1
     assert "Processes: 1" not in done.stdout

@@ -8,7 +8,6 @@ from decimal import Decimal
 
 from searchhub.errors import InvalidInputError
 from searchhub.generation.limits import Limit
-from searchhub.reports.tables import magnitude
 
 _AMOUNT = re.compile(r"([-+]?)((?:\d{1,3}(?:,\d{3})+|\d[\d_]*)?(?:\.\d+)?(?:e[-+]?\d+)?)([kmgbt]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
@@ -52,23 +51,3 @@ def _split(kind: str, word: str) -> tuple[str, float]:
             "M, G (or B) and T; units are not written."
         )
     return name.strip(), value
-
-
-def name_of(limits: Sequence[Limit]) -> str:
-    """The folder's name of a network under limits, as the recipes call it where there is one `max`.
-
-    >>> name_of([Limit("macs", max=300e6), Limit("params", min=2e6)]), name_of([])
-    ('macs-300M_params-min-2M', 'unlimited')
-    """
-    words = [
-        f"{limit.name}-{'' if kind == 'max' else f'{kind}-'}{_short(value)}"
-        for limit in limits
-        for kind in ("max", "min", "equal")
-        if (value := getattr(limit, kind)) is not None
-    ]
-    return "_".join(words) or "unlimited"
-
-
-def _short(value: float) -> str:
-    letter, factor = magnitude(value)
-    return f"{value / factor:.12g}{letter}"

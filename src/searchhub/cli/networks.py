@@ -71,17 +71,17 @@ def train(
 
     from searchhub.cli.generation import show_generated
     from searchhub.cli.latency import with_latency
-    from searchhub.cli.limits import name_of, read_limits
+    from searchhub.cli.limits import read_limits
     from searchhub.cli.output import hide_loading, print_facts, print_json
     from searchhub.cli.source import load_result
     from searchhub.errors import InvalidInputError
     from searchhub.generation import generate
     from searchhub.hub.finished import load_trainer
-    from searchhub.hub.trained import MODELS, Network
+    from searchhub.hub.trained import MODELS, Network, network_name
     from searchhub.reports.progress import ProgressDisplay
 
     limits = read_limits(maximum, minimum, equal)
-    name = name or name_of(limits)
+    name = name or network_name(limits)
     if Path(name).name != name or name.startswith("."):
         raise InvalidInputError(f"`--name` must be the name of a folder, like `macs-300M`, but got `{name}`.")
     result, folder = load_result(str(run))

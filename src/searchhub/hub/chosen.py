@@ -14,9 +14,8 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import Limit, generate, sample_within
-from searchhub.hub.trained import LARGEST, RANDOM, Network
+from searchhub.hub.trained import LARGEST, RANDOM, Network, network_name
 from searchhub.reports.figures import plot_distribution, plot_pareto
-from searchhub.reports.tables import magnitude
 from searchhub.result import SearchResult
 from searchhub.space import INACTIVE, Architecture, SearchSpace
 from searchhub.training.batches import derive_seed
@@ -123,7 +122,12 @@ def choose_networks(
     networks: list[Network] = []
     for wanted in limits:
         together = wanted if isinstance(wanted, tuple) else (wanted,)
-        name = "-".join(_name(limit) for limit in together)
+        if any(limit.max is None for limit in together):
+            raise InvalidInputError(
+                "A limit must give `max` to be compared with random networks, but got "
+                f"{' and '.join(f'`{limit}`' for limit in together)}."
+            )
+        name = network_name(together)
         generated = None
         try:
             generated = find(result, *together)
@@ -163,13 +167,6 @@ def first_within(candidates: Sequence[Architecture]) -> Find:
         )
 
     return find
-
-
-def _name(limit: Limit) -> str:
-    if limit.max is None:
-        raise InvalidInputError(f"A limit must give `max` to be compared with random networks, but is `{limit}`.")
-    letter, factor = magnitude(limit.max)
-    return f"{limit.name}-{limit.max / factor:.12g}{letter}"
 
 
 def _random_beside(

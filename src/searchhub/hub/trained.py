@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from searchhub.generation import Limit
+from searchhub.reports.tables import magnitude
 from searchhub.space import Architecture
 
 FACTS = "searchhub.json"
@@ -58,6 +59,26 @@ class Report:
     costs: Mapping[str, float]
     metrics: Mapping[str, float]
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def network_name(limits: Sequence[Limit]) -> str:
+    """The name of a network under limits, of its folder too.
+
+    >>> network_name([Limit("macs", max=300e6), Limit("params", min=2e6)]), network_name([])
+    ('macs-300M-params-min-2M', 'unlimited')
+    """
+    words = [
+        f"{limit.name}-{'' if kind == 'max' else f'{kind}-'}{_short(value)}"
+        for limit in limits
+        for kind in ("max", "min", "equal")
+        if (value := getattr(limit, kind)) is not None
+    ]
+    return "-".join(words) or "unlimited"
+
+
+def _short(value: float) -> str:
+    letter, factor = magnitude(value)
+    return f"{value / factor:.12g}{letter}"
 
 
 def read_reports(run_dir: str | Path) -> list[Report]:

@@ -29,7 +29,7 @@ def estimate(
     supernet: Supernet,
     task: Task,
     settings: TrainingSettings,
-    searcher: Searcher,
+    searcher: Searcher | None,
     costs: Sequence[CostTable],
     limits: Sequence[Limit | tuple[Limit, ...]],
     final_epochs: int,
@@ -40,30 +40,33 @@ def estimate(
         supernet: On the device that would train; left as it is.
         task: Gives sizes and one batch.
         settings: Of the search.
-        searcher: Gives the number of trials and their budget.
+        searcher: Gives the number of trials and their budget; None: nobody searches.
         costs: "macs" among them.
         limits: Said to be feasible or not.
         final_epochs: Of the training of one network.
     """
-    space, budget = searcher.space, searcher.budget
-    steps = budget.epochs * (task.size("train") // settings.batch_size)
-    steps = min(steps, budget.max_steps or steps)
+    space = supernet.search_space
+    trials, steps = 0, 0
+    if searcher is not None:
+        trials, budget = searcher.num_trials, searcher.budget
+        steps = budget.epochs * (task.size("train") // settings.batch_size)
+        steps = min(steps, budget.max_steps or steps)
     macs = next(table for table in costs if table.name == "macs")
     mean = macs.fixed + sum(float(entry.mean()) for entry in macs.entries)
     rows = space.sample(TIMED_ARCHITECTURES, np.random.default_rng(0))
     step = statistics.median(_seconds_per_step(supernet, space.decode(row), task, settings) for row in rows)
-    search_macs = 3 * mean * settings.batch_size * steps * searcher.num_trials
+    search_macs = 3 * mean * settings.batch_size * steps * trials
     weights = sum(p.numel() * p.element_size() for p in supernet.parameters())
     moments = {"sgd": 1 if settings.momentum else 0, "adam": 2, "adamw": 2}[settings.optimizer]
     activations = _largest_activations(supernet, macs) * settings.batch_size
     final_steps = final_epochs * (task.size("full") // settings.batch_size)
     anything = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*costs)
     lines = [
-        f"Search: {searcher.num_trials} trials of {steps} steps of {settings.batch_size}",
+        f"Search: {trials} trials of {steps} steps of {settings.batch_size}",
         f"  multiply-adds: about {human(search_macs)} (forward and backward; {human(mean)} an example on average)",
         f"  memory: {human(weights)}B weights, {human(moments * weights)}B optimizer state, at most "
         f"{human(activations)}B activations of a step",
-        f"  time: about {duration(step * steps * searcher.num_trials)} in one process ({step * 1e3:.0f} ms a step here "
+        f"  time: about {duration(step * steps * trials)} in one process ({step * 1e3:.0f} ms a step here "
         "and now), and validation",
         f"One final network: {final_epochs} epochs, about {duration(step * final_steps)} of an average architecture",
         "Limits:",

@@ -1,0 +1,367 @@
+"""The recipe for BERT from end to end at its smallest. One run is started as a user does; the others are forked."""
+
+import json
+import re
+import shutil
+import signal
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForSequenceClassification, pipeline
+
+from searchhub.costs.macs import count_macs
+from searchhub.hub.trained import read_facts
+from searchhub.models.bert.importance_bert import importance
+from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassification
+from searchhub.result import SearchResult
+from searchhub.spaces.bert import full_width
+
+from .bert_cases import ALONE, NAME, SHALLOW, TRIALS
+from .harness import content, outcome, trials_done, two_processes
+
+MODEL_FILES = {
+    "README.md",
+    "architecture.png",
+    "config.json",
+    "configuration_bert.py",
+    "model.safetensors",
+    "modeling_bert.py",
+    "searchhub.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+
+
+# -- running it -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def finished(bert_once, tmp_path):
+    """A copy of the finished run, to go on with."""
+    shutil.copytree(bert_once[0] / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def supernet_in(folder):
+    return BertSupernetForSequenceClassification.from_pretrained(folder / "original")
+
+
+def sizes(model):
+    """Parameters with and without embeddings, as anyone would count them."""
+    return (
+        sum(p.numel() for p in model.parameters()),
+        sum(p.numel() for name, p in model.named_parameters() if ".embeddings." not in name),
+    )
+
+
+def weights(folder, name=NAME):
+    return (folder / "models" / name / "model.safetensors").read_bytes()
+
+
+def card(folder, name=NAME):
+    return (folder / "models" / name / "README.md").read_text()
+
+
+# -- from end to end --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_checkpoint_becomes_smaller(bert_once):
+    root, said = bert_once
+    folder, model = root / "run", root / "run" / "models" / NAME
+    assert "Processes: 1 on cpu, 1 threads each" in said
+    assert "Data: sst2: 86 train, 10 validation, 24 test" in said
+    assert f"Space: {6**2 + 6**4:,} architectures of checkpoint" in said
+    assert "fine-tune the original: 1/1 done" in said
+    assert f"search: {TRIALS}/{TRIALS} done" in said
+    assert "train 4 networks: 4/4 done" in said
+    assert {p.name for p in (folder / "models").iterdir()} == {NAME}
+    assert {p.name for p in model.iterdir()} == MODEL_FILES
+    names = {f"{NAME}-random0.json", f"{NAME}-uniform.json", "largest.json"}
+    assert {p.name for p in (folder / "baselines").iterdir()} == names
+    assert not list(folder.rglob("*.pt")) + list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
+
+    # The original was trained, and its heads and neurons were ordered.
+    original, stock = supernet_in(folder), AutoModelForSequenceClassification.from_pretrained(root / "checkpoint")
+    assert not torch.equal(original.classifier.weight, stock.classifier.weight)
+    assert not torch.equal(original.neuron_order[0], torch.arange(32))
+    assert set(json.loads((folder / "original" / "original.json").read_text())["metrics"]) == {"accuracy"}
+
+    result, facts = SearchResult.load(folder), read_facts(model)
+    assert len(result.history) == TRIALS == trials_done(folder)
+    assert result.distribution is not None
+    assert set(result.costs) == {"macs", "params", "encoder_params"}
+    assert (facts["epochs"], facts["examples"], facts["split"]) == (1, 24, "test")
+
+    # Reloaded and measured in a fresh process, and found as good as on its card.
+    measured = json.loads(re.search(r"^\{.*\}$", said, re.MULTILINE)[0])
+    assert (measured["model"], measured["task"], measured["examples"]) == (NAME, "sst2", 24)
+    assert measured["accuracy"] == pytest.approx(facts["metrics"]["accuracy"], abs=1e-4)
+
+    for words_ in ("base_model: checkpoint\n", "pipeline_tag: text-classification\n"):
+        assert words_ in card(folder)
+    for words_ in ("AutoModelForSequenceClassification", "AutoTokenizer", "weights of the supernet"):
+        assert words_ in card(folder)
+    table = (folder / "report" / "networks.md").read_text()
+    uniform, other = (json.loads((folder / f"baselines/{NAME}-{n}.json").read_text()) for n in ("uniform", "random0"))
+    row = f"| {facts['costs']['encoder_params']:,.0f} | {facts['metrics']['accuracy']:.4f} "
+    row += f"| {other['metrics']['accuracy']:.4f} (n=1) | {uniform['metrics']['accuracy']:.4f} |"
+    assert row in table
+    assert 0.95 * 9000 < other["costs"]["encoder_params"] <= 9000
+    assert uniform["identity"]["architecture"]["depth"] == 2
+    assert uniform["costs"]["encoder_params"] == SHALLOW <= 9000
+    largest = json.loads((folder / "baselines" / "largest.json").read_text())
+    assert largest["costs"]["params"] == sizes(stock)[0]
+    assert (folder / "report" / "theta.png").exists()
+    assert (folder / "report" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_a_published_network_is_a_model_as_any_other(bert_once):
+    model_dir = bert_once[0] / "run" / "models" / NAME
+    model, facts = AutoModelForSequenceClassification.from_pretrained(model_dir), read_facts(model_dir)
+    assert type(model).__name__ == "SearchedBertForSequenceClassification"
+    assert sizes(model) == (facts["costs"]["params"], facts["costs"]["encoder_params"])
+    assert sizes(model)[1] <= 9000
+    (answer,) = pipeline("text-classification", model=str(model_dir), top_k=None)(["good a b"])
+    assert {row["label"] for row in answer} == {"negative", "positive"}
+    assert sum(row["score"] for row in answer) == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_again_nothing_is_done_again(finished, finish):
+    kept = [finished / name for name in ("models", "baselines", "checkpoints", "original")]
+    before, result = content(*kept), (finished / "result.json").read_bytes()
+    said = finish(finished)
+    assert f"search: {TRIALS} to do, {TRIALS} of them done before" in said
+    assert content(*kept) == before
+    assert (finished / "result.json").read_bytes() == result
+
+
+@pytest.mark.slow
+def test_other_limits_train_only_what_is_new(finished, finish):
+    before = content(finished / "models", finished / "baselines", finished / "original")
+    result = (finished / "result.json").read_bytes()
+    finish(finished, "--max_encoder_params", "7000", "9000")
+    after = content(finished / "models", finished / "baselines", finished / "original")
+    assert before.items() <= after.items()
+    new = {path.relative_to(finished).parts[:2] for path in set(after) - set(before)}
+    # No uniform network is as small: two whole layers are the fewest.
+    assert new == {("models", "encoder_params-7K"), ("baselines", "encoder_params-7K-random0.json")}
+
+    # One network for two limits at once.
+    finish(finished, "--max_encoder_params", "12000", "--max_macs", "80000", "--together", *ALONE)
+    (made,) = {path.name for path in (finished / "models").iterdir()} - {NAME, "encoder_params-7K"}
+    assert made == "encoder_params-12K-macs-80K"
+    model = AutoModelForSequenceClassification.from_pretrained(finished / "models" / made)
+    costs = read_facts(finished / "models" / made)["costs"]
+    assert sizes(model) == (costs["params"], costs["encoder_params"])
+    assert sizes(model)[1] <= 12_000
+    inputs = {"input_ids": torch.ones(1, 12, dtype=torch.int64, device="meta")}
+    assert costs["macs"] == count_macs(model.to("meta"), inputs) <= 80_000
+    assert (finished / "result.json").read_bytes() == result
+
+
+@pytest.mark.slow
+def test_latency_is_measured_once(finished, finish, run):
+    words_ = ["--max_latency_ms=15", *ALONE]
+    assert "latency is measured" in finish(finished, *words_)
+    table = (finished / "latency.json").read_bytes()
+    facts = read_facts(finished / "models" / "latency_ms-15")
+    assert 0 < facts["costs"]["latency_ms"] <= 15
+    assert "| latency_ms ≤ 15 |" in card(finished, "latency_ms-15")
+    assert "latency is measured" not in finish(finished, *words_)
+    assert (finished / "latency.json").read_bytes() == table
+    code, said = run(finished, *words_, "--latency_batch_size=4").end()
+    assert code == 1
+    assert "error: `--latency_batch_size` must be the 1 that" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "metrics", "labels"),
+    [
+        ("stsb", ["combined_score", "pearson", "spearmanr"], ["score"]),
+        ("mrpc", ["accuracy", "combined_score", "f1"], ["not_equivalent", "equivalent"]),
+        ("mnli", ["accuracy", "accuracy_m", "accuracy_mm"], ["entailment", "neutral", "contradiction"]),
+    ],
+)
+def test_other_tasks(task, metrics, labels, finish, tmp_path):
+    said = finish(tmp_path / "run", f"--task_name={task}", *ALONE)
+    model = tmp_path / "run" / "models" / NAME
+    facts, config = read_facts(model), json.loads((model / "config.json").read_text())
+    assert sorted(facts["metrics"]) == metrics
+    first, *parts = (facts["metrics"][name] for name in (GLUE_MEAN[task], *(set(metrics) - {GLUE_MEAN[task]})))
+    assert first == pytest.approx(sum(parts) / 2)
+    assert list(config["id2label"].values()) == labels
+    assert config["problem_type"] == ("regression" if task == "stsb" else "single_label_classification")
+    assert facts["examples"] == (24 + 27 if task == "mnli" else 24)
+    assert f"test {GLUE_MEAN[task]}" in (tmp_path / "run" / "report" / "networks.md").read_text()
+    assert f"Data: {task}: 86 train, 10 validation, {facts['examples']} test" in said
+
+
+GLUE_MEAN = {"stsb": "combined_score", "mrpc": "combined_score", "mnli": "accuracy"}
+"""The primary metric, which is the mean of the two others."""
+
+
+@pytest.mark.slow
+def test_other_data_by_columns(finish, tmp_path):
+    rows = [f"{'a good b' if i % 3 else 'bad c'},d {'e ' * (i % 4)},{('no', 'yes', 'so')[i % 3]}" for i in range(90)]
+    (tmp_path / "opinions.csv").write_text("\n".join(["first,second,opinion", *rows]))
+    argv = [f"--dataset={tmp_path / 'opinions.csv'}", "--text_column=first", "--pair_column=second"]
+    argv += ["--label_column=opinion", *ALONE]
+    said = finish(tmp_path / "run", *argv, without=["task_name", "data_dir"])
+    assert "Data: opinions.csv: 72 train, 9 validation, 9 test" in said
+    config = json.loads((tmp_path / "run" / "models" / NAME / "config.json").read_text())
+    # The checkpoint's classifier is of two labels: a new one takes its place.
+    assert list(config["id2label"].values()) == ["no", "so", "yes"]
+    assert supernet_in(tmp_path / "run").classifier.weight.shape == (3, 24)
+
+
+# -- options have their effects ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["none", "magnitude"])
+def test_without_a_search_the_network_is_evenly_spread_whole_layers(order, finish, tmp_path):
+    said = finish(tmp_path / "run", "--searcher=uniform", f"--order={order}", "--random_networks=0")
+    folder = tmp_path / "run"
+    assert "] search: " not in said
+    assert not (folder / "journal.jsonl").exists()
+    assert not (folder / "report" / "theta.png").exists()
+    result = SearchResult.load(folder)
+    assert (result.distribution, result.history) == (None, ())
+    facts = read_facts(folder / "models" / NAME)
+    assert facts["identity"]["architecture"] == full_width(result.space)[1].to_dict()
+    assert {p.name for p in (folder / "baselines").iterdir()} == {"largest.json"}
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "models" / NAME)
+    assert sizes(model)[1] == SHALLOW
+    assert "weights of the fine-tuned checkpoint" in card(folder)
+
+    # What orders heads and neurons shows in the original.
+    supernet = supernet_in(folder)
+    heads, neurons = importance(supernet, order="magnitude")
+    if order == "none":
+        assert torch.equal(supernet.neuron_order, torch.arange(32).expand(4, -1))
+        assert not (neurons.diff() <= 0).all()
+    else:
+        assert (heads.diff() <= 0).all()
+        assert (neurons.diff() <= 0).all()
+        assert not torch.equal(supernet.neuron_order, torch.arange(32).expand(4, -1))
+
+    before = content(folder / "models", folder / "original")
+    finish(folder, "--searcher=uniform", f"--order={order}", "--random_networks=0")
+    assert content(folder / "models", folder / "original") == before
+
+
+@pytest.mark.slow
+def test_random_search_generates_the_best_that_it_tried(finish, tmp_path):
+    finish(tmp_path / "run", "--searcher=random", "--evaluations=4", "--max_encoder_params=14000", *ALONE)
+    result = SearchResult.load(tmp_path / "run")
+    assert (result.distribution, len(result.history)) == (None, 4)
+    cost = result.costs["encoder_params"]
+    within = [r for r in result.history if cost(r.trial.architecture) <= 14_000]
+    best = max(within, key=lambda r: r.score)
+    facts = read_facts(tmp_path / "run" / "models" / "encoder_params-14K")
+    same = [r.trial.architecture.to_dict() for r in within if r.score == best.score]
+    assert facts["identity"]["architecture"] in same
+    assert "not an optimum of E[α] (best evaluated)" in card(tmp_path / "run", "encoder_params-14K")
+
+
+@pytest.mark.slow
+def test_without_pruning_all_candidates_stay(finish, tmp_path):
+    finish(tmp_path / "run", "--searcher=ddp-noprune", "--evaluations=4", *ALONE)
+    result = SearchResult.load(tmp_path / "run")
+    assert len(result.history) == 4
+    for choice, codes in zip(result.space.choices, result.distribution.survivors, strict=True):
+        assert len(codes) == len(choice.candidates)
+    assert "`searcher.prune`: False" in card(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_networks_may_start_from_the_original_and_learn_from_it(finished, finish):
+    before, result = weights(finished), (finished / "result.json").read_bytes()
+    architecture = read_facts(finished / "models" / NAME)["identity"]["architecture"]
+    finish(finished, "--start=original", *ALONE)
+    from_original = weights(finished)
+    assert "`start`: weights of the fine-tuned checkpoint" in card(finished)
+    finish(finished, "--distillation_weight=0.5", *ALONE)
+    taught = weights(finished)
+    assert "`distillation_weight`: 0.5" in card(finished)
+    assert "`start`: weights of the supernet" in card(finished)
+    assert len({before, from_original, taught}) == 3
+    # The search is the same one, and so is what came out of it.
+    assert (finished / "result.json").read_bytes() == result
+    assert read_facts(finished / "models" / NAME)["identity"]["architecture"] == architecture
+
+
+@pytest.mark.slow
+def test_the_search_may_learn_from_the_original_too(bert_once, finish, tmp_path):
+    folder = tmp_path / "run"
+    finish(folder, "--distillation_weight=0.5", "--search_distillation", *ALONE)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["evaluator"]["training"]["distillation_weight"] == 0.5
+    # The same trials on the same batches, but another loss.
+    losses = [[r.metrics["loss"] for r in SearchResult.load(f).history[:3]] for f in (folder, bert_once[0] / "run")]
+    assert all(a != b for a, b in zip(*losses, strict=True))
+    assert "`training.distillation_weight`: 0.5" in card(folder)
+
+
+@pytest.mark.slow
+def test_what_is_fine_tuned_already_is_taken_as_it_is(finish, tmp_path, bert_once):
+    finish(tmp_path / "run", "--original_epochs=0", "--searcher=uniform", "--order=none", *ALONE)
+    original = supernet_in(tmp_path / "run")
+    stock = AutoModelForSequenceClassification.from_pretrained(bert_once[0] / "checkpoint")
+    for name, parameter in stock.named_parameters():
+        assert torch.equal(parameter, original.get_parameter(name)), name
+
+
+# -- stopped and started ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on_to_the_same_bits(bert_once, run, finish, tmp_path):
+    folder, once = tmp_path / "run", bert_once[0] / "run"
+    # While the original is fine-tuned; for so long that it cannot be too late.
+    going = run(folder, "--original_epochs=300")
+    going.wait_for(lambda: "fine-tune the original: 1 to do" in going.said)
+    assert going.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    assert not (folder / "original").exists()
+
+    going = run(folder).wait_for(lambda: trials_done(folder) >= 2)
+    assert going.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    assert not (folder / "result.json").exists()
+    original = content(folder / "original")
+
+    said = finish(folder)
+    assert re.search(rf"search: {TRIALS} to do, [1-{TRIALS}] of them done before", said)
+    assert content(folder / "original") == original
+    assert outcome(folder) == outcome(once)
+    assert weights(folder) == weights(once)
+
+
+# -- several processes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_same(run, tmp_path):
+    folder = tmp_path / "run"
+    options = ["--max_latency_ms=15", *ALONE]
+    runs = [
+        # With what `accelerate launch` sets: the fresh process that measures networks again must not inherit it.
+        run(folder, *options, env={**env, "ACCELERATE_USE_CPU": "true"}, tell=tmp_path / f"{r}.json", reload=True)
+        for r, env in enumerate(two_processes())
+    ]
+    ends = [each.end() for each in runs]
+    assert [code for code, _ in ends] == [0, 0], ends
+    main, other = (said for _, said in ends)
+    assert "Processes: 2 on cpu, 1 threads each" in main
+    assert "latency is measured" in main
+    assert other == ""
+    results = [json.loads((tmp_path / f"{r}.json").read_text()) for r in range(2)]
+    assert results[0] == results[1]
+    assert len(results[0]["history"]) == TRIALS
+    assert SearchResult.from_dict(results[1]).distribution == SearchResult.load(folder).distribution
+    assert "processes: 2" in (folder / "config.yaml").read_text()
+    assert json.loads(re.search(r"^\{.*\}$", main, re.MULTILINE)[0])["model"] == NAME
