@@ -33,6 +33,7 @@ from searchhub import (
 )
 from searchhub.costs.measured import MeasuredLatency, measure_networks
 from searchhub.distribution import ArchitectureDistribution
+from searchhub.errors import InvalidInputError
 
 SMALL = {
     "num_labels": 10,
@@ -58,6 +59,8 @@ def random_result(table: LatencyTable, seed: int) -> SearchResult:
 
 def said_of(limits: list[float], measured: list[MeasuredLatency], what: str) -> dict[str, float]:
     """How many keep to their limit, and how far they are from it."""
+    if not limits:
+        return {"met": 0}
     shares = np.array([m.ms for m in measured]) / limits
     by_clock = np.array([m.clock_ms for m in measured]) / limits
     print(
@@ -81,16 +84,23 @@ def limits_met(
     """Networks generated for limits across the range, without and with measuring them, all timed again."""
     low, high = table.bounds()
     limits = [float(at) for at in low + np.linspace(0.15, 0.85, count) * (high - low)]
-    promised, found = [], []
+    promised, found = [], {}
     for seed, limit in enumerate(limits):
         result = random_result(table, seed)
         promised.append(generate(result, Limit(table, max=limit)))
-        found.append(generate_measured(supernet, result, table, limit, tries=10, rounds=rounds))
-    again = measure_networks(supernet, [*promised, *(f.architecture for f in found)], table, rounds=rounds)
-    for limit, plain, seen, checked, f in zip(limits, promised, again, again[count:], found, strict=False):
+        try:
+            found[limit] = generate_measured(supernet, result, table, limit, tries=10, rounds=rounds)
+        except InvalidInputError as error:
+            print(f"limit {limit:7.3f} ms   with measuring nothing was found: {error}")
+    again = measure_networks(supernet, [*promised, *(f.architecture for f in found.values())], table, rounds=rounds)
+    for limit, plain, seen in zip(limits, promised, again[:count], strict=True):
         print(
             f"limit {limit:7.3f} ms   table {plain.certificate.costs[table.name]:7.3f}, measured {seen.ms:7.3f} ms "
-            f"({seen.ms / limit:6.1%})   with measuring, try {len(f.bounds)}: {f.measured.ms:7.3f}, again "
+            f"({seen.ms / limit:6.1%})"
+        )
+    for (limit, f), checked in zip(found.items(), again[count:], strict=True):
+        print(
+            f"limit {limit:7.3f} ms   with measuring, try {len(f.bounds)}: {f.measured.ms:7.3f}, again "
             f"{checked.ms:7.3f} ms ({checked.ms / limit:6.1%})"
         )
     told = np.array([plain.certificate.costs[table.name] for plain in promised])
@@ -104,7 +114,11 @@ def limits_met(
         "generated_bias": round(bias, 4),
         "slowness": round(slowness, 4),
         "promised": said_of(limits, again[:count], "by the table"),
-        "verified": {**said_of(limits, again[count:], "with measuring"), "tries": sum(len(f.bounds) for f in found)},
+        "verified": {
+            **said_of(list(found), again[count:], "with measuring"),
+            "found": len(found),
+            "tries": sum(len(f.bounds) for f in found.values()),
+        },
     }
 
 

@@ -8,13 +8,14 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "latency.py"
 
 def test_ends_with_its_result():
     """How good the figures are depends on the machine; that they are there does not."""
-    small = ["--rounds=1", "--min_run_time=0.002", "--clock=cpu", "--calibration=8", "--held_out=3", "--limits=2"]
-    done = subprocess.run([sys.executable, str(SCRIPT), *small], capture_output=True, text=True, timeout=120)
+    small = ["--rounds=2", "--check_rounds=2", "--calibration=8", "--held_out=3", "--limits=2"]
+    done = subprocess.run([sys.executable, str(SCRIPT), *small], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     name, line = done.stdout.splitlines()[-1].split(" ", 1)
     result = json.loads(line)
     assert name == "RESULT"
-    assert (result["limits"], result["clock"]) == (2, "cpu")
-    assert 0 <= result["limits_met"] <= 2
+    assert result["limits"] == 2
+    assert 0 <= result["promised"]["met"] <= 2
+    assert 0 <= result["verified"]["met"] <= result["verified"]["found"] <= 2
     assert result["mape"] > 0
     assert result["macs_mape"] > 0

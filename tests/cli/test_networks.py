@@ -11,7 +11,7 @@ def test_train_makes_a_network_like_those_of_the_run(cli, run):
     words = ("train", run, "--max", "params=4K", "--min", "macs=60K", "--json")
     done = cli(*words)
     report = json.loads(done.stdout)
-    folder = run / "models" / "params-4K_macs-min-60K"
+    folder = run / "models" / "params-4K-macs-min-60K"
     assert report["folder"] == str(folder)
     assert report["costs"]["params"] <= 4_000
     assert report["costs"]["macs"] >= 60_000

@@ -104,7 +104,7 @@ def test_from_end_to_end(imagenet, tmp_path):
     words += (
         " --stage_strides 2 2 --head_width 32 --kernel_sizes 3 --estimation_epochs 1 --steps_per_trial 2 --epochs 1"
     )
-    words += " --batch_size 8 --max_macs 300000 --batch_norm_batches 1"
+    words += " --batch_size 8 --final_batch_size 8 --max_macs 300000 --batch_norm_batches 1"
     done = subprocess.run(
         [sys.executable, RECIPE, f"--config={SETTINGS}", f"--dataset={imagenet}", "--output_dir=run", *words.split()],
         cwd=tmp_path,
