@@ -209,7 +209,12 @@ def plot_regret(tables: Tables, outcomes: Mapping[str, Mapping[str, Outcomes]], 
             axes.plot(trials, curve, color=colors[name], lw=1.5, label=name)
             axes.plot(trials[-1] * 1.03, best - np.mean(outcome.answers), "o", color=colors[name], ms=4)
         axes.set(title=table.name, xlabel="evaluations", ylabel="regret, percentage points", yscale="log")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=4 if len(tables) == 1 else 7,
+        frameon=False,
+    )
     figure.savefig(path)
 
 

@@ -26,7 +26,14 @@ _HOMES = {
     "SearchResult": "searchhub.result",
     "SearchCallback": "searchhub.callbacks",
     "Searcher": "searchhub.searchers.base",
+    "Clusters": "searchhub.searchers.lloyd",
+    "best_of": "searchhub.searchers.clustering",
+    "cluster_codes": "searchhub.searchers.clustering",
+    "cluster_features": "searchhub.searchers.clustering",
+    "most_probable": "searchhub.searchers.clustering",
+    "over_k": "searchhub.searchers.clustering",
     "DDPSearcher": "searchhub.searchers.ddp",
+    "EvolutionSearcher": "searchhub.searchers.evolution",
     "RandomSearcher": "searchhub.searchers.random",
     "Evaluator": "searchhub.evaluators.base",
     "SupernetEvaluator": "searchhub.evaluators.supernet",
@@ -44,6 +51,7 @@ _HOMES = {
     "sample_within": "searchhub.generation",
     "bert_space": "searchhub.spaces.bert",
     "mobile_space": "searchhub.spaces.mobile",
+    "nasbench201_space": "searchhub.spaces.nasbench201",
     "Supernet": "searchhub.models.supernet",
     "BertSupernetConfig": "searchhub.models.bert.supernet_bert",
     "BertSupernetForSequenceClassification": "searchhub.models.bert.supernet_bert",
@@ -121,11 +129,15 @@ if TYPE_CHECKING:
     from searchhub.reports.html import write_report
     from searchhub.result import SearchResult
     from searchhub.searchers.base import Searcher
+    from searchhub.searchers.clustering import best_of, cluster_codes, cluster_features, most_probable, over_k
     from searchhub.searchers.ddp import DDPSearcher
+    from searchhub.searchers.evolution import EvolutionSearcher
+    from searchhub.searchers.lloyd import Clusters
     from searchhub.searchers.random import RandomSearcher
     from searchhub.space import Architecture, Choice, Condition, SearchSpace
     from searchhub.spaces.bert import bert_space
     from searchhub.spaces.mobile import mobile_space
+    from searchhub.spaces.nasbench201 import nasbench201_space
     from searchhub.training.accelerator import make_accelerator
     from searchhub.training.fit import fit
     from searchhub.training.settings import TrainingSettings

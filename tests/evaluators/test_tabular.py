@@ -2,14 +2,19 @@ import itertools
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from searchhub.errors import InvalidInputError
 from searchhub.evaluators.tabular import (
+    NASBENCH201_FILE,
     NASBENCH_MACRO_FILE,
+    BenchmarkTable,
     TabularEvaluator,
     additive_cost,
     nasbench_macro_space,
+    read_nasbench201,
     read_nasbench_macro,
 )
 from searchhub.search import search
@@ -136,3 +141,70 @@ class TestNasBenchMacro:
         (tmp_path / NASBENCH_MACRO_FILE).write_text('{"00000000": {}}')
         with pytest.raises(InvalidInputError, match=r"must be the NAS-Bench-Macro table, but is not"):
             read_nasbench_macro(tmp_path)
+
+
+def nasbench201_columns():
+    keys = ["".join(digits) for digits in itertools.product("01234", repeat=6)]
+    # Written in another order than read.
+    keys = sorted(keys, key=lambda key: key[::-1])
+    numbers = np.array([int(key, 5) for key in keys], dtype=np.float64)
+    table = {"key": keys}
+    for i, dataset in enumerate(("cifar10", "cifar100", "ImageNet16-120")):
+        table[f"{dataset}/val_acc_12ep"] = numbers / 15624 * (80 - i)
+        table[f"{dataset}/test_acc_200ep_mean"] = numbers / 15624 * (90 - i)
+        table[f"{dataset}/params_M"] = [(70_000 + sum(28_000 * (d == "2") for d in key)) / 1e6 for key in keys]
+        table[f"{dataset}/flops_M"] = [(7_783_050 + sum(35 * (d == "3") for d in key)) / 1e6 for key in keys]
+    return table
+
+
+class TestNasBench201:
+    """The file is not shipped; one of the same form stands in for it."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        pq.write_table(pa.table(nasbench201_columns()), tmp_path / NASBENCH201_FILE)
+        return tmp_path
+
+    def test_keys_are_codes(self, folder):
+        table = read_nasbench201(folder, "cifar100")
+        row = np.array([3, 3, 4, 1, 3, 1], dtype=np.uint8)
+        at = int("334131", 5) / 15624
+        assert TabularEvaluator(table.space, table.scores).of_codes(row[None])[0] == pytest.approx(0.79 * at)
+        assert TabularEvaluator(table.space, table.final).of_codes(row[None])[0] == pytest.approx(0.89 * at)
+        assert table.space.decode(row)["node2.from1"] == "avg_pool_3x3"
+        assert table.costs["macs"].of_row(row) == 7_783_050 + 3 * 35
+        assert table.costs["params"].of_row(np.array([2, 0, 2, 0, 0, 2])) == 70_000 + 3 * 28_000
+
+    def test_groups_on_request(self, folder):
+        assert read_nasbench201(folder / NASBENCH201_FILE).space.choices[0].groups == ()
+        assert len(set(read_nasbench201(folder, groups=True).space.choices[0].groups)) == 2
+
+    def test_no_file(self, tmp_path):
+        with pytest.raises(InvalidInputError, match="must be the table of NAS-Bench-201, but cannot be read"):
+            read_nasbench201(tmp_path)
+
+    def test_another_data_set(self, folder):
+        with pytest.raises(InvalidInputError, match=r"`dataset` must be one of \['cifar10'.*but got 'mnist'"):
+            read_nasbench201(folder, "mnist")
+
+    @pytest.mark.parametrize("damage", ["text", "columns", "rows", "digits"])
+    def test_another_file(self, tmp_path, damage):
+        file = tmp_path / NASBENCH201_FILE
+        columns = nasbench201_columns()
+        if damage == "text":
+            file.write_text("not a table")
+        else:
+            if damage == "columns":
+                columns = {"key": columns["key"]}
+            elif damage == "rows":
+                columns["key"] = [*columns["key"][:-1], columns["key"][0]]
+            else:
+                columns["key"] = [*columns["key"][:-1], "444449"]
+            pq.write_table(pa.table(columns), file)
+        with pytest.raises(InvalidInputError, match="must be the table of NAS-Bench-201, but is not"):
+            read_nasbench201(tmp_path)
+
+
+def test_a_table_without_accuracies_is_worth_its_scores():
+    assert BenchmarkTable("t", SPACE, SCORES).final is SCORES
+    assert BenchmarkTable("t", SPACE, SCORES, accuracies=SCORES / 2).final.tolist() == (SCORES / 2).tolist()

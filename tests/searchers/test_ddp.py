@@ -4,9 +4,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from searchhub.distribution import ArchitectureDistribution
+from searchhub.distribution import ArchitectureDistribution, softmax
 from searchhub.errors import InvalidInputError
 from searchhub.searchers import ddp
+from searchhub.searchers.credit import mean_credit, regression_credit
 from searchhub.searchers.ddp import DDPSearcher, pruned_search_trials, sample_disjoint
 from searchhub.space import INACTIVE, Choice, Condition, SearchSpace
 from searchhub.spaces.mobile import mobile_space
@@ -40,6 +41,10 @@ SEARCHERS = {
     "groups": lambda seed: DDPSearcher(SMALL_MOBILE, estimation_epochs=1, seed=seed),
     "code": lambda seed: DDPSearcher(UNEVEN, seed=seed, score_scale=100.0, normalization="sum"),
     "noprune": lambda seed: DDPSearcher(UNEVEN, prune=False, evaluations=29, seed=seed),
+    "regression": lambda seed: DDPSearcher(UNEVEN, estimator="regression", seed=seed),
+    "pairs": lambda seed: DDPSearcher(UNEVEN, estimator="pairs", seed=seed),
+    "pairs conditional": lambda seed: DDPSearcher(DEPTH, estimator="pairs", seed=seed),
+    "pairs noprune": lambda seed: DDPSearcher(UNEVEN, estimator="pairs", prune=False, evaluations=19, seed=seed),
 }
 
 
@@ -271,6 +276,10 @@ class TestSearch:
         ("options", "message"),
         [
             ({"estimation_epochs": 0}, "`estimation_epochs >= 1` must hold, but got 0"),
+            (
+                {"estimator": "median"},
+                r"one of \['mean', 'regression', 'pairs'\], but got 'median'",
+            ),
             ({"momentum": 1.0}, "`0 <= momentum < 1` must hold, but got 1.0"),
             ({"momentum": -0.1}, "`0 <= momentum < 1` must hold"),
             ({"normalization": "l2"}, '"softmax" or "sum", but got \'l2\''),
@@ -281,3 +290,61 @@ class TestSearch:
     def test_settings_are_checked(self, options, message):
         with pytest.raises(InvalidInputError, match=message):
             DDPSearcher(UNEVEN, **options)
+
+
+class TestEstimators:
+    def test_the_papers_is_the_default(self):
+        assert DDPSearcher(UNEVEN).config["estimator"] == "mean"
+        assert DDPSearcher(UNEVEN).config["momentum"] == 0.8
+
+    @pytest.mark.parametrize("estimator", ["regression", "pairs"])
+    def test_those_over_all_trials_have_no_momentum(self, estimator):
+        assert DDPSearcher(UNEVEN, estimator=estimator).config["momentum"] == 0.0
+        assert DDPSearcher(UNEVEN, estimator=estimator, momentum=0.5).config["momentum"] == 0.5
+
+    def test_pairs_find_what_the_mean_cannot(self):
+        # Edges count only together: "a" and "a" is best, but "a" beside anything else is worst.
+        space = SearchSpace("s", tuple(Choice(f"e{i}", tuple("abcd")) for i in range(2)))
+
+        def score(architecture):
+            first, second = architecture.values()
+            if first == second == "a":
+                return 1.0
+            return 0.1 if "a" in (first, second) else 0.5
+
+        found = {
+            estimator: sum(
+                run(
+                    DDPSearcher(space, estimation_epochs=8, estimator=estimator, seed=seed), score
+                ).distribution.survivors
+                == ((0,), (0,))
+                for seed in range(10)
+            )
+            for estimator in ("mean", "pairs")
+        }
+        assert found["pairs"] == 10
+        assert found["mean"] <= 2
+
+    def test_pairs_start_with_disjoint_draws(self):
+        searcher = DDPSearcher(UNEVEN, estimation_epochs=3, estimator="pairs")
+        for _ in range(2):
+            drawn = np.array([UNEVEN.encode(trial.architecture) for trial in searcher.ask()])
+            assert sorted(drawn[:, 0]) == [0, 1, 2, 3]
+            searcher.tell([TrialResult(trial, 0.5) for trial in searcher.ask()])
+
+    @pytest.mark.parametrize("estimator", ["mean", "regression"])
+    def test_which_trials_count(self, estimator):
+        searcher = DDPSearcher(cells(groups=True), estimation_epochs=2, estimator=estimator, momentum=0.0)
+        rng = np.random.default_rng(0)
+        while searcher.round < 3:
+            tell(searcher, *rng.random(8 - searcher.round))
+        counted = searcher.history if estimator == "regression" else searcher.history[-2 * 6 :]
+        codes = np.array([searcher.space.encode(result.trial.architecture) for result in counted])
+        credit = {"mean": mean_credit, "regression": regression_credit}[estimator](
+            searcher.space, codes, np.array([result.score for result in counted])
+        )
+        # γ = 0, so that V is the softmax over those that were alive in the round.
+        for velocity, alive, utility in zip(
+            searcher.distribution.velocity, searcher.trajectory[-2].alive, credit, strict=True
+        ):
+            np.testing.assert_array_equal(velocity[alive], softmax(utility[alive]))

@@ -20,6 +20,7 @@ from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError
 from searchhub.evaluators.base import Evaluator
 from searchhub.space import Choice, Codes, SearchSpace
+from searchhub.spaces.nasbench201 import nasbench201_space
 from searchhub.trial import Trial, TrialResult
 
 
@@ -94,14 +95,21 @@ class BenchmarkTable:
     Args:
         name: For reports.
         space: Its search space.
-        scores: float64 [space.size], in the order of `TabularEvaluator`.
+        scores: What a search sees, float64 [space.size] in [0, 1], in the order of `TabularEvaluator`.
         costs: Cost tables by name, where costs add up.
+        accuracies: How good each architecture is once it is trained in full, likewise; None: its score.
     """
 
     name: str
     space: SearchSpace
     scores: FloatArray
     costs: Mapping[str, CostTable] = field(default_factory=dict)
+    accuracies: FloatArray | None = None
+
+    @property
+    def final(self) -> FloatArray:
+        """Accuracies after full training, float64 [space.size]."""
+        return self.scores if self.accuracies is None else self.accuracies
 
 
 NASBENCH_MACRO_FILE = "nas-bench-macro_cifar10.json"
@@ -145,6 +153,56 @@ def read_nasbench_macro(path: str | Path) -> BenchmarkTable:
     units = {"params": "parameters", "macs": "multiply-adds"}
     costs = {name: additive_cost(name, space, values[name], units[name]) for name in values}
     return BenchmarkTable("NAS-Bench-Macro, CIFAR-10", space, scores, costs)
+
+
+NASBENCH201_FILE = "nasbench201.parquet"
+NASBENCH201_DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
+
+
+def read_nasbench201(path: str | Path, dataset: str = "cifar10", *, groups: bool = False) -> BenchmarkTable:
+    """NAS-Bench-201 on one data set: scores are validation accuracies after 12 epochs, as a search would see them.
+
+    What the architectures are worth (`final`) is the mean test accuracy after 200 epochs. Parameters and MACs add up
+    exactly.
+
+    Args:
+        path: `nasbench201.parquet`, or the folder that holds it. A row an architecture; columns `key` (the operations
+            of the edges as digits, in the order of `nasbench201_space`) and, for each data set,
+            `<dataset>/val_acc_12ep` and `<dataset>/test_acc_200ep_mean` in percent, `<dataset>/params_M` and
+            `<dataset>/flops_M` (multiply-adds) in millions.
+        dataset: "cifar10", "cifar100" or "ImageNet16-120".
+        groups: Whether the space has the groups of `nasbench201_space`.
+
+    Raises:
+        InvalidInputError: It is not such a file, or the data set is another.
+    """
+    import pyarrow.parquet as parquet  # type: ignore[import-untyped]  # late: it takes a moment
+
+    if dataset not in NASBENCH201_DATASETS:
+        raise InvalidInputError(f"`dataset` must be one of {list(NASBENCH201_DATASETS)}, but got {dataset!r}.")
+    path = Path(path)
+    file = path / NASBENCH201_FILE if path.is_dir() else path
+    space = nasbench201_space(groups=groups)
+    columns = ("val_acc_12ep", "test_acc_200ep_mean", "params_M", "flops_M")
+    try:
+        rows = parquet.read_table(file, columns=["key", *(f"{dataset}/{column}" for column in columns)])
+        codes = np.array([[int(digit) for digit in key] for key in rows["key"].to_pylist()], dtype=np.uint8)
+        index = table_index(space, codes)
+        order = np.argsort(index)
+        if not np.array_equal(index[order], np.arange(space.size)):
+            raise ValueError(f"`key` must name each of {space.size:,} architectures once")
+        scores, final, params, macs = (rows[f"{dataset}/{c}"].to_numpy().astype(np.float64)[order] for c in columns)
+    except OSError as error:
+        raise InvalidInputError(
+            f"`{file}` must be the table of NAS-Bench-201, but cannot be read: {error.strerror or error}."
+        ) from error
+    except (ValueError, KeyError, IndexError) as error:
+        raise InvalidInputError(f"`{file}` must be the table of NAS-Bench-201, but is not: {error!r}.") from error
+    costs = {
+        "params": additive_cost("params", space, np.rint(params * 1e6), "parameters"),
+        "macs": additive_cost("macs", space, np.rint(macs * 1e6), "multiply-adds"),
+    }
+    return BenchmarkTable(f"NAS-Bench-201, {dataset}", space, scores / 100.0, costs, final / 100.0)
 
 
 def additive_cost(name: str, space: SearchSpace, values: FloatArray, unit: str = "") -> CostTable:

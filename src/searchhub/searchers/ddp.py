@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,12 @@ from searchhub.distribution import ArchitectureDistribution, FloatArray, Normali
 from searchhub.errors import InvalidInputError
 from searchhub.result import SearchResult
 from searchhub.searchers.base import Searcher
-from searchhub.space import INACTIVE, Codes, SearchSpace
+from searchhub.searchers.credit import Estimator, mean_credit, pairs_credit, regression_credit, sample_posterior
+from searchhub.space import Codes, SearchSpace
 from searchhub.trial import Budget, TrialResult
+
+DISJOINT_DRAWS = 2
+"""How many draws an estimator that proposes by itself is first given, so that it has seen every candidate."""
 
 
 class DDPSearcher(Searcher):
@@ -27,7 +31,12 @@ class DDPSearcher(Searcher):
     Args:
         space: What to search. Groups of its choices are kept: one survivor of each.
         estimation_epochs: T, at least 1; the paper's 3.
-        momentum: γ of Eq. 4 in [0, 1); the paper finds no difference within [0.7, 0.9].
+        estimator: Who gets credit for a score. "mean": the paper's Eq. 3, over the trials of a round. "regression":
+            main effects over all trials so far (`regression_credit`). "pairs": main effects and pairs over all trials
+            (`pairs_credit`); after two draws it also proposes, by posterior sampling instead of disjoint draws
+            (`sample_posterior`). How they compare: docs/results/tabular.md.
+        momentum: γ of Eq. 4 in [0, 1); the paper finds no difference within [0.7, 0.9]. None: 0.8 with "mean", and 0
+            with the others, which remember earlier rounds themselves.
         prune: False is the paper's ablation: all candidates in every round; the result is argmax θ.
         evaluations: With `prune=False`, how many trials to take; None: as many as the pruned search. The paper's
             ablation cost 3.3 times the pruned search.
@@ -42,7 +51,8 @@ class DDPSearcher(Searcher):
         space: SearchSpace,
         *,
         estimation_epochs: int = 3,
-        momentum: float = 0.8,
+        estimator: Estimator = "mean",
+        momentum: float | None = None,
         prune: bool = True,
         evaluations: int | None = None,
         score_scale: float = 1.0,
@@ -53,6 +63,10 @@ class DDPSearcher(Searcher):
         super().__init__(space, seed=seed, budget=budget)
         if estimation_epochs < 1:
             raise InvalidInputError(f"`estimation_epochs >= 1` must hold, but got {estimation_epochs}.")
+        if estimator not in get_args(Estimator):
+            raise InvalidInputError(f"`estimator` must be one of {list(get_args(Estimator))}, but got {estimator!r}.")
+        if momentum is None:
+            momentum = 0.8 if estimator == "mean" else 0.0
         if not 0.0 <= momentum < 1.0:
             raise InvalidInputError(f"`0 <= momentum < 1` must hold, but got {momentum}.")
         if normalization not in ("softmax", "sum"):
@@ -62,6 +76,7 @@ class DDPSearcher(Searcher):
         if evaluations is not None and evaluations < 1:
             raise InvalidInputError(f"`evaluations >= 1` must hold, but got {evaluations}.")
         self.estimation_epochs = estimation_epochs
+        self.estimator: Estimator = estimator
         self.momentum = momentum
         self.prune = prune
         self.score_scale = score_scale
@@ -69,8 +84,6 @@ class DDPSearcher(Searcher):
         self.distribution = ArchitectureDistribution.uniform(space)
         self.trajectory: list[ArchitectureDistribution] = [self.distribution]
         self._num_trials = pruned_search_trials(space, estimation_epochs) if evaluations is None else evaluations
-        self._sums = _zeros(space)
-        self._counts = _zeros(space)
         self._draws = 0
 
     @property
@@ -82,6 +95,7 @@ class DDPSearcher(Searcher):
         return {
             **super().config,
             "estimation_epochs": self.estimation_epochs,
+            "estimator": self.estimator,
             "momentum": self.momentum,
             "prune": self.prune,
             "evaluations": self._num_trials,
@@ -93,7 +107,12 @@ class DDPSearcher(Searcher):
         left = self._num_trials - len(self.history)
         if left <= 0:
             return np.empty((0, len(self.space.choices)), dtype=np.uint8)
-        return sample_disjoint(self.distribution, self.rng)[:left]
+        most = max(len(choice.candidates) for choice in self.space.choices)
+        if self.estimator != "pairs" or len(self.history) < DISJOINT_DRAWS * most:
+            return sample_disjoint(self.distribution, self.rng)[:left]
+        alive = self.distribution.alive
+        k = max(int(a.sum()) for a in alive)
+        return sample_posterior(self.space, *self._trials(self.history), alive, min(k, left), self.rng)
 
     def observe(self, results: Sequence[TrialResult]) -> None:
         for result in results:
@@ -102,30 +121,33 @@ class DDPSearcher(Searcher):
                     f"DDPNAS needs scores in [0, 1], larger is better, but trial {result.trial.number} has "
                     f"{result.score}. Scale the metric (an accuracy in percent: divide by 100)."
                 )
-            # Eq. 2: the score of an architecture is recorded for each of its candidates; inactive ones get none.
-            for i, code in enumerate(self.space.encode(result.trial.architecture)):
-                if code != INACTIVE:
-                    self._sums[i][code] += result.score
-                    self._counts[i][code] += 1
         self._draws += 1
         if self._draws == self.estimation_epochs or len(self.history) >= self._num_trials:
             self._end_round()
 
     def _end_round(self) -> None:
-        credited = [counts > 0 for counts in self._counts]
-        # Eq. 3: the mean over the recorded trials, repeats included.
-        utility = [
-            np.where(known, total / np.maximum(count, 1), np.nan)
-            for total, count, known in zip(self._sums, self._counts, credited, strict=True)
-        ]
+        utility = self._utility()
         self.distribution = self.distribution.updated(
             utility, momentum=self.momentum, score_scale=self.score_scale, normalization=self.normalization
         )
         if self.prune:
-            self.distribution = self.distribution.pruned(credited)
+            self.distribution = self.distribution.pruned([~np.isnan(credit) for credit in utility])
         self.trajectory.append(self.distribution)
-        self._sums, self._counts, self._draws = _zeros(self.space), _zeros(self.space), 0
+        self._draws = 0
         self.round += 1
+
+    def _utility(self) -> list[FloatArray]:
+        if self.estimator == "mean":
+            return mean_credit(self.space, *self._trials([r for r in self.history if r.trial.round == self.round]))
+        codes, scores = self._trials(self.history)
+        if self.estimator == "regression":
+            return regression_credit(self.space, codes, scores)
+        return pairs_credit(self.space, codes, scores, self.distribution.alive)
+
+    def _trials(self, results: Sequence[TrialResult]) -> tuple[Codes, FloatArray]:
+        """Codes [n, choices] and scores [n]."""
+        codes = np.stack([self.space.encode(result.trial.architecture) for result in results])
+        return codes, np.array([result.score for result in results])
 
     def result(self) -> SearchResult:
         return SearchResult(
@@ -139,16 +161,12 @@ class DDPSearcher(Searcher):
     def extra_state(self) -> dict[str, Any]:
         return {
             "trajectory": [d.to_dict() for d in self.trajectory],
-            "sums": [s.tolist() for s in self._sums],
-            "counts": [n.tolist() for n in self._counts],
             "draws": self._draws,
         }
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
         self.trajectory = [ArchitectureDistribution.from_dict(self.space, d) for d in state["trajectory"]]
         self.distribution = self.trajectory[-1]
-        self._sums = [np.array(s, dtype=np.float64) for s in state["sums"]]
-        self._counts = [np.array(n, dtype=np.float64) for n in state["counts"]]
         self._draws = state["draws"]
 
 
@@ -187,7 +205,3 @@ def pruned_search_trials(space: SearchSpace, estimation_epochs: int) -> int:
         fullest = max(a for a, f in zip(alive, floor, strict=True) if a > f)
         alive = [a - 1 if a > f and a == fullest else a for a, f in zip(alive, floor, strict=True)]
     return total
-
-
-def _zeros(space: SearchSpace) -> list[FloatArray]:
-    return [np.zeros(len(choice.candidates)) for choice in space.choices]

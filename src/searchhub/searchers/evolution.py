@@ -1,0 +1,102 @@
+"""Regularized evolution (Real et al., AAAI 2019): the strong baseline that needs no model of the space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from searchhub.errors import InvalidInputError
+from searchhub.result import SearchResult
+from searchhub.searchers.base import Searcher
+from searchhub.space import Codes, SearchSpace
+from searchhub.trial import Budget, TrialResult
+
+
+class EvolutionSearcher(Searcher):
+    """Mutates the best of a few drawn from the youngest trials; the oldest dies, however good (Alg. 1).
+
+    The population is always the last `population_size` trials. It starts at random; then, one trial at a time,
+    `tournament_size` of it are drawn with replacement, and the best of these (of equal ones the first drawn) has a
+    child: one choice, drawn among the active ones, takes another candidate. The paper's identity mutation (1 in 20) is
+    left out, so a child always differs; choices that only the child has get a candidate at random. The result is the
+    evaluated architectures, without a θ.
+
+    Args:
+        space: What to search.
+        num_trials: How many architectures to evaluate, at least 1.
+        population_size: P, at least 1. The default suits a hundred trials or a few; the paper has 100 for 20,000.
+        tournament_size: S, at least 1; larger ones are greedier. The paper has 25.
+        seed: Seed of the draws.
+        budget: What each trial is given.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        num_trials: int,
+        population_size: int = 10,
+        tournament_size: int = 5,
+        seed: int = 0,
+        budget: Budget | None = None,
+    ) -> None:
+        super().__init__(space, seed=seed, budget=budget)
+        for name, value in (
+            ("num_trials", num_trials),
+            ("population_size", population_size),
+            ("tournament_size", tournament_size),
+        ):
+            if value < 1:
+                raise InvalidInputError(f"`{name} >= 1` must hold, but got {value}.")
+        self._num_trials = num_trials
+        self.population_size = population_size
+        self.tournament_size = tournament_size
+
+    @property
+    def num_trials(self) -> int:
+        return self._num_trials
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {
+            **super().config,
+            "num_trials": self._num_trials,
+            "population_size": self.population_size,
+            "tournament_size": self.tournament_size,
+        }
+
+    def propose(self) -> Codes:
+        left = self._num_trials - len(self.history)
+        if left == 0 or not self.history:
+            return self.space.sample(min(left, self.population_size), self.rng)
+        population = self.history[-self.population_size :]
+        drawn = [population[i] for i in self.rng.integers(len(population), size=self.tournament_size)]
+        parent = max(drawn, key=lambda result: result.score)
+        return mutated(self.space, self.space.encode(parent.trial.architecture), self.rng)[None]
+
+    def observe(self, results: Sequence[TrialResult]) -> None:
+        self.round += 1
+
+    def result(self) -> SearchResult:
+        return SearchResult(self.space, tuple(self.history), searcher=self.config)
+
+
+def mutated(space: SearchSpace, row: Codes, rng: np.random.Generator) -> Codes:
+    """A row [choices] of which one active choice has another candidate.
+
+    1. Choices that come into being with it get a candidate uniformly at random.
+    2. Where no active choice has a second candidate, the row itself.
+    """
+    active = space.active(row[None])[0]
+    changeable = [i for i in np.flatnonzero(active) if len(space.choices[i].candidates) > 1]
+    if not changeable:
+        return row
+    i = changeable[rng.integers(len(changeable))]
+    size = len(space.choices[i].candidates)
+    child = np.array([rng.integers(len(choice.candidates)) for choice in space.choices], dtype=np.uint8)
+    child[active] = row[active]
+    child[i] = (int(row[i]) + 1 + rng.integers(size - 1)) % size
+    masked: Codes = space.mask_inactive(child[None])[0]
+    return masked
