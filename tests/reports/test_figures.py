@@ -150,9 +150,9 @@ def test_grid_of_many_short_stages_keeps_each_in_a_row():
     assert grid[1] == [4, 5, 6, 7]
 
 
-def test_stages_need_a_dot_in_every_name():
+def test_stages_are_what_stands_before_the_first_dot():
     assert stages_of(["a.x", "b.y", "a.z"]) == {"a": ["a.x", "a.z"], "b": ["b.y"]}
-    assert stages_of(["a.x", "b"]) == {"": ["a.x", "b"]}
+    assert stages_of(["depth", "a.x", "a.y"]) == {"": ["depth"], "a": ["a.x", "a.y"]}
     assert stages_of([]) == {}
 
 

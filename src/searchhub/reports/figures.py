@@ -362,12 +362,11 @@ def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[f
 
 
 def stages_of(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names by what stands before their first dot, in order; all under "" where not every name has one."""
-    names = list(names)
+    """Names by what stands before their first dot, in order; those without one under ""."""
     stages: dict[str, list[str]] = {}
     for name in names:
-        stages.setdefault(name.partition(".")[0], []).append(name)
-    return stages if all("." in name for name in names) else {"": names} if names else {}
+        stages.setdefault(name.partition(".")[0] if "." in name else "", []).append(name)
+    return stages
 
 
 def _draw_box(axes: Axes, x: float, y: float, name: str, candidate: Candidate, colors: Mapping[Candidate, str]) -> None:
