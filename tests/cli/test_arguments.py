@@ -15,6 +15,7 @@ from searchhub.cli.arguments import (
 from searchhub.data.images import Augmentation
 from searchhub.errors import InvalidInputError
 from searchhub.searchers.ddp import DDPSearcher
+from searchhub.searchers.evolution import EvolutionSearcher
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Choice, SearchSpace
 from searchhub.training.settings import TrainingSettings
@@ -187,12 +188,22 @@ def test_searchers_of_each_name():
     assert isinstance(random, RandomSearcher)
     # Alike in cost, unless said otherwise.
     assert unpruned.num_trials == random.num_trials == ddp.num_trials == (3 + 2) * 3
-    for name in ("ddp-noprune", "random"):
+    evolution = SearchArguments(searcher="evolution", estimation_epochs=3).build(SPACE, seed=4)
+    assert isinstance(evolution, EvolutionSearcher)
+    assert evolution.num_trials == ddp.num_trials
+    for name in ("ddp-noprune", "random", "evolution"):
         assert SearchArguments(searcher=name, evaluations=5).build(SPACE, seed=4).num_trials == 5
 
 
+def test_estimators_have_a_momentum_of_their_own():
+    assert SearchArguments().build(SPACE, seed=0).config["momentum"] == 0.8
+    for name in ("regression", "pairs"):
+        config = SearchArguments(estimator=name).build(SPACE, seed=0).config
+        assert (config["estimator"], config["momentum"]) == (name, 0.0)
+
+
 def test_ddp_takes_as_many_trials_as_it_takes():
-    message = r"`--evaluations` is for `ddp-noprune` and `random`; `ddp` takes 10 trials here\. .*`--estimation_epochs`"
+    message = r"`--evaluations` is for all searchers but `ddp`, which takes 10 trials here\. .*`--estimation_epochs`"
     with pytest.raises(InvalidInputError, match=message):
         SearchArguments(evaluations=5).build(SPACE, seed=0)
 

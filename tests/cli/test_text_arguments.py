@@ -90,7 +90,7 @@ def test_who_searches():
     assert BertSearchArguments(searcher=UNIFORM).build(space, 5) is None
     with pytest.raises(InvalidInputError, match=r"`--evaluations` is for a search"):
         BertSearchArguments(searcher=UNIFORM, evaluations=3).build(space, 5)
-    with pytest.raises(InvalidInputError, match=r"`ddp` takes \d+ trials"):
+    with pytest.raises(InvalidInputError, match=r"`ddp`, which takes \d+ trials"):
         BertSearchArguments(evaluations=3).build(space, 5)
 
 
@@ -137,7 +137,7 @@ def test_numbers_that_are_too_small(argument, message):
 
 
 def test_words_that_are_none(capsys):
-    for argument in ("--searcher=evolution", "--order=taylor", "--start=scratch"):
+    for argument in ("--searcher=annealing", "--estimator=median", "--order=taylor", "--start=scratch"):
         with pytest.raises(SystemExit):
             settings(argument)
         assert "invalid choice" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from transformers import HfArgumentParser
@@ -16,7 +16,8 @@ from searchhub.data.images import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Ima
 from searchhub.data.loading import DIGITS, ImageSplits, load_image_splits, load_image_task
 from searchhub.errors import InvalidInputError
 from searchhub.searchers.base import Searcher
-from searchhub.searchers.ddp import DDPSearcher
+from searchhub.searchers.ddp import DDPSearcher, Estimator
+from searchhub.searchers.evolution import EvolutionSearcher
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import SearchSpace
 from searchhub.training.settings import TrainingSettings
@@ -30,6 +31,9 @@ def option(default: Any, text: str, **more: Any) -> Any:
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
+
+SEARCHERS = ("ddp", "ddp-noprune", "random", "evolution")
+ESTIMATORS = get_args(Estimator)
 
 NORMALIZATIONS = {"half": ((0.5,) * 3, (0.5,) * 3), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 """Mean and standard deviation of the channels, by name."""
@@ -98,10 +102,11 @@ class ImageDataArguments:
 class SearchArguments:
     """How the space is searched."""
 
-    searcher: str = option("ddp", "Who searches.", choices=["ddp", "ddp-noprune", "random"])
+    searcher: str = option("ddp", "Who searches.", choices=list(SEARCHERS))
+    estimator: str = option("mean", "How `ddp` credits candidates; the paper's mean.", choices=list(ESTIMATORS))
     estimation_epochs: int = option(2, "T of DDPNAS: how often each round repeats its draw.")
-    momentum: float = option(0.8, "γ of the distribution's update.")
-    evaluations: int | None = option(None, "Trials of `ddp-noprune` and `random`. Default: as many as `ddp` takes.")
+    momentum: float | None = option(None, "γ of the distribution's update. Default: 0.8 with `mean`, else 0.")
+    evaluations: int | None = option(None, "Trials of all but `ddp`. Default: as many as `ddp` takes.")
     epochs_per_trial: int = option(1, "Epochs of training each sampled architecture.")
     steps_per_trial: int | None = option(None, "Bound on the optimizer steps of a trial.")
     batch_norm_batches: int = option(8, "Batches that measure BatchNorm statistics before validation.")
@@ -109,18 +114,25 @@ class SearchArguments:
     def build(self, space: SearchSpace, seed: int) -> Searcher:
         """The searcher of that name."""
         budget = Budget(self.epochs_per_trial, self.steps_per_trial)
-        common: dict[str, Any] = {"momentum": self.momentum, "seed": seed, "budget": budget}
+        common: dict[str, Any] = {
+            "estimator": self.estimator,
+            "momentum": self.momentum,
+            "seed": seed,
+            "budget": budget,
+        }
         pruned = DDPSearcher(space, estimation_epochs=self.estimation_epochs, **common)
         trials = pruned.num_trials if self.evaluations is None else self.evaluations
         if self.searcher == "random":
             return RandomSearcher(space, num_trials=trials, seed=seed, budget=budget)
+        if self.searcher == "evolution":
+            return EvolutionSearcher(space, num_trials=trials, seed=seed, budget=budget)
         if self.searcher == "ddp-noprune":
             return DDPSearcher(
                 space, estimation_epochs=self.estimation_epochs, prune=False, evaluations=trials, **common
             )
         if self.evaluations is not None:
             raise InvalidInputError(
-                f"`--evaluations` is for `ddp-noprune` and `random`; `ddp` takes {pruned.num_trials} trials here. "
+                f"`--evaluations` is for all searchers but `ddp`, which takes {pruned.num_trials} trials here. "
                 "Change `--estimation_epochs` instead."
             )
         return pruned

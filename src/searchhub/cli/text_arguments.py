@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from searchhub.cli.arguments import SearchArguments, TrainingArguments, option
+from searchhub.cli.arguments import SEARCHERS, SearchArguments, TrainingArguments, option
 from searchhub.data.glue import GLUE_TASKS, load_glue_task
 from searchhub.data.text import TextTask
 from searchhub.data.text_loading import load_text_task
@@ -96,7 +96,7 @@ class BertArguments:
 class BertSearchArguments(SearchArguments):
     """How the space is searched."""
 
-    searcher: str = option("ddp", "Who searches; `uniform`: nobody.", choices=["ddp", "ddp-noprune", "random", UNIFORM])
+    searcher: str = option("ddp", "Who searches; `uniform`: nobody.", choices=[*SEARCHERS, UNIFORM])
     estimation_epochs: int = option(3, "T of DDPNAS: how often each round repeats its draw.")
     search_distillation: bool = option(False, "Distil from the original inside the search, too.")
 
