@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator, debug_launcher
+from accelerate.state import AcceleratorState
 from scipy.stats import pearsonr, rankdata
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -79,6 +80,7 @@ def test_an_unknown_task():
 def gathered(task, predictions, references, expected):
     """On each of two processes: batches of 4, the last one ragged and filled up by Accelerate."""
     torch.set_num_threads(1)
+    AcceleratorState._reset_state(reset_partial_state=True)  # of an Accelerator that another test made before the fork
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
     loader = accelerator.prepare(DataLoader(TensorDataset(predictions, references), batch_size=4))
@@ -99,4 +101,5 @@ def test_two_processes_and_a_ragged_end(task):
     else:
         predictions, references = torch.randint(0, 2, (2, 37), generator=generator)
     expected = GlueMetric(task).compute(predictions=predictions, references=references)
+    Accelerator(cpu=True)
     debug_launcher(gathered, (task, predictions, references, expected), num_processes=2)
