@@ -283,7 +283,7 @@ class PrunedTrainer:
     def _identity(self, network: PreTrainedModel, pruned: Pruned) -> dict[str, Any]:
         return {
             "architecture": pruned.architecture.to_dict(),
-            "model": {k: v for k, v in plain_config(network.config).items() if k != "_name_or_path"},
+            "model": plain_config(network.config),
             "task": self.task.fingerprint(),
             "training": {**self.settings.to_dict(), "epochs": self.epochs, "inherit_weights": True},
             "inherited": weights_digest(network),

@@ -8,14 +8,13 @@ from PIL import Image
 from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit, generate
+from searchhub.reports.diagram import plot_architecture, stages_of
 from searchhub.reports.figures import (
     _grid,
     _theta_limits,
-    plot_architecture,
     plot_distribution,
     plot_pareto,
     plot_scores,
-    stages_of,
 )
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.random import RandomSearcher

@@ -25,7 +25,7 @@ from searchhub.hub.folder import is_stock, save_model_folder
 from searchhub.hub.redact import redact_whole
 from searchhub.hub.trained import BASELINES, MODELS, Network, Report, read_facts, read_json_object
 from searchhub.models.supernet import Supernet
-from searchhub.reports.figures import plot_architecture
+from searchhub.reports.diagram import plot_architecture
 from searchhub.reports.progress import ProgressDisplay
 from searchhub.result import SearchResult
 from searchhub.space import Architecture

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
+from searchhub.errors import InvalidInputError
 from searchhub.space import Architecture, SearchSpace
 
 
@@ -67,7 +68,7 @@ class Supernet(PreTrainedModel):
 
     def example_inputs(self) -> dict[str, Any]:
         """Shapes (as meta tensors) of one example, for counting multiply-adds."""
-        raise NotImplementedError(f"`{type(self).__name__}` must define `example_inputs` for its costs to be counted.")
+        raise InvalidInputError(f"`{type(self).__name__}` must define `example_inputs` for its costs to be counted.")
 
     def windows(self, subnet: PreTrainedModel, architecture: Architecture) -> dict[str, Window]:
         """The window of every parameter of a subnet, by the subnet's parameter names."""

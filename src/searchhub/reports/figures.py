@@ -1,4 +1,4 @@
-"""Pictures of a search, from its result alone: θ over the rounds, the Pareto front, an architecture, the scores.
+"""Pictures of a search, from its result alone: θ over the rounds, the Pareto front, the scores.
 
 All are drawn on `Figure` objects of their own, without pyplot: no backend is chosen and no global state is touched, so
 they work in a script, a notebook and a test alike. The suffix of the path decides the format (PNG, SVG, PDF); a binary
@@ -18,36 +18,20 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
-from searchhub.files import replacing
 from searchhub.generation import pareto
+from searchhub.reports.diagram import stages_of
 from searchhub.reports.labels import place_labels
-from searchhub.reports.palette import GRAY, architecture_colors, ink_on, is_hollow, space_colors
+from searchhub.reports.palette import space_colors
+from searchhub.reports.style import FAINT, INK, MOST_COLUMNS, STYLE, save_figure
 from searchhub.reports.tables import magnitude
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, Candidate, SearchSpace
 
-_INK = "#24292f"
-_FAINT = "#d8dbe0"
-_STYLE: Any = {
-    "font.size": 9.0,
-    "text.color": _INK,
-    "axes.edgecolor": "#9aa0a8",
-    "axes.labelcolor": _INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": "#5b626b",
-    "ytick.color": "#5b626b",
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a name may hold dollars
-}
-_MOST_COLUMNS = 7
 # More dots than this become one picture inside an SVG or PDF, which each would otherwise make long.
 _MOST_DOTS = 1000
 
@@ -73,7 +57,7 @@ def plot_distribution(result: SearchResult, path: str | Path | IO[bytes]) -> Non
         )
     space, colors = result.space, space_colors(result.space)
     grid = _grid(space)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         size = (max(0.6 + 2.15 * len(grid[0]), 5.6), 1.5 + 1.55 * len(grid))
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         panels = figure.subplots(len(grid), len(grid[0]), sharex=True, squeeze=False).tolist()
@@ -98,7 +82,7 @@ def plot_distribution(result: SearchResult, path: str | Path | IO[bytes]) -> Non
         figure.legend(
             handles=handles, loc="outside lower left", ncols=math.ceil(len(handles) / rows), frameon=False, fontsize=8.5
         )
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def plot_pareto(
@@ -127,7 +111,7 @@ def plot_pareto(
     front = [(cost(a), quality(a)) for a in pareto(result, cost)]
     if not front:
         raise InvalidInputError(f"A Pareto front of `{cost.name}` needs at least one architecture, but there is none.")
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         axes = figure.subplots()
         evaluated = dict.fromkeys(r.trial.architecture for r in result.history) if trials else {}
@@ -152,59 +136,13 @@ def plot_pareto(
         axes.set_xlabel(f"{cost.name} ({cost.unit})" if cost.unit else cost.name)
         axes.set_ylabel("E[α]: mean θ of an architecture" if result.distribution is not None else "score")
         axes.set_title(f"One search of {result.space.name}, an architecture for every limit", loc="left", fontsize=10)
-        axes.grid(color=_FAINT, lw=0.6)
+        axes.grid(color=FAINT, lw=0.6)
         axes.set_axisbelow(True)
         axes.margins(x=0.04, y=0.08)
         figure.legend(loc="outside lower left", ncols=3 if size[0] > 6 else 2, frameon=False, fontsize=8.5)
         steps = [p for (_, before), (x, y) in itertools.pairwise(front) for p in ((x, before), (x, y))]
         place_labels(figure, axes, points, line=[front[0], *steps, (reach, front[-1][1])], dots=tried)
-        _save(figure, path)
-
-
-def plot_architecture(
-    architecture: Mapping[str, Candidate],
-    path: str | Path | IO[bytes],
-    title: str | None = None,
-    *,
-    space: SearchSpace | None = None,
-) -> None:
-    """An architecture as a row of boxes a stage, colored by candidate; what leaves its place empty is hollow.
-
-    Args:
-        architecture: Any; choices named like "stage2.layer1" stand in a row a stage, others in one row that wraps.
-        path: Where to write.
-        title: Above the picture.
-        space: Gives candidates the colors that they have in `plot_distribution`; None: colors by sorted name.
-    """
-    colors = architecture_colors(architecture, space)
-    rows = [
-        (stage if start == 0 else "", names[start : start + _MOST_COLUMNS + 1])
-        for stage, names in stages_of(architecture).items()
-        for start in range(0, len(names), _MOST_COLUMNS + 1)
-    ]
-    if not rows:
-        raise InvalidInputError("A diagram needs an architecture with at least one active choice, but it has none.")
-    width = max(len(names) for _, names in rows)
-    margin = 0.085 * max(len(label) for label, _ in rows) + 0.15
-    top = 0.35 if title else 0.08
-    with matplotlib.rc_context(_STYLE):
-        size = (margin + 1.6 * width + 0.1, top + 0.78 * len(rows) + (-0.12 if title else -0.22))
-        figure = Figure(figsize=size, dpi=150)
-        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-        axes.set_axis_off()
-        axes.set(xlim=(-margin, size[0] - margin), ylim=(-size[1] + top, top))
-        if title:
-            axes.text(-margin + 0.1, top - 0.12, title, fontsize=10, va="top")
-        for r, (label, names) in enumerate(rows):
-            y = -0.78 * r - (0.1 if title else 0.0)
-            axes.text(-0.12, y - 0.24, label, ha="right", va="center", fontsize=9, fontweight="bold")
-            if r + 1 < len(rows):
-                _draw_turn(axes, 1.6 * (len(names) - 1) + 0.68, y - 0.48)
-            for column, name in enumerate(names):
-                _draw_box(axes, 1.6 * column, y, name.rpartition(".")[2], architecture[name], colors)
-                if column + 1 < len(names):
-                    _draw_arrow(axes, (1.6 * column + 1.37, y - 0.24), (1.6 * column + 1.59, y - 0.24))
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def plot_scores(
@@ -224,7 +162,7 @@ def plot_scores(
     """
     if not scores:
         raise InvalidInputError("A picture of scores needs at least one finished trial, but there is none.")
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         axes = figure.subplots()
         trials = range(len(scores))
@@ -234,12 +172,12 @@ def plot_scores(
         axes.step(trials, best, where="post", color="#ee6677", lw=1.8, label="best so far", zorder=2)
         axes.set_xlabel("trial")
         axes.set_ylabel(name)
-        axes.grid(color=_FAINT, lw=0.6)
+        axes.grid(color=FAINT, lw=0.6)
         axes.set_axisbelow(True)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.02, y=0.08)
         figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8.5)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 # -- θ ----------------------------------------------------------------------------------------------------------------
@@ -249,9 +187,9 @@ def _grid(space: SearchSpace) -> list[list[int | None]]:
     """Choices in rows of panels: a row a stage where stages are short enough, else nearly square."""
     stages = [[space.index(name) for name in names] for names in stages_of(c.name for c in space.choices).values()]
     widest = max(len(stage) for stage in stages)
-    if len(stages) == 1 or widest > _MOST_COLUMNS or len(stages) > 2 * widest:
+    if len(stages) == 1 or widest > MOST_COLUMNS or len(stages) > 2 * widest:
         everything = [i for stage in stages for i in stage]
-        columns = len(everything) if len(everything) <= 5 else min(_MOST_COLUMNS, math.ceil(len(everything) ** 0.5))
+        columns = len(everything) if len(everything) <= 5 else min(MOST_COLUMNS, math.ceil(len(everything) ** 0.5))
         columns -= columns % widest if widest <= columns else 0  # what belongs together stays in a row
         stages = [everything[start : start + columns] for start in range(0, len(everything), columns)]
         widest = columns
@@ -305,7 +243,7 @@ def _draw_theta(
         clip_on=False,
     )
     axes.set_title(choice.name, loc="left", fontsize=8.5, pad=3)
-    axes.grid(axis="y", color=_FAINT, lw=0.6)
+    axes.grid(axis="y", color=FAINT, lw=0.6)
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4, min_n_ticks=3))
@@ -325,8 +263,8 @@ def _label_grid(grid: Sequence[Sequence[int | None]], panels: Sequence[Sequence[
 def _candidate_handles(colors: Mapping[Candidate, str], *, pruned: bool) -> list[Artist]:
     handles: list[Artist] = [Line2D([], [], color=color, lw=2.2, label=str(c)) for c, color in colors.items()]
     if pruned:
-        handles.append(Line2D([], [], color=_INK, lw=1.0, ls=(0, (3, 2)), alpha=0.6, marker="x", ms=5, label="pruned"))
-    handles.append(Line2D([], [], color=_INK, ls="", marker="o", ms=5, label="most probable left"))
+        handles.append(Line2D([], [], color=INK, lw=1.0, ls=(0, (3, 2)), alpha=0.6, marker="x", ms=5, label="pruned"))
+    handles.append(Line2D([], [], color=INK, ls="", marker="o", ms=5, label="most probable left"))
     return handles
 
 
@@ -356,64 +294,3 @@ def _quality_of(result: SearchResult) -> Callable[[Mapping[str, Candidate]], flo
 def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
     pairs = list(points)
     return [x for x, _ in pairs], [y for _, y in pairs]
-
-
-# -- diagram ----------------------------------------------------------------------------------------------------------
-
-
-def stages_of(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names by what stands before their first dot, in order; those without one under ""."""
-    stages: dict[str, list[str]] = {}
-    for name in names:
-        stages.setdefault(name.partition(".")[0] if "." in name else "", []).append(name)
-    return stages
-
-
-def _draw_box(axes: Axes, x: float, y: float, name: str, candidate: Candidate, colors: Mapping[Candidate, str]) -> None:
-    """A box of 1.36 × 0.48 inches with its upper left corner at (x, y)."""
-    hollow = is_hollow(candidate)
-    color = "white" if hollow else colors[candidate]
-    axes.add_patch(
-        FancyBboxPatch(
-            (x + 0.05, y - 0.43),
-            1.26,
-            0.38,
-            boxstyle="round,pad=0.05,rounding_size=0.09",
-            facecolor=color,
-            edgecolor=GRAY if hollow else color,
-            linestyle="--" if hollow else "-",
-            linewidth=1.0,
-        )
-    )
-    ink, text = "#5b626b" if hollow else ink_on(color), str(candidate)
-    axes.text(x + 0.68, y - 0.15, name, ha="center", va="center", fontsize=6.5, color=ink, alpha=0.85)
-    size = min(9.0, 1.26 * 72 / (0.62 * max(len(text), 1)))
-    axes.text(x + 0.68, y - 0.31, text, ha="center", va="center", fontsize=size, color=ink)
-
-
-def _draw_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    axes.annotate(
-        "", end, start, arrowprops={"arrowstyle": "-|>", "color": GRAY, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
-    )
-
-
-def _draw_turn(axes: Axes, x: float, y: float) -> None:
-    """A line from under the last box of a row to over the first one of the next."""
-    middle = y - 0.13
-    axes.plot([x, x, 0.68], [y, middle, middle], color=GRAY, lw=0.9, solid_joinstyle="round")
-    _draw_arrow(axes, (0.68, middle), (0.68, y - 0.3))
-
-
-# -- files ------------------------------------------------------------------------------------------------------------
-
-
-def _save(figure: Figure, path: str | Path | IO[bytes]) -> None:
-    if not isinstance(path, str | Path):
-        figure.savefig(path, format="png", facecolor="white")
-        return
-    path = Path(path)
-    kind = path.suffix[1:].lower() or "png"
-    if kind not in figure.canvas.get_supported_filetypes():
-        raise InvalidInputError(f"A picture must end in .png, .svg or .pdf, but the path is `{path.name}`.")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=kind, facecolor="white")

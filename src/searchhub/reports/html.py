@@ -17,7 +17,8 @@ from searchhub.errors import InvalidInputError
 from searchhub.files import write_text
 from searchhub.hub.redact import REDACTED, is_secret
 from searchhub.hub.trained import Report, comparison
-from searchhub.reports.figures import plot_distribution, plot_pareto, plot_scores, stages_of
+from searchhub.reports.diagram import stages_of
+from searchhub.reports.figures import plot_distribution, plot_pareto, plot_scores
 from searchhub.reports.inline_svg import inline_svg
 from searchhub.reports.markup import Child, Markup, details, facts, joined, table, tag
 from searchhub.reports.palette import architecture_colors, ink_on, is_hollow

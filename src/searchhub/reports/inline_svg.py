@@ -13,7 +13,7 @@ import matplotlib
 from searchhub.hub.redact import redact
 from searchhub.reports.markup import Markup, text
 
-# The neutral colors of `searchhub.reports.figures`, which a dark page turns round; colors of data stay.
+# The neutral colors of `searchhub.reports.style`, which a dark page turns round; colors of data stay.
 THEME = {
     "#24292f": "var(--ink)",
     "#5b626b": "var(--muted)",
