@@ -136,14 +136,15 @@ def latency_table(
     return table
 
 
-def reload(folders: list[Path], data: TextDataArguments, seed: int) -> None:
-    """Load every folder in a fresh process, as anyone would, and measure it again there."""
+def reload(folders: list[Path], data: TextDataArguments, seed: int, mixed_precision: str) -> None:
+    """Load every folder in a fresh process, as anyone would, and measure it again there, in the run's precision."""
     script = Path(__file__).with_name("eval_glue.py")
     given = {name: value for name, value in dataclasses.asdict(data).items() if value is not None}
     options = [f"--{name}={value}" for name, value in given.items()]
     command = [sys.executable, str(script), "--models", *map(str, folders), f"--seed={seed}", "--check", *options]
     # One process, whatever launched this one.
     alone = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
+    alone["ACCELERATE_MIXED_PRECISION"] = mixed_precision
     if folders and subprocess.run(command, env=alone).returncode:
         raise SearchhubError("Every network must load in a fresh process and reach its score there; see above.")
 
@@ -264,7 +265,7 @@ def main(argv: list[str]) -> None:
         rows = comparison(reports, task.metric_name)
         write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
         if published := [folder / "models" / n.name for n in networks if n.published]:
-            reload(published, data, seed)
+            reload(published, data, seed, training.mixed_precision)
         Console().print(rich_table(rows, title=f"One search of {len(result.history)} trials; networks trained alike"))
         print(f"The original, fine-tuned before the search: {started['metrics']}")
         print(f"Networks: {folder / 'models'}; table: {folder / 'report' / 'networks.md'}")
