@@ -1,0 +1,121 @@
+r"""How well a search tells good networks from bad ones: scores on shared weights beside scores after training.
+
+    python benchmarks/shared_weights.py runs/sst2 --max encoder_params=6480000 --networks 30 --output_dir runs/ranks
+
+RUN is a finished run of a recipe. Random architectures within (0.95 ν, ν] are validated on the run's shared weights, as
+they are after the search, and then trained like the run's networks. Kendall's τ says how far two orders agree:
+
+- `shared`: of the score on shared weights and the test score after training. The search can be no better than this.
+- `expectation`: of E[α] under the run's θ (DDPNAS Eq. 9), which generation maximises, and the test score.
+- `cost`: of the limited cost and the test score; what a search that knows nothing but size would reach.
+
+Intervals are of 95 %, from 2,000 bootstrap draws of the networks. Test scores are noisy themselves (the standard error
+of an accuracy p on n examples is √(p(1-p)/n)), which pulls every τ towards 0: `test_sd` beside `test_se` says how much
+of what differs is noise. A killed run goes on with the same command. Ends with one line `RESULT {json}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import kendalltau
+from transformers.utils import logging as transformers_logging
+
+from searchhub.cli.limits import read_limits
+from searchhub.cli.networks import read_settings
+from searchhub.distribution import FloatArray
+from searchhub.errors import InvalidInputError, SearchhubError
+from searchhub.hub.chosen import choose_networks
+from searchhub.hub.finished import load_trainer
+from searchhub.hub.networks import NetworkTrainer
+from searchhub.hub.trained import Network
+from searchhub.reports.progress import ProgressDisplay
+from searchhub.training.loop import predict, reestimate_batch_norm
+
+
+def shared_score(trainer: NetworkTrainer, network: Network) -> float:
+    """The validation score of an architecture on the supernet's weights, as the search scores trials."""
+    subnet = trainer.supernet.subnet(network.architecture)
+    reestimate_batch_norm(subnet, trainer.task, "train", trainer.settings, trainer.accelerator, batches=8)
+    pair = predict(subnet, trainer.task, "validation", trainer.settings.eval_batch_size, trainer.accelerator)
+    return trainer.task.search_score(trainer.task.score(*pair))
+
+
+def expectation(trainer: NetworkTrainer, network: Network) -> float:
+    """E[α] of DDPNAS Eq. 9: the mean of θ over the choices that the architecture has."""
+    distribution, space = trainer.result.distribution, trainer.result.space
+    if distribution is None:
+        raise InvalidInputError("The run's search must leave a θ, but left none. Give a run of DDPNAS.")
+    own = []
+    for choice, theta in zip(space.choices, distribution.theta, strict=True):
+        if choice.name in network.architecture:
+            own.append(theta[choice.candidates.index(network.architecture[choice.name])])
+    return float(np.mean(own))
+
+
+def agreement(one: FloatArray, other: FloatArray, seed: int = 0, draws: int = 2000) -> dict[str, float | None]:
+    """Kendall's τ_b of two columns [n], with a bootstrap interval of 95 % over the rows; None where one is constant."""
+    if len(np.unique(one)) == 1 or len(np.unique(other)) == 1:
+        return {"tau": None, "low": None, "high": None}
+    rng = np.random.default_rng(seed)
+    drawn = [rng.integers(len(one), size=len(one)) for _ in range(draws)]
+    found = np.array([kendalltau(one[rows], other[rows]).statistic for rows in drawn])
+    low, high = np.nanquantile(found, [0.025, 0.975])  # a draw in which nothing differs has none
+    tau = float(kendalltau(one, other).statistic)
+    return {"tau": round(tau, 3), "low": round(float(low), 3), "high": round(float(high), 3)}
+
+
+def main(argv: list[str]) -> None:
+    """Score, train, compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--max", required=True, metavar="COST=VALUE", help="the limit that the networks lie within")
+    parser.add_argument("--networks", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=None, help="of training each; default: the run's")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of architectures")
+    parser.add_argument("--data", action="append", metavar="NAME=VALUE", help="other argument of the data's loader")
+    parser.add_argument("--output_dir", type=Path, required=True, help="for what is trained; not the run's own")
+    args = parser.parse_args(argv)
+    transformers_logging.disable_progress_bar()
+    if args.output_dir.resolve() == args.run.resolve():
+        raise InvalidInputError("`--output_dir` must not be the run's own folder, whose baselines it would replace.")
+    [limit] = read_limits([args.max], None, None)
+    trainer = load_trainer(args.run, data=read_settings(args.data))
+    trainer = dataclasses.replace(trainer, folder=args.output_dir, epochs=args.epochs or trainer.epochs)
+    chosen = choose_networks(trainer.result, [limit], random_networks=args.networks, with_largest=False, seed=args.seed)
+    networks = [network for network in chosen if not network.published]
+    metric, task = trainer.task.metric_name, trainer.task
+    shared = np.array([shared_score(trainer, network) for network in networks])
+    expected = np.array([expectation(trainer, network) for network in networks])
+    cost = np.array([trainer.result.costs[limit.name](network.architecture) for network in networks])
+    with ProgressDisplay(1) as progress:
+        reports = trainer.train_all(networks, progress)
+    tested = np.array([report.metrics[metric] for report in reports])
+    print(f"{'network':>28} {limit.name:>16} {'E[α]':>8} {'shared':>8} {'test':>8}")
+    for row in sorted(zip(tested, shared, expected, cost, networks, strict=True), key=lambda r: -r[0]):
+        print(f"{row[4].name:>28} {row[3]:16,.0f} {row[2]:8.4f} {row[1]:8.4f} {row[0]:8.4f}")
+    mean, examples = float(tested.mean()), task.size("test")
+    result = {
+        "networks": len(networks),
+        "epochs": trainer.epochs,
+        "metric": metric,
+        "shared": agreement(shared, tested),
+        "expectation": agreement(expected, tested),
+        "cost": agreement(cost, tested),
+        "test_mean": round(mean, 4),
+        "test_sd": round(float(tested.std(ddof=1)), 4),
+        "test_se": round((mean * (1 - mean) / examples) ** 0.5, 4),
+    }
+    print("RESULT " + json.dumps(result))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except SearchhubError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,66 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from searchhub.errors import InvalidInputError
+from searchhub.hub.finished import save_trainer
+
+from ..hub.tiny_run import tiny_trainer
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "shared_weights.py"
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("shared_weights", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_agreement_is_of_orders_with_an_interval_around_it():
+    agreement = script().agreement
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=40)
+    assert agreement(x, np.exp(x), draws=50)["tau"] == 1.0
+    assert agreement(x, -x, draws=50) == {"tau": -1.0, "low": -1.0, "high": -1.0}
+    assert agreement(x, np.ones(40))["tau"] is None
+    noisy = agreement(x, x + rng.normal(size=40), draws=500)
+    assert 0 < noisy["low"] < noisy["tau"] < noisy["high"] < 1
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shared_weights") / "run"
+    trainer = tiny_trainer(folder)
+    save_trainer(trainer)
+    return trainer
+
+
+def call(run, out):
+    # 121,248 and 125,472 are the multiply-adds within 5 % of this limit.
+    script().main([str(run.folder), "--max", "macs=125472", "--networks", "2", "--output_dir", str(out)])
+
+
+def test_networks_are_scored_on_shared_weights_and_trained_apart(run, tmp_path, capsys):
+    out = tmp_path / "ranks"
+    call(run, out)
+    last = capsys.readouterr().out.splitlines()[-1]
+    result = json.loads(last.removeprefix("RESULT "))
+    files = sorted((out / "baselines").glob("*.json"))
+    facts = [json.loads(file.read_text()) for file in files]
+    assert result["networks"] == len(facts) == 2
+    assert {f["costs"]["macs"] for f in facts} == {121248, 125472}
+    assert result["test_mean"] == pytest.approx(np.mean([f["metrics"]["accuracy"] for f in facts]), abs=1e-4)
+    assert not (run.folder / "baselines").exists()
+    times = [file.stat().st_mtime_ns for file in files]
+    call(run, out)
+    assert capsys.readouterr().out.splitlines()[-1] == last
+    assert [file.stat().st_mtime_ns for file in files] == times, "a second call trains nothing"
+
+
+def test_the_runs_own_baselines_are_not_replaced(run):
+    with pytest.raises(InvalidInputError, match="must not be the run's own folder"):
+        call(run, run.folder)
