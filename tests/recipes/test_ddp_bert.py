@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForSequenceClassification, pipeline
+from transformers import AutoModelForSequenceClassification, BertForSequenceClassification, pipeline
 
 from searchhub.costs.macs import count_macs
 from searchhub.hub.trained import read_facts
@@ -253,6 +253,24 @@ def test_without_a_search_the_network_is_evenly_spread_whole_layers(order, finis
     before = content(folder / "models", folder / "original")
     finish(folder, "--searcher=uniform", f"--order={order}", "--random_networks=0")
     assert content(folder / "models", folder / "original") == before
+
+
+@pytest.mark.slow
+def test_what_stock_bert_can_express_is_published_as_stock_bert(finish, tmp_path):
+    both = ["--plain_bert", "--max_encoder_params", "9000", "12000", *ALONE]
+    said = finish(tmp_path / "run", "--searcher=uniform", *both)
+    model_dir = tmp_path / "run" / "models" / NAME
+    model = AutoModelForSequenceClassification.from_pretrained(model_dir)
+    assert type(model) is BertForSequenceClassification
+    assert sizes(model)[1] == SHALLOW == read_facts(model_dir)["costs"]["encoder_params"]
+    assert {p.name for p in model_dir.iterdir()} == MODEL_FILES - {"modeling_bert.py", "configuration_bert.py"}
+    assert "Published as it is" not in said
+    assert "trust_remote_code" not in card(tmp_path / "run")
+
+    said = finish(tmp_path / "searched", "--plain_bert", "--num_heads", "2", *ALONE)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "searched" / "models" / NAME)
+    assert type(model).__name__ == "SearchedBertForSequenceClassification"
+    assert "Published as it is: Stock BERT must have one feed-forward width and 4 heads in every layer" in said
 
 
 @pytest.mark.slow
