@@ -1,9 +1,11 @@
-"""Set finished runs side by side: searchers against random architectures of the same cost, trained alike.
+"""Set finished runs side by side: searchers and baselines under the same limits and seeds, trained alike.
 
     python recipes/compare_runs.py runs/cifar10/*
 
-A row a limit and seed; below them the mean difference of each searcher to the mean of the random architectures in
-(0.95 ν, ν], over all rows that have both, with its standard error. Ends with a line `RESULT {json}`.
+A row a limit and seed, a column a searcher or baseline: `random` is the mean of the random architectures in
+(0.95 ν, ν], `largest` the largest network of the space (of a checkpoint, the original), which keeps to no limit. Below
+them, for each searcher, its mean difference to every other column over the rows that have both, with its standard
+error, and its share of the other's mean. Ends with a line `RESULT {json}`.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ import json
 import statistics
 import sys
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from searchhub.errors import InvalidInputError, SearchhubError
-from searchhub.hub.trained import read_facts
+from searchhub.hub.chosen import LARGEST
+from searchhub.hub.trained import RANDOM, read_reports, role_of
 from searchhub.reports.tables import markdown_table
 
-Key = tuple[str, int]
+Row = dict[str, list[float]]
+"""Scores by column."""
 
 
 def searcher_of(folder: Path) -> str:
@@ -33,51 +38,89 @@ def searcher_of(folder: Path) -> str:
     return settings["searcher"] + ("" if settings.get("prune", True) else " without pruning")
 
 
-def read(folders: list[Path]) -> tuple[dict[Key, dict[str, float]], dict[Key, list[float]]]:
-    """Accuracies by (limit, seed): of each searcher's network, and of the random architectures."""
-    found: dict[Key, dict[str, float]] = defaultdict(dict)
-    random: dict[Key, list[float]] = defaultdict(list)
+def read(folders: Sequence[Path], metric: str) -> tuple[dict[tuple[str, int], Row], list[str]]:
+    """Scores by limit and seed, then by column; and which columns are searchers."""
+    rows: dict[tuple[str, int], Row] = defaultdict(lambda: defaultdict(list))
+    largest: dict[int, float] = {}
+    searchers = []
     for folder in folders:
-        for model in sorted((folder / "models").glob("*/")):
-            facts = read_facts(model)
-            if facts is not None:
-                found[model.name, facts["identity"]["seed"]][searcher_of(folder)] = facts["metrics"]["accuracy"]
-        for baseline in sorted((folder / "baselines").glob("*-random*.json")):
-            facts = json.loads(baseline.read_text(encoding="utf-8"))
-            key = (baseline.stem.rpartition("-random")[0], facts["identity"]["seed"])
-            random[key].append(facts["metrics"]["accuracy"])
-    return found, random
+        searchers.append(searcher_of(folder))
+        for report in read_reports(folder):
+            network, seed = report.network, report.facts["identity"]["seed"]
+            if metric not in report.metrics:
+                raise InvalidInputError(
+                    f"`--metric` must be one of {sorted(report.metrics)} of `{network.name}` in `{folder}`, but is "
+                    f"{metric!r}."
+                )
+            score = report.metrics[metric]
+            if network.name == LARGEST:
+                largest[seed] = score
+                continue
+            column = searchers[-1] if network.published else role_of(report)
+            limit = " and ".join(map(str, network.limits))
+            rows[limit, seed][column].append(score)
+    for (_, seed), row in rows.items():
+        if seed in largest:
+            row[LARGEST].append(largest[seed])
+    return rows, sorted(set(searchers))
+
+
+def shown(scores: Sequence[float]) -> str:
+    """A score, or the mean of several with their standard deviation."""
+    if len(scores) < 2:
+        return f"{scores[0]:.4f}" if scores else ""
+    return f"{statistics.mean(scores):.4f} ± {statistics.stdev(scores):.4f} (n={len(scores)})"
+
+
+def differences(rows: Sequence[Mapping[str, Sequence[float]]], one: str, other: str) -> dict[str, float | int | None]:
+    """Mean difference of two columns over the rows that have both, its standard error, and how many these are."""
+    paired = [
+        (statistics.mean(row[one]), statistics.mean(row[other])) for row in rows if row.get(one) and row.get(other)
+    ]
+    if not paired:
+        return {"difference": None, "standard_error": None, "rows": 0}
+    found = [a - b for a, b in paired]
+    error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else None
+    return {
+        "difference": round(statistics.mean(found), 4),
+        "standard_error": None if error is None else round(error, 4),
+        "rows": len(found),
+        "share": round(statistics.mean(a for a, _ in paired) / statistics.mean(b for _, b in paired), 4),
+    }
 
 
 def main(argv: list[str]) -> None:
     """Print the table and the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders of the same settings and limits")
-    found, random = read(parser.parse_args(argv).runs)
-    searchers = sorted({name for row in found.values() for name in row})
-    rows, differences = [], defaultdict(list)
-    for limit, seed in sorted(found):
-        beside = random.get((limit, seed), [])
-        row: dict[str, object] = {"limit": limit, "seed": seed}
-        for name in searchers:
-            accuracy = found[limit, seed].get(name)
-            row[name] = "" if accuracy is None else f"{accuracy:.4f}"
-            if accuracy is not None and beside:
-                differences[name].append(accuracy - statistics.mean(beside))
-        spread = f" ± {statistics.stdev(beside):.4f}" if len(beside) > 1 else ""
-        row["random architectures"] = f"{statistics.mean(beside):.4f}{spread} (n={len(beside)})" if beside else ""
-        row["best of them"] = f"{max(beside):.4f}" if beside else ""
-        rows.append(row)
-    print(markdown_table(rows))
-    result = {}
-    for name, values in differences.items():
-        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-        print(f"{name}: {statistics.mean(values):+.4f} ± {error:.4f} to the mean of the random ones (n={len(values)})")
-        result[name] = {
-            "difference": round(statistics.mean(values), 4),
-            "standard_error": round(error, 4) if len(values) > 1 else None,
-            "rows": len(values),
-        }
+    parser.add_argument("--metric", default="accuracy", help="what is compared")
+    args = parser.parse_args(argv)
+    rows, searchers = read(args.runs, args.metric)
+    others = sorted({name for row in rows.values() for name in row} - {*searchers, RANDOM, LARGEST})
+    columns = [*searchers, RANDOM, *others, LARGEST]
+    print(
+        markdown_table(
+            [
+                {
+                    "limit": limit,
+                    "seed": seed,
+                    **{column: shown(rows[limit, seed].get(column, [])) for column in columns},
+                }
+                for limit, seed in sorted(rows)
+            ]
+        )
+    )
+    result: dict[str, dict[str, object]] = {}
+    for name in searchers:
+        for other in columns:
+            found = differences(list(rows.values()), name, other)
+            if other == name or not found["rows"]:
+                continue
+            error = "" if found["standard_error"] is None else f" ± {found['standard_error']:.4f}"
+            print(
+                f"{name}: {found['difference']:+.4f}{error} to {other} (n={found['rows']}), {found['share']:.1%} of it"
+            )
+            result.setdefault(name, {})[other] = found
     print("RESULT", json.dumps(result))
 
 

@@ -121,7 +121,7 @@ def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
     """
     rows = []
     baselines = [r for r in reports if not r.network.published and r.network.name != LARGEST]
-    roles = list(dict.fromkeys(role for role in map(_role, baselines) if role != RANDOM))
+    roles = list(dict.fromkeys(role for role in map(role_of, baselines) if role != RANDOM))
     others = list(dict.fromkeys(name for r in reports for name in r.costs if name not in ("macs", "params")))
     for report in reports:
         network = report.network
@@ -132,8 +132,8 @@ def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
             for r in reports
             if network.limits and not r.network.published and r.network.limits == network.limits and metric in r.metrics
         ]
-        beside = [r.metrics[metric] for r in alike if _role(r) == RANDOM]
-        others_alike = {_role(r): _shown(r.metrics[metric], ".4f") for r in alike if _role(r) != RANDOM}
+        beside = [r.metrics[metric] for r in alike if role_of(r) == RANDOM]
+        others_alike = {role_of(r): _shown(r.metrics[metric], ".4f") for r in alike if role_of(r) != RANDOM}
         spread = f" ± {np.std(beside, ddof=1):.4f}" if len(beside) > 1 else ""
         rows.append(
             {
@@ -149,7 +149,7 @@ def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
     return rows
 
 
-def _role(report: Report) -> str:
+def role_of(report: Report) -> str:
     """What a baseline is: the last part of its name without a number."""
     return report.network.name.rpartition("-")[2].rstrip("0123456789")
 
