@@ -41,7 +41,7 @@ def run(tmp_path_factory):
 
 def call(run, out):
     # 121,248 and 125,472 are the multiply-adds within 5 % of this limit.
-    script().main([str(run.folder), "--max", "macs=125472", "--networks", "2", "--output_dir", str(out)])
+    script().main([str(run.folder), "--max", "macs=125472", "--networks", "2", "--retrain=1", f"--output_dir={out}"])
 
 
 def test_networks_are_scored_on_shared_weights_and_trained_apart(run, tmp_path, capsys):
@@ -49,6 +49,8 @@ def test_networks_are_scored_on_shared_weights_and_trained_apart(run, tmp_path, 
     call(run, out)
     last = capsys.readouterr().out.splitlines()[-1]
     result = json.loads(last.removeprefix("RESULT "))
+    assert result["retrained_sd"] >= 0
+    assert json.loads((out / "seed1" / "baselines" / "macs-125.472K-random0.json").read_text())["identity"]["seed"] == 4
     files = sorted((out / "baselines").glob("*.json"))
     facts = [json.loads(file.read_text()) for file in files]
     assert result["networks"] == len(facts) == 2
