@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -97,3 +98,51 @@ def test_entries_that_do_not_fit():
             table(entries=([1, 2, 3], [1, bad]))
     with pytest.raises(ValueError, match="shorter"):
         table(entries=([1, 2, 3],))
+
+
+# -- coupled along the chain of choices -------------------------------------------------------------------------------
+
+PAIRS = (np.array([[0.25, 4.0], [0.0, -7.0], [16.0, 32.0]]),)
+
+
+def test_pairs_are_of_candidates_that_follow_each_other():
+    cost = table(pairs=PAIRS)
+    assert cost(Architecture({"a": "z", "b": 1})) == 13.5 + 16.0
+    codes = np.array([[a, b] for a in range(3) for b in range(2)], dtype=np.uint8)
+    assert cost.of_codes(codes).tolist() == [cost.of_row(row) for row in codes] == [11.75, 23.0, 12.5, 13.0, 29.5, 53.0]
+    assert cost.bounds() == (11.75, 53.0)
+    assert cost.extreme_row(1).tolist() == [2, 1]
+    assert cost.mean() == cost.of_codes(codes).mean()
+
+
+def test_bounds_of_a_chain_are_exact():
+    rng = np.random.default_rng(0)
+    for sizes in ((3, 1, 4, 2), (2, 2, 2, 2, 2), (4,)):
+        space = SearchSpace("chain", tuple(Choice(f"c{i}", tuple(range(n))) for i, n in enumerate(sizes)))
+        pairs = tuple(rng.normal(size=shape) for shape in itertools.pairwise(sizes))
+        cost = CostTable("c", space, 0.5, tuple(rng.normal(size=n) for n in sizes), pairs=pairs)
+        rows = [np.array(row, dtype=np.uint8) for row in itertools.product(*map(range, sizes))]
+        costs = [cost.of_row(row) for row in rows]
+        assert cost.bounds() == (min(costs), max(costs))
+        assert cost.of_row(cost.extreme_row(-1)) == min(costs)
+
+
+def test_pairs_read_back_and_count_in_equality():
+    cost = table(pairs=PAIRS)
+    assert CostTable.from_dict(SPACE, json.loads(json.dumps(cost.to_dict()))) == cost
+    assert "pairs" not in table().to_dict()
+    assert cost != table()
+    assert cost != table(pairs=(PAIRS[0] + 1.0,))
+    with pytest.raises(ValueError, match="read-only"):
+        cost.pairs[0][0, 0] = 5
+
+
+def test_pairs_that_do_not_fit():
+    with pytest.raises(InvalidInputError, match=r"must hold finite numbers \[3, 2\] for `a` and `b`"):
+        table(pairs=(np.zeros((2, 3)),))
+    with pytest.raises(InvalidInputError, match="finite numbers"):
+        table(pairs=(np.full((3, 2), np.nan),))
+    with pytest.raises(ValueError, match="longer"):
+        table(pairs=PAIRS * 2)
+    with pytest.raises(InvalidInputError, match=r"must add up where choices are conditional.*layer\.2"):
+        CostTable("macs", DEEP, 0.0, ([0, 0], [0, 0], [0, 0]), pairs=(np.zeros((2, 2)),) * 2)

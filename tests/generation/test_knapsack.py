@@ -127,7 +127,7 @@ def test_exactly_what_is_dominated_goes(rows, high):
             costs = rng.integers(high, size=(rows, n)).astype(dtype)
             points = {(int(v), *(-int(c) for c in own)) for v, own in zip(values, costs.T, strict=True)}
             front = {p for p in points if not any(q != p and all(map(int.__ge__, q, p)) for q in points)}
-            kept = knapsack._list_dominance(knapsack._States(values, costs, np.zeros(n)))
+            kept = knapsack.list_dominance(knapsack.States(values, costs, np.zeros(n)))
             assert len(kept) == len(front)
             assert {(int(values[i]), *(-int(c) for c in costs[:, i])) for i in kept} == front
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
 from searchhub.costs.table import CostTable
+from searchhub.distribution import FloatArray
 from searchhub.models.supernet import Supernet
 from searchhub.space import INACTIVE, Architecture, Codes, SearchSpace
 
@@ -19,7 +22,8 @@ Count = Callable[[nn.Module, Mapping[str, torch.Tensor]], Mapping[str, int]]
 def count_table(supernet: Supernet, name: str, unit: str, count: Count) -> CostTable:
     """A cost table from few models: each candidate is counted where it stands, in the modules that it decides.
 
-    What no candidate's modules hold is fixed, or, where choices depend on others (a depth), costs of those.
+    What no candidate's modules hold is fixed, or, where choices depend on others (a depth), costs of those. Where the
+    modules also depend on the choice before (`Supernet.chain_coupled`), each candidate is counted after each of those.
     Two random architectures are counted whole and compared, so that a cost that does not add up is an error, not a
     wrong number.
 
@@ -27,6 +31,8 @@ def count_table(supernet: Supernet, name: str, unit: str, count: Count) -> CostT
         ValueError: The cost of whole architectures is not the sum of their parts.
     """
     space = supernet.search_space
+    if supernet.chain_coupled:
+        return _chain_table(supernet, name, unit, count)
     parents = sorted({space.index(c.condition.choice) for c in space.choices if c.condition is not None})
     entries = [np.zeros(len(choice.candidates)) for choice in space.choices]
     rest: dict[tuple[int, ...], int] = {}
@@ -47,13 +53,55 @@ def count_table(supernet: Supernet, name: str, unit: str, count: Count) -> CostT
         if len(changed) == 1:
             entries[parents[changed[0]]][assignment[changed[0]]] += left - rest[first]
     table = CostTable(name, space, float(rest[first]), tuple(entries), unit)
+    return _checked(table, supernet, count, counted)
+
+
+def _chain_table(supernet: Supernet, name: str, unit: str, count: Count) -> CostTable:
+    """Every candidate counted after every candidate of the choice before."""
+    space = supernet.search_space
+    own: dict[tuple[int, int, int], float] = {}
+    counted: list[tuple[Codes, int]] = []
+    for row in covering_pairs(space):
+        architecture = space.decode(row)
+        counts = count_architecture(supernet, architecture, count)
+        for choice, modules in supernet.choice_modules(architecture).items():
+            own[step_of(space.index(choice), row)] = sum(counts.get(module, 0) for module in modules)
+        counted.append((row, counts[""]))
+    entries, pairs = chain_terms(space, own)
+    table = CostTable(name, space, 0.0, entries, unit, pairs)
+    row, total = counted[0]
+    table = replace(table, fixed=float(total - table.of_row(row)))
+    return _checked(table, supernet, count, counted)
+
+
+def step_of(choice: int, row: Codes) -> tuple[int, int, int]:
+    """A choice by its position, the code before it (0 before the first choice) and its own."""
+    return choice, int(row[choice - 1]) if choice else 0, int(row[choice])
+
+
+def chain_terms(
+    space: SearchSpace, own: Mapping[tuple[int, int, int], float]
+) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]:
+    """Entries and pairs of a `CostTable`, of what each candidate costs after each candidate of the choice before.
+
+    An entry is the cost after the first candidate of the choice before; pairs are the differences to it.
+    """
+    sizes = [len(choice.candidates) for choice in space.choices]
+    steps = [np.zeros((before, size)) for before, size in zip([1, *sizes], sizes, strict=False)]
+    for (choice, before, code), cost in own.items():
+        steps[choice][before, code] = cost
+    return tuple(costs[0] for costs in steps), tuple(costs - costs[0] for costs in steps[1:])
+
+
+def _checked(table: CostTable, supernet: Supernet, count: Count, counted: list[tuple[Codes, int]]) -> CostTable:
+    space = table.space
     others = space.sample(2, np.random.default_rng(0))
-    counted += [(row, count_architecture(supernet, space.decode(row), count)[""]) for row in others]
+    counted = [*counted, *((row, count_architecture(supernet, space.decode(row), count)[""]) for row in others)]
     for row, total in counted:
         if total != table.of_row(row):
             raise ValueError(
-                f"`{name}` of `{space.name}` does not add up over its choices ({total} counted, {table.of_row(row)} "
-                "summed); it needs a cost of its own."
+                f"`{table.name}` of `{space.name}` does not add up over its choices ({total} counted, "
+                f"{table.of_row(row)} summed); it needs a cost of its own."
             )
     return table
 
@@ -66,6 +114,14 @@ def covering(space: SearchSpace) -> list[Codes]:
             row = [codes[k % len(codes)] if codes else INACTIVE for codes in branch.codes]
             rows.append(np.array(row, dtype=np.uint8))
     return rows
+
+
+def covering_pairs(space: SearchSpace) -> list[Codes]:
+    """Rows of codes in which every two candidates of choices that follow each other stand together at least once."""
+    sizes = np.array([len(choice.candidates) for choice in space.choices])
+    even = np.arange(len(sizes)) % 2 == 0
+    pairs = itertools.product(range(max(sizes)), repeat=2)
+    return list(np.unique([np.where(even, k, other) % sizes for k, other in pairs], axis=0).astype(np.uint8))
 
 
 def count_architecture(supernet: Supernet, architecture: Architecture, count: Count) -> Mapping[str, int]:

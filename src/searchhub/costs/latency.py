@@ -102,6 +102,7 @@ def measure_latency(
         space,
         table.fixed,
         table.entries,
+        pairs=table.pairs,
         device=name,
         threads=threads if device.type == "cpu" else None,
         batch_size=batch_size,
@@ -123,9 +124,9 @@ def _calibrated(
             f"Networks of slower blocks must come out slower, but over {len(rows)} networks the slope is {slope:.3g}. "
             "The machine is too busy to measure on; try again when it is quiet, or with more `rounds`."
         )
-    entries = tuple(slope * reference_ms * entry for entry in blocks.entries)
+    entries, pairs = (tuple(slope * reference_ms * part for part in parts) for parts in (blocks.entries, blocks.pairs))
     calibration = {"slope": slope, "intercept_ms": intercept, "networks": len(rows)}
-    return CostTable(LATENCY, blocks.space, intercept, entries), calibration
+    return CostTable(LATENCY, blocks.space, intercept, entries, pairs=pairs), calibration
 
 
 def _draw(blocks: CostTable, tilts: Sequence[float], rng: np.random.Generator, taken: Sequence[Codes]) -> list[Codes]:

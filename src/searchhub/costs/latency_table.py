@@ -118,6 +118,8 @@ class LatencyTable(CostTable):
                 for choice, entry in zip(self.space.choices, self.entries, strict=True)
             },
         }
+        if self.pairs:
+            data["pairs"] = [pair.tolist() for pair in self.pairs]
         as_json = path.suffix == ".json"
         write_text(path, json.dumps(data, indent=1) + "\n" if as_json else yaml.safe_dump(data, sort_keys=False))
 
@@ -182,6 +184,7 @@ class LatencyTable(CostTable):
             accuracy=None if accuracy is None else LatencyAccuracy(**accuracy),
             reference=None if reference is None else _read_reference(reference, space, path),
             assumed=data.get("assumed") or {},
+            pairs=tuple(np.array(pair, dtype=np.float64) for pair in data.get("pairs") or ()),
         )
 
 

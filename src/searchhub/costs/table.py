@@ -1,10 +1,15 @@
-"""Costs that add up: a fixed part, plus one number for each candidate that an architecture has."""
+"""Costs that add up: a fixed part, plus one number for each candidate that an architecture has.
+
+Where a layer's cost depends on its input too (channels), there is also one for each two candidates that follow each
+other.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,7 +22,7 @@ from searchhub.space import INACTIVE, Candidate, Codes, SearchSpace
 
 @dataclass(frozen=True, eq=False)
 class CostTable:
-    """f(α) = fixed + Σ over the active choices of entries[choice][candidate].
+    """f(α) = fixed + Σ over the active choices of entries[choice][candidate] + Σ of pairs[choice][candidate, next].
 
     Args:
         name: What limits call it, e.g. "macs", "params", "latency_ms".
@@ -25,6 +30,8 @@ class CostTable:
         fixed: What every architecture pays (stem, classifier).
         entries: Per choice, one finite number a candidate.
         unit: For tables and cards, e.g. "multiply-adds".
+        pairs: Empty where costs only add up. Else the cost is coupled along the chain of choices: for every choice
+            but the last, finite numbers [its candidates, candidates of the next choice]. No choice is conditional then.
     """
 
     name: str
@@ -32,6 +39,7 @@ class CostTable:
     fixed: float
     entries: tuple[FloatArray, ...]
     unit: str = ""
+    pairs: tuple[FloatArray, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entries", tuple(np.asarray(e, dtype=np.float64) for e in self.entries))
@@ -42,13 +50,33 @@ class CostTable:
                     f"but holds {entry.tolist()}."
                 )
             entry.setflags(write=False)
+        object.__setattr__(self, "pairs", tuple(np.asarray(p, dtype=np.float64) for p in self.pairs))
+        if self.pairs:
+            self._check_pairs()
+
+    def _check_pairs(self) -> None:
+        choices = self.space.choices
+        conditional = [choice.name for choice in choices if choice.condition is not None]
+        if conditional:
+            raise InvalidInputError(
+                f"`{self.name}` must add up where choices are conditional, but couples them: {conditional}."
+            )
+        for one, other, pair in zip(choices[:-1], choices[1:], self.pairs, strict=True):
+            shape = len(one.candidates), len(other.candidates)
+            if pair.shape != shape or not np.isfinite(pair).all():
+                raise InvalidInputError(
+                    f"`{self.name}` must hold finite numbers {list(shape)} for `{one.name}` and `{other.name}`, but "
+                    f"holds {pair.tolist()}."
+                )
+            pair.setflags(write=False)
 
     def __eq__(self, other: object) -> bool:
         """Whether name, unit, space and every number are the same, to the bit."""
         return (
             isinstance(other, CostTable)
             and (self.name, self.unit, self.fixed, self.space) == (other.name, other.unit, other.fixed, other.space)
-            and all(np.array_equal(mine, theirs) for mine, theirs in zip(self.entries, other.entries, strict=True))
+            and len(self.pairs) == len(other.pairs)
+            and all(map(np.array_equal, (*self.entries, *self.pairs), (*other.entries, *other.pairs)))
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -59,7 +87,9 @@ class CostTable:
 
     def of_row(self, row: NDArray[np.integer[Any]]) -> float:
         """The cost of one row [choices] of codes, correctly rounded."""
-        return math.fsum([self.fixed, *(float(e[c]) for e, c in zip(self.entries, row, strict=True) if c != INACTIVE)])
+        terms = [float(e[c]) for e, c in zip(self.entries, row, strict=True) if c != INACTIVE]
+        terms += [float(pair[c, d]) for pair, c, d in zip(self.pairs, row[:-1], row[1:], strict=False)]
+        return math.fsum([self.fixed, *terms])
 
     def of_codes(self, codes: Codes) -> FloatArray:
         """The costs, float64 [n], of codes [n, choices]."""
@@ -68,25 +98,32 @@ class CostTable:
             padded = np.zeros(INACTIVE + 1)
             padded[: len(entry)] = entry
             total += padded[codes[:, i]]
+        for i, pair in enumerate(self.pairs):
+            total += pair[codes[:, i], codes[:, i + 1]]
         return total
 
     def bounds(self) -> tuple[float, float]:
         """The smallest and the largest cost that an architecture of the space can have, correctly rounded."""
-        low, high = math.inf, -math.inf
-        for branch in self.space.branches():
-            parts = [entry[list(codes)] for entry, codes in zip(self.entries, branch.codes, strict=True) if codes]
-            low = min(low, math.fsum([self.fixed, *(float(p.min()) for p in parts)]))
-            high = max(high, math.fsum([self.fixed, *(float(p.max()) for p in parts)]))
-        return low, high
+        return self.of_row(self.extreme_row(-1)), self.of_row(self.extreme_row(1))
+
+    def extreme_row(self, sign: int) -> Codes:
+        """The codes [choices] of an architecture with the largest (sign 1) or smallest (-1) cost of the space."""
+        rows = [extreme_codes(self.entries, self.pairs, branch.codes, sign) for branch in self.space.branches()]
+        return max(rows, key=lambda row: sign * self.of_row(row))
+
+    def mean(self) -> float:
+        """The mean cost of architectures whose choices are all drawn uniformly, each on its own."""
+        return self.fixed + sum(float(part.mean()) for part in (*self.entries, *self.pairs))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON without the space; `from_dict` reads it."""
-        return {
+        data = {
             "name": self.name,
             "unit": self.unit,
             "fixed": self.fixed,
             "entries": [e.tolist() for e in self.entries],
         }
+        return {**data, "pairs": [p.tolist() for p in self.pairs]} if self.pairs else data
 
     @classmethod
     def from_dict(cls, space: SearchSpace, data: Mapping[str, Any]) -> CostTable:
@@ -97,4 +134,38 @@ class CostTable:
             float(data["fixed"]),
             tuple(np.array(e, dtype=np.float64) for e in data["entries"]),
             data["unit"],
+            tuple(np.array(p, dtype=np.float64) for p in data.get("pairs", ())),
         )
+
+
+def extreme_codes(
+    entries: Sequence[FloatArray], pairs: Sequence[FloatArray], branch: Sequence[Sequence[int]], sign: int
+) -> Codes:
+    """The codes [choices] in reach with the largest (sign 1) or smallest (-1) Σ entries + Σ pairs, exactly.
+
+    Args:
+        entries: Per choice, one finite number a candidate.
+        pairs: As of a `CostTable`; empty where there are none.
+        branch: Per choice, the codes in reach; none where it is inactive.
+        sign: 1 or -1.
+    """
+    row = np.full(len(branch), INACTIVE, dtype=np.uint8)
+    if not pairs:
+        for i, codes in enumerate(branch):
+            if codes:
+                row[i] = max(codes, key=lambda k: sign * entries[i][k])
+        return row
+    # Per candidate of the current choice, what the best way to the end adds to it, from the last choice back.
+    ahead = {k: sign * Fraction(float(entries[-1][k])) for k in branch[-1]}
+    ways: list[dict[int, int]] = []
+    for i in reversed(range(len(branch) - 1)):
+        further, ahead, way = ahead, {}, {}
+        for k in branch[i]:
+            reached = {after: sign * Fraction(float(pairs[i][k, after])) + rest for after, rest in further.items()}
+            way[k] = max(reached, key=reached.__getitem__)
+            ahead[k] = sign * Fraction(float(entries[i][k])) + reached[way[k]]
+        ways.append(way)
+    row[0] = max(ahead, key=ahead.__getitem__)
+    for i, way in enumerate(reversed(ways)):
+        row[i + 1] = way[int(row[i])]
+    return row

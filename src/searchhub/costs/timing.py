@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils import benchmark
 
-from searchhub.costs.counting import covering
+from searchhub.costs.counting import chain_terms, covering, covering_pairs, step_of
 from searchhub.costs.latency_table import LATENCY
 from searchhub.costs.table import CostTable
 from searchhub.distribution import FloatArray
@@ -197,22 +197,33 @@ class Bench:
 
 
 def block_latencies(bench: Bench) -> CostTable:
-    """The latency of every candidate of every choice, alone, in calls of the reference; no fixed part."""
-    space = bench.supernet.search_space
-    signatures: dict[tuple[int, int], list[Any]] = {}
+    """The latency of every candidate of every choice, alone, in calls of the reference; no fixed part.
+
+    Where it depends on the choice before too (`Supernet.chain_coupled`): after each candidate of that.
+    """
+    space, chained = bench.supernet.search_space, bench.supernet.chain_coupled
+    signatures: dict[tuple[int, int, int], list[Any]] = {}
     distinct: dict[Any, Block] = {}
-    for row in covering(space):
-        if all((i, int(code)) in signatures for i, code in enumerate(row) if code != INACTIVE):
+
+    def step(i: int, row: Codes) -> tuple[int, int, int]:
+        return step_of(i, row) if chained else (i, 0, int(row[i]))
+
+    for row in covering_pairs(space) if chained else covering(space):
+        if all(step(i, row) in signatures for i, code in enumerate(row) if code != INACTIVE):
             continue
         for i, blocks in _recorded(bench, row).items():
             own = [_signature(*block) for block in blocks]
-            signatures.setdefault((i, int(row[i])), own)
+            signatures.setdefault(step(i, row), own)
             for signature, block in zip(own, blocks, strict=True):
                 distinct.setdefault(signature, block)
     times = bench.blocks(distinct)
+    costs = {key: sum(times[signature].ratio for signature in own) for key, own in signatures.items()}
+    if chained:
+        coupled, pairs = chain_terms(space, costs)
+        return CostTable(LATENCY, space, 0.0, coupled, pairs=pairs)
     entries = [np.zeros(len(choice.candidates)) for choice in space.choices]
-    for (i, code), own in signatures.items():
-        entries[i][code] = sum(times[signature].ratio for signature in own)
+    for (i, _, code), cost in costs.items():
+        entries[i][code] = cost
     return CostTable(LATENCY, space, 0.0, tuple(entries))
 
 

@@ -20,7 +20,8 @@ class Certificate:
 
     Args:
         optimal: No architecture in reach that meets the limits has a larger expectation.
-        method: What solved it: "argmax", "list-DP", "two-cost list-DP", "MILP (HiGHS)" or "best evaluated".
+        method: What solved it: "argmax", "list-DP", "two-cost list-DP", "list-DP along the chain", "MILP (HiGHS)" or
+            "best evaluated".
         expectation: E[α] of DDPNAS Eq. 9 over the active choices; None where there is no θ.
         score: The validation score; None where the architecture comes from θ.
         costs: By name, the costs that limits or the result name, correctly rounded.
@@ -66,18 +67,22 @@ def decode_all(space: SearchSpace, codes: Codes) -> Iterator[dict[str, Candidate
         yield dict(zip(names, row, strict=True))
 
 
-def sums(entries: Sequence[FloatArray], codes: Codes, fixed: float = 0.0) -> list[float]:
-    """Fixed + Σ entries of each row of codes [n, choices], correctly rounded, as `CostTable.of_row` gives it."""
-    terms = np.zeros((len(codes), len(entries) + 1))
-    terms[:, -1] = fixed
+def sums(
+    entries: Sequence[FloatArray], codes: Codes, fixed: float = 0.0, pairs: Sequence[FloatArray] = ()
+) -> list[float]:
+    """Fixed + Σ entries + Σ pairs of each row of codes [n, choices], correctly rounded as by `CostTable.of_row`."""
+    terms = np.zeros((len(codes), len(entries) + 1 + len(pairs)))
+    terms[:, len(entries)] = fixed
     for i, entry in enumerate(entries):
         padded = np.zeros(INACTIVE + 1)
         padded[: len(entry)] = entry
         terms[:, i] = padded[codes[:, i]]
+    for i, pair in enumerate(pairs):
+        terms[:, len(entries) + 1 + i] = pair[codes[:, i], codes[:, i + 1]]
     return [math.fsum(row) for row in terms.tolist()]
 
 
 def costs_of(tables: Mapping[str, CostTable], codes: Codes) -> list[dict[str, float]]:
     """By name, the costs of each row of codes [n, choices]."""
-    columns = [sums(table.entries, codes, table.fixed) for table in tables.values()]
+    columns = [sums(table.entries, codes, table.fixed, table.pairs) for table in tables.values()]
     return [dict(zip(tables, row, strict=True)) for row in zip(*columns, strict=True)] or [{} for _ in codes]

@@ -15,7 +15,8 @@ Branches = Sequence[Sequence[Sequence[int]]]
 
 Nearest = Callable[[Window, Sequence[Window]], "tuple[float | None, float | None] | None"]
 """For a window and windows that can be kept together: the largest cost at or below its high end, and the smallest at or
-above its low end, of all that keep them; None for what does not exist. None altogether: the kept ones leave nothing."""
+above its low end, of all that keep them; None for what does not exist, or where that end is open. None altogether: the
+kept ones leave nothing."""
 
 
 def nothing_within(windows: Sequence[Window], branches: Branches, *, reach: str, way_out: str) -> InfeasibleLimitError:
@@ -32,8 +33,12 @@ def nothing_within(windows: Sequence[Window], branches: Branches, *, reach: str,
         table = window.table
         if extreme(table, kept, branches, -1.0) is None:
             return None
-        below = extreme(table, [*kept, Window(table, -math.inf, window.high)], branches, 1.0)
-        above = extreme(table, [*kept, Window(table, window.low, math.inf)], branches, -1.0)
+        # Beside an open end nothing can lie. To come close to a bound from there would be a subset-sum problem.
+        below = above = None
+        if math.isfinite(window.low):
+            below = extreme(table, [*kept, Window(table, -math.inf, window.high)], branches, 1.0)
+        if math.isfinite(window.high):
+            above = extreme(table, [*kept, Window(table, window.low, math.inf)], branches, -1.0)
         return below, above
 
     ranges = {window.table.name: cost_range(window.table, branches) for window in windows}
@@ -50,11 +55,11 @@ def cost_range(table: CostTable, branches: Branches) -> tuple[float, float]:
 
 def extreme(table: CostTable, windows: Sequence[Window], branches: Branches, sign: float) -> float | None:
     """The largest (sign 1) or smallest (-1) cost within the windows; None where there is none, or none was found."""
-    objective = tuple(sign * entry for entry in table.entries)
+    objective, pairs = (tuple(sign * array for array in arrays) for arrays in (table.entries, table.pairs))
     found = []
     for branch in branches:
         try:
-            answer = solve(objective, windows, branch)
+            answer = solve(objective, windows, branch, pairs)
         except UndecidedError:
             return None
         if answer is not None:

@@ -14,7 +14,7 @@ Losses are floats, and their rounding is covered by a margin; values, costs and 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,15 +46,15 @@ class _Layer:
 
 
 @dataclass
-class _States:
+class States:
     """Values [n], costs [rows, n] and losses [n] of partial architectures."""
 
     values: IntArray
     costs: IntArray
     losses: FloatArray
 
-    def take(self, index: Index) -> _States:
-        return _States(self.values[index], self.costs[:, index], self.losses[index])
+    def take(self, index: Index) -> States:
+        return States(self.values[index], self.costs[:, index], self.losses[index])
 
 
 def front(problem: Problem) -> NDArray[np.intp]:
@@ -94,11 +94,36 @@ def best(problem: Problem, start: Sequence[int] | None = None) -> list[int] | No
     everything = float(np.where(reduced > NEVER / 2, losses, 0.0).max(axis=1).sum())
     if start is None:
         start = _greedy(problem, reduced.argmax(axis=1))
-    budget = 1e-4 if start is None else upper - _float_value(problem, start)
-    budget = max(budget, margin)
+    return proven(
+        lambda budget: _within(problem, losses, budget + margin),
+        lambda picks: upper - _float_value(problem, picks),
+        start,
+        everything=everything,
+        margin=margin,
+    )
+
+
+def proven(
+    within: Callable[[float], list[int] | None],
+    losses_of: Callable[[Sequence[int]], float],
+    start: Sequence[int] | None,
+    *,
+    everything: float,
+    margin: float,
+) -> list[int] | None:
+    """The best feasible picks, by a budget of losses that grows until it proves them; None where there are none.
+
+    Args:
+        within: The best feasible picks of at most so many losses; None where there are none.
+        losses_of: How many losses picks of the same value may have.
+        start: Feasible picks; None where none are known.
+        everything: No picks have more losses.
+        margin: More than the rounding of losses.
+    """
+    budget = max(1e-4 if start is None else losses_of(start), margin)
     while True:
-        found = _within(problem, losses, budget + margin)
-        needed = everything if found is None else upper - _float_value(problem, found)
+        found = within(budget)
+        needed = everything if found is None else losses_of(found)
         if needed <= budget or budget >= everything:
             return found
         budget = min(8.0 * budget, everything) if found is None else needed
@@ -145,11 +170,11 @@ def _undominated(values: IntArray, costs: IntArray) -> NDArray[np.bool_]:
 
 def _run(
     problem: Problem, layers: list[_Layer], bounds: IntArray | None, budget: float
-) -> tuple[_States, list[tuple[_Layer, Index, Index]]]:
+) -> tuple[States, list[tuple[_Layer, Index, Index]]]:
     """The states after the last layer; the trail holds, per layer, each state's parent and its pick."""
     rows = len(problem.bounds)
     dtype = problem.values[0].dtype
-    states = _States(np.zeros(1, dtype), np.zeros((rows, 1), dtype), np.zeros(1))
+    states = States(np.zeros(1, dtype), np.zeros((rows, 1), dtype), np.zeros(1))
     trail = []
     cap = MAX_STATES[min(rows, 3)]
     for layer in layers:
@@ -157,7 +182,7 @@ def _run(
         if n * len(layer.picks) > 10 * cap + 1000:
             raise TooManyStatesError
         states, kept = _extend(states, layer, bounds, budget)
-        useful = _list_dominance(states)
+        useful = list_dominance(states)
         states, kept = states.take(useful), kept[useful]
         if len(kept) > cap:
             raise TooManyStatesError
@@ -165,21 +190,21 @@ def _run(
     return states, trail
 
 
-def _extend(states: _States, layer: _Layer, bounds: IntArray | None, budget: float) -> tuple[_States, Index]:
+def _extend(states: States, layer: _Layer, bounds: IntArray | None, budget: float) -> tuple[States, Index]:
     """Every state with every candidate, less what breaks a bound or the budget; and its place in [candidates, n]."""
     costs = (states.costs[:, None, :] + layer.costs[:, :, None]).reshape(len(layer.costs), -1)
     values = (states.values[None, :] + layer.values[:, None]).ravel()
     if bounds is None:
-        return _States(values, costs, values), np.arange(len(values))  # of losses only the length is used then
+        return States(values, costs, values), np.arange(len(values))  # of losses only the length is used then
     losses = (states.losses[None, :] + layer.losses[:, None]).ravel()
     keep = losses <= budget
     for cost, bound in zip(costs, bounds, strict=True):
         keep &= cost <= bound
     kept = np.flatnonzero(keep)
-    return _States(values[kept], costs[:, kept], losses[kept]), kept
+    return States(values[kept], costs[:, kept], losses[kept]), kept
 
 
-def _list_dominance(states: _States) -> Index:
+def list_dominance(states: States) -> Index:
     """Indices of the states that no other dominates, in order of the first cost, then of the second, and so on.
 
     With more than two rows only states of the very same costs are compared.

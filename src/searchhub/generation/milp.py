@@ -11,10 +11,12 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from searchhub.distribution import FloatArray
+from searchhub.generation.chain_problem import ChainProblem
 from searchhub.generation.problem import NEVER, Problem
 
 SCALE = 1e6
@@ -35,7 +37,7 @@ class Found:
     decided: bool
 
 
-def solve(problem: Problem, *, seconds: float) -> Found:
+def solve(problem: Problem | ChainProblem, *, seconds: float) -> Found:
     """The best feasible picks, to within HiGHS's tolerance.
 
     Args:
@@ -43,10 +45,12 @@ def solve(problem: Problem, *, seconds: float) -> Found:
         seconds: When to stop and take what there is.
     """
     deadline = time.monotonic() + seconds
-    candidates, one_each, rows, bounds = _matrices(problem)
-    constraints = [LinearConstraint(one_each, 1.0, 1.0), LinearConstraint(rows, -np.inf, bounds)]
-    objective = -SCALE * problem.value_array[candidates]
-    layer_of, pick_of = np.nonzero(candidates)
+    program = program_of(problem)
+    constraints = [
+        LinearConstraint(program.equal, program.equal_to, program.equal_to),
+        LinearConstraint(program.rows, -np.inf, program.bounds),
+    ]
+    objective = -program.values
     for _ in range(MAX_CUTS):
         outcome = milp(
             objective,
@@ -57,8 +61,9 @@ def solve(problem: Problem, *, seconds: float) -> Found:
         )
         if outcome.x is None:
             return Found(None, decided=outcome.status == 2)
-        chosen = np.array([np.argmax(np.where(layer_of == i, outcome.x, -1.0)) for i in range(len(problem.layers))])
-        picks = [int(pick_of[x]) for x in chosen]
+        layers = range(len(problem.codes))
+        chosen = np.array([np.argmax(np.where(program.layer_of == i, outcome.x, -1.0)) for i in layers])
+        picks = [int(program.pick_of[x]) for x in chosen]
         if problem.feasible(picks):
             return Found(picks, decided=outcome.status == 0)
         cut = np.zeros((1, len(objective)))
@@ -67,15 +72,15 @@ def solve(problem: Problem, *, seconds: float) -> Found:
     return Found(None, decided=False)
 
 
-def lp_multipliers(problem: Problem) -> FloatArray:
+def lp_multipliers(problem: Problem | ChainProblem) -> FloatArray:
     """The dual prices λ >= 0 [rows] of the linear relaxation; zeros where it has no solution."""
-    candidates, one_each, rows, bounds = _matrices(problem)
+    program = program_of(problem)
     outcome = linprog(
-        -SCALE * problem.value_array[candidates],
-        A_ub=rows,
-        b_ub=bounds,
-        A_eq=one_each,
-        b_eq=np.ones(len(problem.layers)),
+        -program.values,
+        A_ub=program.rows,
+        b_ub=program.bounds,
+        A_eq=program.equal,
+        b_eq=program.equal_to,
         bounds=(0.0, None),
         method="highs",
     )
@@ -84,10 +89,64 @@ def lp_multipliers(problem: Problem) -> FloatArray:
     return np.maximum(0.0, -np.asarray(outcome.ineqlin.marginals, dtype=np.float64))
 
 
-def _matrices(problem: Problem) -> tuple[np.ndarray, sparse.csr_matrix, sparse.csr_matrix, FloatArray]:
-    """Which candidates exist [layers, most]; one candidate a layer; scaled rows and bounds."""
+@dataclass(frozen=True)
+class Program:
+    """max values · x, such that equal x = equal_to, rows x <= bounds, 0 <= x <= 1; in each layer one x is 1.
+
+    Args:
+        layer_of: Per x, its layer.
+        pick_of: Per x, what it picks there.
+    """
+
+    values: FloatArray
+    equal: sparse.csr_matrix
+    equal_to: FloatArray
+    rows: sparse.csr_matrix
+    bounds: FloatArray
+    layer_of: NDArray[np.intp]
+    pick_of: NDArray[np.intp]
+
+
+def program_of(problem: Problem | ChainProblem) -> Program:
+    """An x a candidate, of which each layer takes one; along a chain an x for two that follow each other: a path."""
+    if isinstance(problem, ChainProblem):
+        return _paths(problem)
+
     candidates = problem.value_array > NEVER / 2
-    layer_of = np.nonzero(candidates)[0]
-    one_each = sparse.csr_matrix((np.ones(len(layer_of)), (layer_of, np.arange(len(layer_of)))))
-    rows = sparse.csr_matrix(SCALE * problem.cost_array[:, candidates])
-    return candidates, one_each, rows, SCALE * problem.bound_array
+    layer_of, pick_of = np.nonzero(candidates)
+    equal = sparse.csr_matrix((np.ones(len(layer_of)), (layer_of, np.arange(len(layer_of)))))
+    return Program(
+        SCALE * problem.value_array[candidates],
+        equal,
+        np.ones(equal.shape[0]),
+        sparse.csr_matrix(SCALE * problem.cost_array[:, candidates]),
+        SCALE * problem.bound_array,
+        layer_of,
+        pick_of,
+    )
+
+
+def _paths(problem: ChainProblem) -> Program:
+    """One unit flows from the start through the layers: what comes to a candidate goes on from it."""
+    shapes = [values.shape for values in problem.value_arrays]
+    start = np.cumsum([0, 1, *(own for _, own in shapes)])  # the number of each layer's first place; 0 is the start
+    layer_of = np.repeat(np.arange(len(shapes)), [before * own for before, own in shapes])
+    before_of, pick_of = (
+        np.concatenate(part) for part in zip(*(np.indices(s).reshape(2, -1) for s in shapes), strict=True)
+    )
+    x = np.arange(len(layer_of))
+    flow = sparse.csr_matrix((np.ones(len(x)), (start[layer_of] + before_of, x)), shape=(start[-1], len(x)))
+    arrived = layer_of < len(shapes) - 1
+    flow -= sparse.csr_matrix(
+        (np.ones(int(arrived.sum())), ((start[layer_of + 1] + pick_of)[arrived], x[arrived])), shape=flow.shape
+    )
+    places = start[len(shapes)]  # those of the last layer need not let anything go on
+    return Program(
+        SCALE * np.concatenate([values.ravel() for values in problem.value_arrays]),
+        flow[:places],
+        np.eye(1, places)[0],
+        sparse.csr_matrix(SCALE * np.concatenate([c.reshape(len(c), -1) for c in problem.cost_arrays], axis=1)),
+        SCALE * problem.bound_array,
+        layer_of,
+        pick_of,
+    )

@@ -36,19 +36,21 @@ _TINY = Fraction(1, 1 << 1100)
 
 @dataclass(frozen=True)
 class Row:
-    """Σ over the active choices of entries[choice][candidate] <= limit, compared exactly."""
+    """Σ over the active choices of entries[choice][candidate], and of pairs, as in `CostTable`, <= limit, exactly."""
 
     entries: tuple[FloatArray, ...]
     limit: Fraction
+    pairs: tuple[FloatArray, ...] = ()
 
     def holds(self, row: Codes) -> bool:
         """Whether a row [choices] of codes keeps to it."""
-        return exact_sum(self.entries, row) <= self.limit
+        return exact_sum(self.entries, row, self.pairs) <= self.limit
 
 
-def exact_sum(entries: Sequence[FloatArray], row: Codes) -> Fraction:
-    """Σ over the active choices of entries[choice][candidate], without any rounding."""
+def exact_sum(entries: Sequence[FloatArray], row: Codes, pairs: Sequence[FloatArray] = ()) -> Fraction:
+    """Σ over the active choices of entries[choice][candidate] and Σ of pairs, without any rounding."""
     ratios = [float(e[c]).as_integer_ratio() for e, c in zip(entries, row, strict=True) if c != INACTIVE]
+    ratios += [float(p[c, d]).as_integer_ratio() for p, c, d in zip(pairs, row[:-1], row[1:], strict=False)]
     denominator = max(d for _, d in ratios)
     return Fraction(sum(n * (denominator // d) for n, d in ratios), denominator)
 
@@ -57,11 +59,16 @@ def rows_of(window: Window) -> list[Row]:
     """The inequalities of a window, `high` first, exactly as `window.holds(table.of_row(row))` decides them."""
     table, rows = window.table, []
     if math.isfinite(window.high):
-        rows.append(Row(table.entries, _rounding_to(window.high) - Fraction(table.fixed)))
+        rows.append(Row(table.entries, _rounding_to(window.high) - Fraction(table.fixed), table.pairs))
     if math.isfinite(window.low):
-        negated = tuple(-entry for entry in table.entries)
-        rows.append(Row(negated, _rounding_to(-window.low) + Fraction(table.fixed)))
+        limit = _rounding_to(-window.low) + Fraction(table.fixed)
+        rows.append(Row(negated(table.entries), limit, negated(table.pairs)))
     return rows
+
+
+def negated(arrays: Sequence[FloatArray]) -> tuple[FloatArray, ...]:
+    """The arrays with the other sign."""
+    return tuple(-array for array in arrays)
 
 
 def _rounding_to(bound: float) -> Fraction:
@@ -136,13 +143,11 @@ def build(
     codes = tuple(np.array(branch[i], dtype=np.uint8) for i in layers)
     values, _ = _integers(objective, layers, codes, None, exact)
     priced = [_integers(row.entries, layers, codes, row.limit, exact) for row in rows]
-    kept = [(c, b) for r, (c, b) in enumerate(priced) if r == 0 or b < sum(int(max(column)) for column in c)]
-    dtype: type = np.int64
-    if any(sum(max(column) for column in columns) >= 1 << BITS for columns in (values, *(c for c, _ in kept))):
-        dtype = object
+    kept = breakable(priced)
+    dtype = integer_type([values, *(columns for columns, _ in kept)])
     most = max(len(own) for own in codes)
-    value_array, _ = _scaled(values, most, NEVER)
-    scaled = [_scaled(columns, most, 0.0) for columns, _ in kept]
+    value_array, _ = scaled(values, most, NEVER)
+    priced_arrays = [scaled(columns, most, 0.0) for columns, _ in kept]
     return Problem(
         codes,
         layers,
@@ -152,8 +157,8 @@ def build(
         ),
         tuple(bound for _, bound in kept),
         value_array,
-        np.array([array for array, _ in scaled]).reshape(len(kept), len(layers), most),
-        np.array([_ratio(b, total) for (_, b), (_, total) in zip(kept, scaled, strict=True)]),
+        np.array([array for array, _ in priced_arrays]).reshape(len(kept), len(layers), most),
+        np.array([ratio(b, total) for (_, b), (_, total) in zip(kept, priced_arrays, strict=True)]),
         exact,
         len(branch),
     )
@@ -169,7 +174,13 @@ def _integers(
     """Entries and limit over one denominator, less each layer's smallest, in at most 62 bits unless `exact`."""
     ratios = [[x.as_integer_ratio() for x in entries[i][own].tolist()] for i, own in zip(layers, codes, strict=True)]
     denominator = max(d for column in ratios for _, d in column)
-    columns = [[n * (denominator // d) for n, d in column] for column in ratios]
+    return shifted([[n * (denominator // d) for n, d in column] for column in ratios], denominator, limit, exact)
+
+
+def shifted(
+    columns: list[list[int]], denominator: int, limit: Fraction | None, exact: bool
+) -> tuple[list[list[int]], int]:
+    """Integers over a denominator and a limit less each column's smallest, in at most 62 bits unless `exact`."""
     smallest = [min(column) for column in columns]
     columns = [[x - low for x in column] for column, low in zip(columns, smallest, strict=True)]
     total = sum(max(column) for column in columns)
@@ -178,14 +189,25 @@ def _integers(
     return [[x >> shift for x in column] for column in columns], max(-1, min(bound, total) >> shift)
 
 
-def _scaled(columns: list[list[int]], most: int, padding: float) -> tuple[FloatArray, int]:
+def breakable(priced: Sequence[tuple[list[list[int]], int]]) -> list[tuple[list[list[int]], int]]:
+    """Of rows of columns with their bounds the first, and those that something can break."""
+    return [(c, b) for r, (c, b) in enumerate(priced) if r == 0 or b < sum(max(column) for column in c)]
+
+
+def integer_type(rows: Sequence[list[list[int]]]) -> type:
+    """int64 where all sums of columns fit, else Python's integers."""
+    fits = all(sum(max(column) for column in columns) < 1 << BITS for columns in rows)
+    return np.int64 if fits else object
+
+
+def scaled(columns: list[list[int]], most: int, padding: float) -> tuple[FloatArray, int]:
     """The columns as floats in units of their largest sum, padded, and that sum."""
     total = sum(max(column) for column in columns)
     array = np.full((len(columns), most), padding)
     for i, column in enumerate(columns):
-        array[i, : len(column)] = [_ratio(x, total) for x in column]
+        array[i, : len(column)] = [ratio(x, total) for x in column]
     return array, total
 
 
-def _ratio(x: int, total: int) -> float:
+def ratio(x: int, total: int) -> float:
     return x / total if total else float(x > 0) - float(x < 0)

@@ -34,6 +34,7 @@ def sample_within(
     2. Uniform over *architectures*: where choices are conditional, `space.sample` favours those with few active
        choices; this does not.
     3. Spaces of at most 2^15 architectures are laid out whole, so that what is missing is known for certain.
+    4. In larger ones a window on a cost that is coupled along the chain of choices is kept by plain rejection.
 
     >>> from searchhub.costs.table import CostTable
     >>> from searchhub.space import Choice
@@ -137,8 +138,12 @@ class _Stratum:
 
 
 def _stratum(branch: Branch, windows: Sequence[Window]) -> _Stratum:
-    """Lay out the tails: of the choices whose costs differ most, as many as there is room for."""
-    window = min(windows, key=lambda w: (w.high - w.low) / (_reach(w, branch) or 1.0)) if windows else None
+    """Lay out the tails: of the choices whose costs differ most, as many as there is room for.
+
+    Where a cost is coupled along the chain, what a tail costs depends on the head: its window is left to rejection.
+    """
+    additive = [window for window in windows if not window.table.pairs]
+    window = min(additive, key=lambda w: (w.high - w.low) / (_reach(w, branch) or 1.0)) if additive else None
     order = sorted(branch.active, key=lambda i: -(_spread(window, branch, i) if window else 0.0))
     tail: list[int] = []
     size = 1
@@ -210,7 +215,7 @@ def _roughly_within(codes: Codes, windows: Sequence[Window]) -> NDArray[np.bool_
 
 
 def _slack(window: Window) -> float:
-    largest = sum(float(np.abs(entry).max()) for entry in window.table.entries)
+    largest = sum(float(np.abs(part).max()) for part in (*window.table.entries, *window.table.pairs))
     return 1e-13 * (abs(window.table.fixed) + largest)
 
 

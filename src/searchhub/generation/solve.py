@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from searchhub.costs.table import extreme_codes
 from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError
-from searchhub.generation import knapsack, milp
+from searchhub.generation import chain, knapsack, milp
+from searchhub.generation.chain_problem import ChainProblem, build_chain
 from searchhub.generation.limits import Window
-from searchhub.generation.problem import Problem, Row, build, exact_sum, rows_of
+from searchhub.generation.problem import Problem, Row, build, exact_sum, negated, rows_of
 from searchhub.space import INACTIVE, Codes
 
 TIE_SECONDS = 5.0
@@ -19,6 +21,9 @@ TIE_SECONDS = 5.0
 
 LIST_DP = {1: "list-DP", 2: "two-cost list-DP"}
 """Methods by number of rows; with more it is MILP."""
+
+CHAIN_LIST_DP = "list-DP along the chain"
+"""Of costs that are coupled, with any number of rows as long as the lists stay short."""
 
 
 class UndecidedError(InvalidInputError):
@@ -35,7 +40,12 @@ class Answer:
     note: str = ""
 
 
-def solve(objective: Sequence[FloatArray], windows: Sequence[Window], branch: Sequence[Sequence[int]]) -> Answer | None:
+def solve(
+    objective: Sequence[FloatArray],
+    windows: Sequence[Window],
+    branch: Sequence[Sequence[int]],
+    pairs: Sequence[FloatArray] = (),
+) -> Answer | None:
     """The largest Σ objective over a branch's active choices within the windows; None where nothing is within them.
 
     Of equal objective the answer has the lower cost of the first window.
@@ -44,22 +54,29 @@ def solve(objective: Sequence[FloatArray], windows: Sequence[Window], branch: Se
         objective: Per choice, one finite number a candidate.
         windows: At most one a cost.
         branch: Per choice, the codes in reach; none where it is inactive.
+        pairs: Of the objective, as of a `CostTable`.
 
     Raises:
         UndecidedError: HiGHS found nothing in its time, nor proved that there is nothing.
     """
     rows = [row for window in windows for row in rows_of(window)]
-    best = _argmax(objective, windows, branch)
+    best = extreme_codes(objective, pairs, branch, 1) if pairs else _argmax(objective, windows, branch)
     if all(row.holds(best) for row in rows):
         return Answer(best, "argmax", proved=True)
-    answer = _solve_rows(objective, rows, branch, windows)
+    answer = _solve_rows(objective, pairs, rows, branch, windows)
     if answer is None or rows[0].entries is windows[0].table.entries:
         return answer
-    return _cheapest_equal(answer, objective, rows, branch, windows)
+    return _cheapest_equal(answer, objective, pairs, rows, branch, windows)
 
 
 def _argmax(objective: Sequence[FloatArray], windows: Sequence[Window], branch: Sequence[Sequence[int]]) -> Codes:
     """Each choice on its own; of equal candidates the one with the lower costs, then the first."""
+    if windows and windows[0].table.pairs:
+        best = [
+            [k for k in own if entry[k] == max(entry[j] for j in own)]
+            for entry, own in zip(objective, branch, strict=True)
+        ]
+        return extreme_codes(windows[0].table.entries, windows[0].table.pairs, best, -1)
     row = np.full(len(branch), INACTIVE, dtype=np.uint8)
     for i, codes in enumerate(branch):
         if codes:
@@ -70,6 +87,7 @@ def _argmax(objective: Sequence[FloatArray], windows: Sequence[Window], branch: 
 def _cheapest_equal(
     answer: Answer,
     objective: Sequence[FloatArray],
+    pairs: Sequence[FloatArray],
     rows: list[Row],
     branch: Sequence[Sequence[int]],
     windows: Sequence[Window],
@@ -78,10 +96,10 @@ def _cheapest_equal(
 
     Where the first limit is a `min`, the solvers' dominance prefers the dearer of equal ones.
     """
-    as_good = Row(tuple(-o for o in objective), -exact_sum(objective, answer.row))
-    saving = tuple(-entry for entry in windows[0].table.entries)
+    as_good = Row(negated(objective), -exact_sum(objective, answer.row, pairs), negated(pairs))
+    saving = negated(windows[0].table.entries), negated(windows[0].table.pairs)
     try:
-        cheapest = _solve_rows(saving, [as_good, *rows], branch, windows, seconds=TIE_SECONDS)
+        cheapest = _solve_rows(*saving, [as_good, *rows], branch, windows, seconds=TIE_SECONDS)
     except UndecidedError:
         cheapest = None
     if cheapest is None or not cheapest.proved:
@@ -93,6 +111,7 @@ def _cheapest_equal(
 
 def _solve_rows(
     objective: Sequence[FloatArray],
+    pairs: Sequence[FloatArray],
     rows: Sequence[Row],
     branch: Sequence[Sequence[int]],
     windows: Sequence[Window],
@@ -100,9 +119,14 @@ def _solve_rows(
     seconds: float = milp.SECONDS,
 ) -> Answer | None:
     """Solve in 62 bits; where that let something through that a limit forbids, again in as many bits as it takes."""
+    chained = bool(pairs) or any(row.pairs for row in rows)
+    problem: Problem | ChainProblem
     for exact in (False, True):
-        problem = build(objective, rows, branch, exact=exact)
-        outcome = _optimise(problem, windows, seconds)
+        if chained:
+            problem = build_chain(objective, pairs, rows, branch, exact=exact)
+        else:
+            problem = build(objective, rows, branch, exact=exact)
+        outcome = optimise(problem, windows, seconds)
         if outcome is None:
             return None
         picks, method, proved, note = outcome
@@ -112,15 +136,18 @@ def _solve_rows(
     raise AssertionError("an exact problem gave an answer outside its limits")
 
 
-def _optimise(problem: Problem, windows: Sequence[Window], seconds: float) -> tuple[list[int], str, bool, str] | None:
+def optimise(
+    problem: Problem | ChainProblem, windows: Sequence[Window], seconds: float
+) -> tuple[list[int], str, bool, str] | None:
     """Picks, method, whether they are proved the best, and a note."""
     rows = len(problem.bounds)
     if any(bound < 0 for bound in problem.bounds):
         return None
-    if rows in LIST_DP:
+    method = CHAIN_LIST_DP if isinstance(problem, ChainProblem) else LIST_DP.get(rows)
+    if method is not None:
         try:
-            picks = knapsack.best(problem)
-            return None if picks is None else (picks, LIST_DP[rows], True, "")
+            picks = _list_dp(problem)
+            return None if picks is None else (picks, method, True, "")
         except knapsack.TooManyStatesError:
             pass
     found = milp.solve(problem, seconds=seconds)
@@ -133,7 +160,7 @@ def _optimise(problem: Problem, windows: Sequence[Window], seconds: float) -> tu
             "leave anything. Widen them; for `equal`, give `min` and `max` instead."
         )
     try:
-        picks = knapsack.best(problem, start=found.picks)
+        picks = _list_dp(problem, found.picks)
     except knapsack.TooManyStatesError:
         if found.decided:
             note = f"Optimal to within HiGHS's tolerance, {1e-6 / milp.SCALE:.0e} of the range of the expectation."
@@ -142,3 +169,9 @@ def _optimise(problem: Problem, windows: Sequence[Window], seconds: float) -> tu
         return found.picks, "MILP (HiGHS)", found.decided, note
     assert picks is not None, "HiGHS's picks are feasible"
     return picks, "MILP (HiGHS)", True, "Proved by the list-DP, which started from HiGHS's answer."
+
+
+def _list_dp(problem: Problem | ChainProblem, start: Sequence[int] | None = None) -> list[int] | None:
+    if isinstance(problem, ChainProblem):
+        return chain.best(problem, start)
+    return knapsack.best(problem, start)

@@ -52,7 +52,7 @@ def estimate(
         steps = budget.epochs * (task.size("train") // settings.batch_size)
         steps = min(steps, budget.max_steps or steps)
     macs = next(table for table in costs if table.name == "macs")
-    mean = macs.fixed + sum(float(entry.mean()) for entry in macs.entries)
+    mean = macs.mean()
     rows = space.sample(TIMED_ARCHITECTURES, np.random.default_rng(0))
     step = statistics.median(_seconds_per_step(supernet, space.decode(row), task, settings) for row in rows)
     search_macs = 3 * mean * settings.batch_size * steps * trials
@@ -104,7 +104,6 @@ def _seconds_per_step(supernet: Supernet, architecture: Architecture, task: Task
 
 
 def _largest_activations(supernet: Supernet, macs: CostTable) -> int:
-    codes = [int(np.argmax(entry)) for entry in macs.entries]
     with torch.device("meta"):
-        model = supernet.subnet_class(supernet.subnet_config(supernet.search_space.decode(codes)))
+        model = supernet.subnet_class(supernet.subnet_config(supernet.search_space.decode(macs.extreme_row(1))))
         return activation_bytes(model, supernet.example_inputs())

@@ -25,7 +25,7 @@ class SharedOptimizerState:
     """The optimizer state of a supernet's parameters.
 
     Adam's `step` is one number a parameter. A window may cover rows that earlier windows did not, so updates are
-    counted along the dimension that windows slice, and a window is lent the smallest count in it: with a larger one,
+    counted along the dimensions that windows slice, and a window is lent the smallest count in it: with a larger one,
     rows touched late would move 3-6 times the learning rate.
 
     Args:
@@ -35,7 +35,7 @@ class SharedOptimizerState:
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self._parameters = dict(parameters)
         self._moments: dict[str, dict[str, torch.Tensor]] = {}
-        self._updates: dict[str, tuple[int, torch.Tensor]] = {}
+        self._updates: dict[str, tuple[tuple[int, ...], torch.Tensor]] = {}  # counts over these dimensions
 
     def lend(
         self, optimizer: torch.optim.Optimizer, windows: Mapping[str, Window], parameters: Mapping[str, nn.Parameter]
@@ -80,30 +80,25 @@ class SharedOptimizerState:
         return self._moments[source]
 
     def _updates_in(self, window: Window) -> torch.Tensor:
-        """How often each row, or column, of a window was updated: a view, int64."""
+        """How often each part of a window was updated: a view, int64, over the dimensions that windows slice so far."""
         shape = self._parameters[window.source].shape
-        sliced = [d for d, part in enumerate(window.index) if part.indices(shape[d]) != (0, shape[d], 1)]
-        if len(sliced) > 1:
-            raise InvalidInputError(
-                f"A window must slice one dimension, but `{window.source}` is sliced along {sliced}: `{window.index}`."
-            )
-        dim, updates = self._updates.get(window.source, (0, torch.zeros(shape[:1], dtype=torch.int64)))
-        if sliced and sliced[0] != dim:
-            if updates.min() != updates.max():
-                raise InvalidInputError(
-                    f"All windows on `{window.source}` must slice the same dimension, but came along {dim} and "
-                    f"{sliced[0]}."
-                )
-            dim, updates = sliced[0], updates[:1].repeat(shape[sliced[0]])
-        self._updates[window.source] = (dim, updates)
-        return updates[window.index[dim]] if sliced else updates
+        dims, updates = self._updates.get(window.source, ((), torch.zeros((), dtype=torch.int64)))
+        for dim, part in enumerate(window.index):
+            if dim not in dims and part.indices(shape[dim]) != (0, shape[dim], 1):
+                at = sum(other < dim for other in dims)
+                dims = (*dims[:at], dim, *dims[at:])
+                updates = updates.unsqueeze(at).repeat_interleave(shape[dim], dim=at)
+        self._updates[window.source] = (dims, updates)
+        return updates[tuple(window.index[dim] if dim < len(window.index) else slice(None) for dim in dims)]
 
     # -- files --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """All tensors under "{parameter}|{key}", for safetensors."""
         state = {f"{name}|{key}": m for name, moments in self._moments.items() for key, m in moments.items()}
-        return state | {f"{name}|updates{dim}": updates for name, (dim, updates) in self._updates.items()}
+        return state | {
+            f"{name}|updates{''.join(map(str, dims))}": updates for name, (dims, updates) in self._updates.items()
+        }
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take back what `state_dict` gave."""
@@ -112,7 +107,7 @@ class SharedOptimizerState:
         for full_name in sorted(state):
             name, _, key = full_name.rpartition("|")
             if key.startswith("updates"):
-                self._updates[name] = (int(key.removeprefix("updates")), state[full_name].clone())
+                self._updates[name] = (tuple(map(int, key.removeprefix("updates"))), state[full_name].clone())
             else:
                 moment = torch.zeros_like(self._parameters[name].data).copy_(state[full_name])
                 self._moments.setdefault(name, {})[key] = moment
