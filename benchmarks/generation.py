@@ -12,6 +12,10 @@
 
 The traversal is what the paper does: 20 layers, two survivors each, E and f of all 2^20 architectures, here in numpy,
 in chunks. It is also compared with `generate` on the same survivors, whose answer must be the same.
+`cells`: DDPNAS Table 4's six limits, one search of the DARTS space (two kinds of cell, 14 edges, 8 operations) each
+seed, beside parameters and multiply-adds of about the size of its networks for a seventh answer with four limits; of
+all operations and of two survivors an edge.
+
 Times are medians over seeds and limits in ms; limits lie 30, 50 and 70 % of the way from the smallest cost to that of
 argmax θ. `ratio` is traversal / limit, of 2^20 against 7^21 architectures.
 """
@@ -33,6 +37,7 @@ from searchhub.distribution import ArchitectureDistribution
 from searchhub.generation import Limit, generate, pareto
 from searchhub.result import SearchResult
 from searchhub.space import Choice, SearchSpace
+from searchhub.spaces.darts import darts_space
 
 KINDS = ("nearly uniform", "peaked", "follows cost", "concave")
 FRACTIONS = (0.3, 0.5, 0.7)
@@ -55,7 +60,10 @@ def main() -> None:
             measure(search(kind, seed, arguments.layers), figures[kind])
         for kind in KINDS[:2]:
             compare(search(kind, seed, arguments.survivor_layers), traversals, survivors)
-    report(figures, traversals, survivors, arguments)
+    cells = {
+        kind: [x for seed in range(arguments.seeds) for x in cell_times(seed, kind)] for kind in ("all", "survivors")
+    }
+    report(figures, traversals, survivors, cells, arguments)
 
 
 def search(kind: str, seed: int, layers: int) -> SearchResult:
@@ -122,6 +130,47 @@ def traverse(result: SearchResult, limit: float, chunk: int = 1 << 16) -> float:
     return best
 
 
+TABLE_4 = ((None, 2), (None, 4), (None, 6), (1, 4), (2, 4), (3, 4))
+"""H (None: any) and N."""
+
+
+def cell_search(seed: int) -> SearchResult:
+    """A finished search of cells; costs in units of a 1×1 convolution of the first cells, by operation and stride."""
+    rng = np.random.default_rng(seed)
+    space = darts_space()
+    theta = tuple(rng.dirichlet(np.full(8, 3.0)) for _ in space.choices)
+    alive = tuple(np.isin(np.arange(8), [np.argmax(t[:4]), 4 + np.argmax(t[4:])]) for t in theta)
+    convolutions = {"sep_conv_3x3": 2.5, "sep_conv_5x5": 3.4, "dil_conv_3x3": 1.3, "dil_conv_5x5": 1.7}
+    tables = []
+    for name, of_reduction in (("params", 0.16), ("macs", 0.08)):
+        entries = []
+        for choice in space.choices:
+            entry = np.array([convolutions.get(str(o), 0.0) for o in choice.candidates])
+            if choice.name.startswith("reduction"):
+                entry *= of_reduction
+                if choice.name.endswith(("from0", "from1")):
+                    entry[choice.candidates.index("skip_connect")] = 1.0 * of_reduction
+            entries.append(np.rint(1e6 * entry))
+        tables.append(CostTable(name, space, 1e7, tuple(entries)))
+    distribution = ArchitectureDistribution(space, theta, tuple(np.zeros(8) for _ in theta), alive)
+    return SearchResult(space, (), distribution).with_costs(*tables)
+
+
+def cell_times(seed: int, candidates: str) -> list[float]:
+    """ms of each answer."""
+    result, times = cell_search(seed), []
+    for height, n in TABLE_4:
+        limits = [Limit("non_parameter", equal=n)] + ([] if height is None else [Limit("height", equal=height)])
+        milliseconds, answer = timed(lambda limits=limits: generate(result, *limits, candidates=candidates))
+        assert answer.certificate.optimal
+        times.append(milliseconds)
+    costs = answer.certificate.costs
+    limits += [Limit(name, max=0.95 * costs[name]) for name in ("params", "macs")]
+    milliseconds, answer = timed(lambda: generate(result, *limits, candidates=candidates))
+    assert answer.certificate.optimal
+    return [*times, milliseconds]
+
+
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
     """Median ms of a few calls, and what the last returned."""
     times = []
@@ -136,6 +185,7 @@ def report(
     figures: dict[str, dict[str, list[float]]],
     traversals: list[float],
     survivors: list[float],
+    cells: dict[str, list[float]],
     arguments: argparse.Namespace,
 ) -> None:
     load = os.getloadavg()[0]
@@ -147,6 +197,8 @@ def report(
     traversal, survivor = statistics.median(traversals), statistics.median(survivors)
     size = f"2^{arguments.survivor_layers}"
     print(f"traversal of {size}: {traversal:.1f} ms; `generate` on the same survivors: {survivor:.2f} ms")
+    for kind, times in cells.items():
+        print(f"cells, {kind}: {statistics.median(times):.0f} ms an answer, worst {max(times):.0f} ms")
     usual = [figures[kind] for kind in KINDS[:3]]
     limit = statistics.median(x for own in usual for x in own["limit"])
     line = {
@@ -162,6 +214,9 @@ def report(
         "concave_front_ms": round(statistics.median(figures["concave"]["front"]), 2),
         "concave_front_points": int(statistics.median(figures["concave"]["points"])),
         "concave_limit_ms": round(statistics.median(figures["concave"]["limit"]), 3),
+        "cells_ms": round(statistics.median(cells["all"]), 1),
+        "cells_ms_worst": round(max(cells["all"]), 1),
+        "cells_survivors_ms": round(statistics.median(cells["survivors"]), 1),
         "seeds": arguments.seeds,
         "cpus": os.cpu_count(),
         "load": round(load, 2),

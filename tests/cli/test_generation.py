@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from searchhub.costs.latency_table import LatencyTable
+from searchhub.distribution import ArchitectureDistribution
 from searchhub.generation import Limit, generate, pareto
 from searchhub.result import SearchResult
 from searchhub.search import search
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Choice, SearchSpace
+from searchhub.spaces.darts import darts_space
 from searchhub.testing import ChainEvaluator
 
 
@@ -53,6 +55,22 @@ def test_equal_and_survivors(cli, trained, result):
     assert json.loads(done.stdout)["certificate"]["costs"]["macs"] == costs["macs"]
     survivor = json.loads(cli("generate", trained, "--candidates", "survivors", "--json").stdout)["architecture"]
     assert survivor == generate(result, candidates="survivors").to_dict()
+
+
+def test_limits_on_the_structure_of_cells(cli, tmp_path):
+    space = darts_space(num_nodes=2)
+    theta = tuple(np.random.default_rng(0).dirichlet(np.ones(8)) for _ in space.choices)
+    alive = tuple(np.ones(8, dtype=bool) for _ in space.choices)
+    result = SearchResult(space, (), ArchitectureDistribution(space, theta, theta, alive))
+    result.save(tmp_path / "result.json")
+    done = cli("generate", tmp_path, "--equal", "non_parameter=2", "--max", "height=1", "--json")
+    expected = generate(result, Limit("height", max=1), Limit("non_parameter", equal=2))
+    assert json.loads(done.stdout)["architecture"] == expected.to_dict()
+    assert "nodes" in cli("generate", tmp_path, "--max", "height=1").stdout
+    picture = tmp_path / "front.png"
+    front = json.loads(cli("pareto", tmp_path, "--cost", "height", "--json", "--output", picture).stdout)["front"]
+    assert len(front) == len(pareto(result, "height"))
+    assert picture.stat().st_size > 1000
 
 
 def test_limits_that_do_not_fit(cli, trained, result):

@@ -14,4 +14,4 @@ def test_ends_with_its_result():
     assert name == "RESULT"
     result = json.loads(line)
     assert result["front_points"] >= 1
-    assert all(result[key] > 0 for key in ("front_ms", "limit_ms", "traversal_ms", "ratio"))
+    assert all(result[key] > 0 for key in ("front_ms", "limit_ms", "traversal_ms", "ratio", "cells_ms"))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,7 @@ from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import Limit, generate, pareto
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, Choice, SearchSpace
-from searchhub.trial import Trial, TrialResult
+from searchhub.trial import Budget, Trial, TrialResult
 
 SPACE = SearchSpace("s", (Choice("a", (0, 1, 2)), Choice("b", (0, 1, 2))))
 MACS = CostTable("macs", SPACE, 0.0, (np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 30.0])))
@@ -47,6 +49,21 @@ def test_says_what_does_not_bind_and_what_looks_like_another_unit():
 def test_the_front_of_the_evaluated():
     front = pareto(searched(TRIED), "macs")
     assert [(p.certificate.costs["macs"], p.certificate.score) for p in front] == [(21, 0.5), (22, 0.7), (33, 0.9)]
+
+
+def test_only_the_largest_budget_competes():
+    early, full = (searched(TRIED).history, searched([((0, 1), 0.3), ((1, 1), 0.2)]).history)
+    early = [replace(r, trial=replace(r.trial, budget=Budget(20, data_share=0.1))) for r in early]
+    full = [replace(r, trial=replace(r.trial, budget=Budget(3))) for r in full]
+    result = SearchResult(SPACE, (*early, *full), costs={"macs": MACS})
+    assert generate(result) == Architecture({"a": 0, "b": 1})
+    certificate = generate(result).certificate
+    assert certificate.score == 0.3
+    assert "best of 2 evaluated" in certificate.note
+    assert "6 trials with less training are not compared" in certificate.note
+    assert [(p.certificate.costs["macs"], p.certificate.score) for p in pareto(result, "macs")] == [(21, 0.3)]
+    with pytest.raises(InfeasibleLimitError):
+        generate(result, Limit("macs", min=30))
 
 
 def test_none_within_names_the_smallest_evaluated():

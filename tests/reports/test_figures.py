@@ -19,6 +19,7 @@ from searchhub.reports.figures import (
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Choice, Condition, SearchSpace
+from searchhub.spaces.darts import darts_space
 from searchhub.spaces.mobile import mobile_space
 from searchhub.trial import TrialResult
 
@@ -141,6 +142,14 @@ def test_grid_has_a_row_a_stage_where_that_fits():
     flat = _grid(names(*(f"l{i}" for i in range(21))))
     assert [len(row) for row in flat] == [5] * 5
     assert flat[-1] == [20, None, None, None, None]
+
+
+def test_grid_of_long_stages_begins_each_in_a_row_of_its_own():
+    """DARTS: two kinds of cell with 14 edges."""
+    grid = _grid(darts_space())
+    assert grid == [[*range(start, start + 7)] for start in (0, 7, 14, 21)]
+    uneven = _grid(names(*(f"a.{i}" for i in range(9)), "b.0"))
+    assert uneven == [[0, 1, 2, 3, 4], [5, 6, 7, 8, None], [9, None, None, None, None]]
 
 
 def test_grid_of_many_short_stages_keeps_each_in_a_row():

@@ -15,6 +15,7 @@ from searchhub.reports.html import write_report
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Choice, SearchSpace
+from searchhub.spaces.darts import cell_edges, edge_name
 from searchhub.trial import TrialResult
 
 EVIL = "<script>alert(1)</script>"
@@ -260,3 +261,20 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "config.yaml").write_text("a: [")
     with pytest.raises(InvalidInputError, match="must be readable YAML"):
         write_report(tmp_path)
+
+
+def test_cells_are_drawn_and_pruning_is_judged(tmp_path):
+    solid = ("sep_conv_3x3", EVIL)
+    edges = tuple(Choice(edge_name("normal", s, t), ("none", *solid)) for s, t in cell_edges(2))
+    searcher = DDPSearcher(SearchSpace("cells", edges), estimation_epochs=3)
+    run = run_folder(tmp_path / "run", searcher, networks=False)
+    page = check(write_report(run))
+    assert "normal cell" in page.visible
+    assert "node 3" in page.visible
+    assert "How sure the pruning was" in page.text_of("summary")
+    assert "worst two in the wrong order (Th. 2)" in page.text_of("th")
+
+
+def test_random_search_pruned_nothing(tmp_path):
+    page = check(write_report(run_folder(tmp_path / "run", RandomSearcher(space_of(), num_trials=8), networks=False)))
+    assert "How sure the pruning was" not in page.visible

@@ -81,16 +81,17 @@ def generate(
 def show_generated(result: SearchResult, architecture: GeneratedArchitecture, limits: Sequence[Limit]) -> None:
     """Print an architecture, what it costs, and what the certificate says."""
     from searchhub.cli.output import print_facts, print_table
+    from searchhub.generation.cells import known_costs
     from searchhub.generation.limits import number
 
-    certificate = architecture.certificate
+    certificate, costs = architecture.certificate, known_costs(result)
     print_table([{"choice": name, "candidate": str(chosen)} for name, chosen in architecture.items()])
     print_table(
         [
             {
                 "cost": name,
                 "value": number(value),
-                "unit": result.costs[name].unit,
+                "unit": costs[name].unit,
                 "limit": " and ".join(str(limit) for limit in limits if limit.name == name),
             }
             for name, value in certificate.costs.items()
@@ -137,9 +138,10 @@ def pareto(
     result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
     front = front_of(result, cost, candidates.value)
     if output is not None:
+        from searchhub.generation.cells import known_costs
         from searchhub.reports.figures import plot_pareto
 
-        plot_pareto(result, result.costs[cost], {}, output)
+        plot_pareto(result, known_costs(result)[cost], {}, output)
     if as_json:
         print_json({"space": result.space.name, "cost": cost, "front": [_plain(point) for point in front]})
     elif as_csv:

@@ -1,8 +1,9 @@
 """From θ and limits to one architecture: DDPNAS Eq. 10, exactly."""
 
 from searchhub.generation.architecture import Certificate, GeneratedArchitecture
+from searchhub.generation.cells import derive
 from searchhub.generation.generate import generate, pareto
 from searchhub.generation.limits import Limit
 from searchhub.generation.sampling import sample_within
 
-__all__ = ["Certificate", "GeneratedArchitecture", "Limit", "generate", "pareto", "sample_within"]
+__all__ = ["Certificate", "GeneratedArchitecture", "Limit", "derive", "generate", "pareto", "sample_within"]

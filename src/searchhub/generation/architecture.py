@@ -21,8 +21,10 @@ class Certificate:
     Args:
         optimal: No architecture in reach that meets the limits has a larger expectation.
         method: What solved it: "argmax", "list-DP", "two-cost list-DP", "list-DP along the chain", "MILP (HiGHS)" or
-            "best evaluated".
-        expectation: E[α] of DDPNAS Eq. 9 over the active choices; None where there is no θ.
+            "best evaluated"; of cells also
+            "list-DP over nodes" and "derived".
+        expectation: E[α] of DDPNAS Eq. 9 over the active choices, of cells over the edges that are kept; None where
+            there is no θ.
         score: The validation score; None where the architecture comes from θ.
         costs: By name, the costs that limits or the result name, correctly rounded.
         note: What else there is to know, for a person.

@@ -12,6 +12,7 @@ from searchhub.generation.infeasible import infeasible_error
 from searchhub.generation.limits import Window, unbound
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
+from searchhub.trial import most_trained
 
 METHOD = "best evaluated"
 REACH = "the architectures that were evaluated"
@@ -64,17 +65,21 @@ def evaluated_front(
 
 
 def _points(result: SearchResult, tables: Mapping[str, CostTable]) -> list[GeneratedArchitecture]:
-    """Every evaluated architecture with the best of its scores, in the order tried."""
+    """Every architecture that was evaluated on the largest budget, with the best of its scores, in the order tried."""
     if not result.history:
         raise InvalidInputError(
             "A search result must hold a θ or at least one trial to generate from, but holds neither. "
             "Finish the search."
         )
     scores: dict[Architecture, float] = {}
-    for trial in result.history:
+    compared = most_trained(result.history)
+    for trial in compared:
         architecture = trial.trial.architecture
         scores[architecture] = max(trial.score, scores.get(architecture, trial.score))
     note = f"This search has no θ; the best of {len(scores)} evaluated architectures, not of the whole space."
+    if len(compared) < len(result.history):
+        left_out = len(result.history) - len(compared)
+        note += f" Scores of {left_out:,} trials with less training are not compared with theirs."
     return [
         GeneratedArchitecture(
             architecture,

@@ -9,11 +9,14 @@ from typing import Literal
 
 import numpy as np
 
+from searchhub.costs.structure import cells_of
 from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
-from searchhub.generation import knapsack
+from searchhub.generation import chain, knapsack
 from searchhub.generation.architecture import Certificate, GeneratedArchitecture, costs_of, decode_all, sums
+from searchhub.generation.cells import front_of_cells, generate_cells, known_costs
+from searchhub.generation.chain_problem import build_chain
 from searchhub.generation.evaluated import best_evaluated, evaluated_front
 from searchhub.generation.infeasible import Branches, cost_range, nothing_within
 from searchhub.generation.limits import Limit, Window, table_of, unbound, windows_of
@@ -38,15 +41,18 @@ def generate(result: SearchResult, *limits: Limit, candidates: Candidates = "all
 
     One branch of the space is solved at a time (BERT: one a depth), and the best is taken. One limit: list-DP; two:
     two-cost list-DP; more, or a list that grows too long: HiGHS, whose answer the list-DP then proves where it can.
-    Sums of θ are compared to within layers · 2^-61 of their range, most often exactly; costs always exactly. The
-    certificate says what was done.
+    Costs that are coupled along the chain of choices (`CostTable.pairs`) have lists of their own, for any number of
+    limits. Sums of θ are compared to within layers · 2^-61 of their range, most often exactly; costs always exactly.
+    The certificate says what was done.
 
     1. No limits: argmax θ.
     2. Of equal expectation the lower cost of the first limit wins, then the first branch.
     3. Costs are compared as `CostTable.of_row` gives them, correctly rounded; a limit is never exceeded.
     4. A result without θ (random search): the evaluated architecture with the best score within the limits.
     5. The certificate's note says of a `max` that takes nothing away that it does not bind.
-    6. DDPNAS generates from the survivors; where a space has no groups they leave nothing to choose. Pruned candidates
+    6. Cells (a space of edges, `spaces.darts`) get two inputs a node, and never `none` for one; limits on them may name
+       "non_parameter" (N of DDPNAS Table 4) and "height" (H), or those of one kind: "normal.height".
+    7. DDPNAS generates from the survivors; where a space has no groups they leave nothing to choose. Pruned candidates
        keep a θ, and by default take part.
 
     >>> from searchhub.costs.table import CostTable
@@ -71,12 +77,16 @@ def generate(result: SearchResult, *limits: Limit, candidates: Candidates = "all
         InfeasibleLimitError: Nothing meets the limits; names the smallest value that can be met.
         InvalidInputError: A limit names an unknown cost, or `candidates="survivors"` without a θ.
     """
-    windows = windows_of(limits, result.space, result.costs)
+    cells = cells_of(result.space)
+    windows = windows_of(limits, result.space, known_costs(result))
     tables = {**result.costs, **{window.table.name: window.table for window in windows}}
     distribution = _distribution(result, candidates)
     if distribution is None:
         return best_evaluated(result, windows, tables)
     branches = _branches(result, distribution, candidates)
+    if cells is not None:
+        reach, way_out = REACH[candidates], WAY_OUT[candidates]
+        return generate_cells(distribution, windows, tables, cells, branches[0], reach=reach, way_out=way_out)
     answer = _best_answer(distribution, windows, branches)
     if answer is None:
         raise nothing_within(windows, branches, reach=REACH[candidates], way_out=WAY_OUT[candidates])
@@ -118,11 +128,14 @@ def pareto(result: SearchResult, cost: CostTable | str, candidates: Candidates =
     Raises:
         InvalidInputError: The cost is unknown, or the front has more than a million points.
     """
-    table = table_of(cost, result.space, result.costs)
+    cells = cells_of(result.space)
+    table = table_of(cost, result.space, known_costs(result))
     tables = {**result.costs, table.name: table}
     distribution = _distribution(result, candidates)
     if distribution is None:
         return evaluated_front(result, table, tables)
+    if cells is not None:
+        return front_of_cells(distribution, table, tables, cells, _branches(result, distribution, candidates)[0])
     points: list[GeneratedArchitecture] = []
     for branch in _branches(result, distribution, candidates):
         codes = _branch_front(distribution, table, branch)
@@ -216,8 +229,12 @@ def _largest_mean(distribution: ArchitectureDistribution, branches: Branches) ->
 
 def _branch_front(distribution: ArchitectureDistribution, table: CostTable, branch: Sequence[Sequence[int]]) -> Codes:
     """Codes [n, choices] of the front of one branch."""
-    problem = build(distribution.theta, [Row(table.entries, UNLIMITED)], branch)
+    row = Row(table.entries, UNLIMITED, table.pairs)
     try:
+        if table.pairs:
+            chained = build_chain(distribution.theta, (), [row], branch)
+            return chained.decode(chain.front(chained))
+        problem = build(distribution.theta, [row], branch)
         return problem.decode(knapsack.front(problem))
     except knapsack.TooManyStatesError:
         raise InvalidInputError(

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from searchhub.errors import InvalidInputError
+from searchhub.reports.cells import are_cells, plot_cells
 from searchhub.reports.palette import GRAY, architecture_colors, ink_on, is_hollow
 from searchhub.reports.style import MOST_COLUMNS, STYLE, save_figure
 from searchhub.space import Candidate, SearchSpace
@@ -28,10 +29,14 @@ def plot_architecture(
 
     Args:
         architecture: Any; choices named like "stage2.layer1" stand in a row a stage, others in one row that wraps.
+            Edges of cells ("normal.node2.from0") become graphs (`searchhub.reports.cells.plot_cells`).
         path: Where to write.
         title: Above the picture.
         space: Gives candidates the colors that they have in `plot_distribution`; None: colors by sorted name.
     """
+    if architecture and are_cells(architecture):
+        plot_cells(architecture, path, title, space=space)
+        return
     colors = architecture_colors(architecture, space)
     rows = [
         (stage if start == 0 else "", names[start : start + MOST_COLUMNS + 1])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from searchhub.costs.macs import macs_table
 from searchhub.costs.memory import activation_bytes
 from searchhub.costs.table import CostTable
 from searchhub.data.task import Task
@@ -31,7 +32,7 @@ def estimate(
     settings: TrainingSettings,
     searcher: Searcher | None,
     costs: Sequence[CostTable],
-    limits: Sequence[Limit | tuple[Limit, ...]],
+    limits: Sequence[Limit | Sequence[Limit]],
     final_epochs: int,
 ) -> str:
     """A text for a person. Time comes from a few training steps of random architectures, thrown away afterwards.
@@ -41,7 +42,7 @@ def estimate(
         task: Gives sizes and one batch.
         settings: Of the search.
         searcher: Gives the number of trials and their budget; None: nobody searches.
-        costs: "macs" among them.
+        costs: Of the networks that are trained in the end, "macs" among them.
         limits: Said to be feasible or not.
         final_epochs: Of the training of one network.
     """
@@ -51,7 +52,8 @@ def estimate(
         trials, budget = searcher.num_trials, searcher.budget
         steps = budget.epochs * (task.size("train") // settings.batch_size)
         steps = min(steps, budget.max_steps or steps)
-    macs = next(table for table in costs if table.name == "macs")
+    final_macs = next(table for table in costs if table.name == "macs")
+    macs = final_macs if supernet.final is supernet else macs_table(supernet)
     mean = macs.mean()
     rows = space.sample(TIMED_ARCHITECTURES, np.random.default_rng(0))
     step = statistics.median(_seconds_per_step(supernet, space.decode(row), task, settings) for row in rows)
@@ -68,20 +70,23 @@ def estimate(
         f"{human(activations)}B activations of a step",
         f"  time: about {duration(step * steps * trials)} in one process ({step * 1e3:.0f} ms a step here "
         "and now), and validation",
-        f"One final network: {final_epochs} epochs, about {duration(step * final_steps)} of an average architecture",
+        f"One final network: {final_epochs} epochs, about {duration(step * final_macs.mean() / mean * final_steps)} of an average "
+        "architecture",
         "Limits:",
     ]
     for wanted in limits:
-        together = wanted if isinstance(wanted, tuple) else (wanted,)
-        spans = {limit: anything.costs[limit.name].bounds() for limit in together}
+        together = (wanted,) if isinstance(wanted, Limit) else tuple(wanted)
+        # N and H of cells have no table here.
+        spans = {limit: anything.costs[limit.name].bounds() for limit in together if limit.name in anything.costs}
         try:
             generate(anything, *together)
-            binds = any(limit.high < high for limit, (_, high) in spans.items())
+            binds = len(spans) < len(together) or any(limit.high < high for limit, (_, high) in spans.items())
             verdict = "feasible" if binds else "feasible; it does not bind"
         except InfeasibleLimitError:
             verdict = "NOT feasible"
         shown = " and ".join(f"{low:,.0f} to {high:,.0f}" for low, high in spans.values())
-        lines.append(f"  {' and '.join(map(str, together))}: {verdict} (the space spans {shown})")
+        spanned = f" (the space spans {shown})" if shown else ""
+        lines.append(f"  {' and '.join(map(str, together))}: {verdict}{spanned}")
     return "\n".join(lines)
 
 

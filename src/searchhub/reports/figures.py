@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from searchhub.costs.structure import cells_of
 from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
@@ -31,6 +32,7 @@ from searchhub.reports.style import FAINT, INK, MOST_COLUMNS, STYLE, save_figure
 from searchhub.reports.tables import magnitude
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, Candidate, SearchSpace
+from searchhub.trial import TrialResult, most_trained
 
 # More dots than this become one picture inside an SVG or PDF, which each would otherwise make long.
 _MOST_DOTS = 1000
@@ -114,7 +116,7 @@ def plot_pareto(
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         axes = figure.subplots()
-        evaluated = dict.fromkeys(r.trial.architecture for r in result.history) if trials else {}
+        evaluated = dict.fromkeys(r.trial.architecture for r in _compared(result)) if trials else {}
         tried = [(cost(a), quality(a)) for a in evaluated]
         if tried:
             dots: Any = {"s": 14, "color": "#b4bac2", "linewidths": 0, "rasterized": len(tried) > _MOST_DOTS}
@@ -187,7 +189,11 @@ def _grid(space: SearchSpace) -> list[list[int | None]]:
     """Choices in rows of panels: a row a stage where stages are short enough, else nearly square."""
     stages = [[space.index(name) for name in names] for names in stages_of(c.name for c in space.choices).values()]
     widest = max(len(stage) for stage in stages)
-    if len(stages) == 1 or widest > MOST_COLUMNS or len(stages) > 2 * widest:
+    if len(stages) > 1 and widest > MOST_COLUMNS and len(stages) <= 2 * widest:
+        columns = max(math.ceil(len(stage) / math.ceil(len(stage) / MOST_COLUMNS)) for stage in stages)
+        stages = [stage[at : at + columns] for stage in stages for at in range(0, len(stage), columns)]
+        widest = columns
+    elif len(stages) == 1 or len(stages) > 2 * widest:
         everything = [i for stage in stages for i in stage]
         columns = len(everything) if len(everything) <= 5 else min(MOST_COLUMNS, math.ceil(len(everything) ** 0.5))
         columns -= columns % widest if widest <= columns else 0  # what belongs together stays in a row
@@ -271,13 +277,24 @@ def _candidate_handles(colors: Mapping[Candidate, str], *, pruned: bool) -> list
 # -- Pareto front -----------------------------------------------------------------------------------------------------
 
 
+def _compared(result: SearchResult) -> Sequence[TrialResult]:
+    """Trials whose architectures are shown: where scores stand for quality, those of the largest budget only."""
+    return result.history if result.distribution is not None else most_trained(result.history)
+
+
 def _quality_of(result: SearchResult) -> Callable[[Mapping[str, Candidate]], float]:
     """What the vertical axis is: E[α], or the best score where there is no θ."""
-    space, distribution = result.space, result.distribution
+    space, distribution, cells = result.space, result.distribution, cells_of(result.space)
+
+    def expectation(architecture: Mapping[str, Candidate]) -> float:
+        codes = space.encode(architecture)[None, :]
+        assert distribution is not None
+        return float(distribution.expectation(codes if cells is None else cells.left_out(codes))[0])
+
     if distribution is not None:
-        return lambda architecture: float(distribution.expectation(space.encode(architecture)[None, :])[0])
+        return expectation
     scores: dict[Architecture, float] = {}
-    for r in result.history:
+    for r in _compared(result):
         scores[r.trial.architecture] = max(r.score, scores.get(r.trial.architecture, r.score))
 
     def score(architecture: Mapping[str, Candidate]) -> float:

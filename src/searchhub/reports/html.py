@@ -13,19 +13,19 @@ from typing import Any
 
 from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
-from searchhub.errors import InvalidInputError
 from searchhub.files import write_text
 from searchhub.hub.redact import REDACTED, is_secret
 from searchhub.hub.trained import Report, comparison
-from searchhub.reports.diagram import stages_of
+from searchhub.reports.architecture_markup import diagram, fits
+from searchhub.reports.confidence import confidence_section
+from searchhub.reports.division import division_section
 from searchhub.reports.figures import plot_distribution, plot_pareto, plot_scores
 from searchhub.reports.inline_svg import inline_svg
 from searchhub.reports.markup import Child, Markup, details, facts, joined, table, tag
-from searchhub.reports.palette import architecture_colors, ink_on, is_hollow
 from searchhub.reports.run import JournalTrial, Run, read_run
 from searchhub.reports.tables import ABSENT, duration, human
 from searchhub.result import SearchResult
-from searchhub.space import Architecture, Candidate, SearchSpace
+from searchhub.space import Architecture, SearchSpace
 
 MOST_TRIALS = 1000
 """So many trials are listed, the best ones where there are more: a hundred thousand rows open on no phone."""
@@ -65,6 +65,7 @@ def report_page(run: Run) -> str:
         "Networks": _networks(run),
         "Pareto fronts": _fronts(run),
         "θ over the rounds": _theta(run),
+        **({"Clusters": division_section(run.result)} if run.result is not None and run.result.division else {}),
         "Journal": _journal(run),
         "Costs": _costs(run),
         "Search cost": _spent(run),
@@ -163,11 +164,11 @@ def _networks(run: Run) -> Markup:
             tag("p", "Not all of these networks were trained with the same settings: do not compare.", class_="note")
         )
     space = None if run.result is None else run.result.space
-    parts.append(tag("div", *(_network(report, space) for report in published), class_="networks"))
+    parts.append(tag("div", *(_network(r, space, f"network{i}") for i, r in enumerate(published)), class_="networks"))
     return joined(parts)
 
 
-def _network(report: Report, space: SearchSpace | None) -> Markup:
+def _network(report: Report, space: SearchSpace | None, prefix: str) -> Markup:
     network = report.network
     certificate = report.facts.get("certificate") or {}
     how = None
@@ -186,34 +187,7 @@ def _network(report: Report, space: SearchSpace | None) -> Markup:
         ("note", certificate.get("note") or None),
         ("training", None if seconds is None else f"{report.facts.get('epochs')} epochs in {duration(seconds)}"),
     ]
-    return tag("article", tag("h3", network.name), diagram(network.architecture, space), facts(rows))
-
-
-def diagram(architecture: Mapping[str, Candidate], space: SearchSpace | None) -> Markup:
-    """An architecture as boxes that wrap, a row a stage, in the colors of the plots."""
-    known = space if space is not None and _fits(space, architecture) else None
-    colors = architecture_colors(architecture, known)
-    rows: list[Markup] = []
-    for stage, names in stages_of(architecture).items():
-        boxes = []
-        for name in names:
-            candidate = architecture[name]
-            inside = (tag("small", name.rpartition(".")[2]), str(candidate))
-            if is_hollow(candidate):
-                boxes.append(tag("li", *inside, class_="hollow"))
-            else:
-                color = colors[candidate]
-                boxes.append(tag("li", *inside, style=f"background: {color}; color: {ink_on(color)}"))
-        rows.append(tag("div", tag("h4", stage), tag("ol", *boxes)))
-    return tag("div", *rows, class_="diagram")
-
-
-def _fits(space: SearchSpace, architecture: Mapping[str, Candidate]) -> bool:
-    try:
-        space.encode(architecture)
-    except InvalidInputError:
-        return False
-    return True
+    return tag("article", tag("h3", network.name), diagram(network.architecture, space, prefix), facts(rows))
 
 
 # -- pictures ---------------------------------------------------------------------------------------------------------
@@ -236,7 +210,7 @@ def _front(run: Run, result: SearchResult, cost: CostTable, i: int) -> Markup:
         " and ".join(str(limit) for limit in r.network.limits): r.network.architecture
         for r in run.reports
         if r.network.published and any(limit.name == cost.name for limit in r.network.limits)
-        if _fits(result.space, r.network.architecture)
+        if fits(result.space, r.network.architecture)
         if result.distribution is not None or Architecture(r.network.architecture) in tried
     }
     label = f"The best in reach under every limit on {cost.name}, with the {len(chosen)} chosen networks"
@@ -260,6 +234,7 @@ def _theta(run: Run) -> Markup:
         parts.append(tag("div", tag("figure", svg, class_="wide"), class_="scroll", tabindex="0"))
         parts.append(tag("p", "The picture scrolls sideways.", class_="caption narrow"))
     parts.append(details("θ at the end", table(_theta_rows(result.space, result.distribution), class_="cards")))
+    parts.append(confidence_section(result))
     return joined(parts)
 
 
@@ -289,13 +264,15 @@ def _journal(run: Run) -> Markup:
     listed = run.trials
     summary = f"All {len(listed):,} trials"
     if len(listed) > MOST_TRIALS:
-        highest = sorted(run.trials, key=lambda t: -t.score)[:MOST_TRIALS]
+        highest = sorted(run.trials, key=lambda t: (t.budget.size, t.score), reverse=True)[:MOST_TRIALS]
         listed = tuple(sorted(highest, key=lambda t: t.number))
         summary = f"The {MOST_TRIALS:,} best of {len(run.trials):,} trials; journal.jsonl holds all"
     rows = [_trial_row(t) for t in listed]
     space = None if run.result is None else run.result.space
     best = tag("h3", f"Best: trial {run.best.number} of round {run.best.round} with {run.best.score:.4f}")
-    both = tag("div", tag("figure", svg), tag("div", best, diagram(run.best.architecture, space)), class_="figures")
+    both = tag(
+        "div", tag("figure", svg), tag("div", best, diagram(run.best.architecture, space, "best")), class_="figures"
+    )
     return joined([both, details(summary, table(rows, marked=listed.index(run.best), class_="trials"))])
 
 
@@ -328,10 +305,13 @@ def _costs(run: Run) -> Markup:
 
 
 def _entries(cost: CostTable) -> list[dict[str, object]]:
-    return [
-        {"choice": c.name, **{str(k): _amount(float(v)) for k, v in zip(c.candidates, entry, strict=True)}}
-        for c, entry in zip(cost.space.choices, cost.entries, strict=True)
-    ]
+    """A row a choice; where a cost depends on the candidate before too, from its least to its most."""
+    rows: list[dict[str, object]] = []
+    for i, (choice, entry) in enumerate(zip(cost.space.choices, cost.entries, strict=True)):
+        after = entry + cost.pairs[i - 1] if i and cost.pairs else entry[None, :]
+        spans = [" – ".join(map(_amount, sorted({float(c.min()), float(c.max())}))) for c in after.T]
+        rows.append({"choice": choice.name, **dict(zip(map(str, choice.candidates), spans, strict=True))})
+    return rows
 
 
 def _amount(value: float) -> str:

@@ -17,6 +17,7 @@ from searchhub.hub.trained import Report, read_reports
 from searchhub.result import SearchResult
 from searchhub.run_folder import CONFIG, JOURNAL, RESULT
 from searchhub.space import Candidate
+from searchhub.trial import Budget
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class JournalTrial:
     metrics: Mapping[str, float]
     seconds: float
     time: datetime | None
+    budget: Budget = Budget()
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ class Run:
 
     @property
     def best(self) -> JournalTrial | None:
-        """The trial with the best score; of equal ones the first."""
-        return max(self.trials, key=lambda t: t.score, default=None)
+        """The trial with the best score among those of the largest budget; of equal ones the first."""
+        largest = max((t.budget.size for t in self.trials), default=None)
+        return max((t for t in self.trials if t.budget.size == largest), key=lambda t: t.score, default=None)
 
     @property
     def planned(self) -> int | None:
@@ -140,6 +143,7 @@ def _trial(line: Mapping[str, Any]) -> JournalTrial:
         metrics={name: float(value) for name, value in line["metrics"].items()},
         seconds=float(line["seconds"]),
         time=None if time is None else datetime.fromisoformat(time),
+        budget=Budget(**line.get("budget", {})),  # journals of earlier versions have none: all were alike
     )
 
 

@@ -1,0 +1,268 @@
+"""Efficient network generation for cells (DDPNAS Sec. 3.3, Table 4): two inputs a node, within limits.
+
+A space is one of cells where all its choices are edges of cells (`costs.structure.cells_of`). `generate` and `pareto`
+come here for those; the answer holds `none` on the edges that it leaves out, and E[α] (DDPNAS Eq. 9) is the mean of θ
+over those that it keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Literal, cast
+
+import numpy as np
+
+from searchhub.costs.structure import Cells, HeightCost, cells_of, structural_costs
+from searchhub.costs.table import CostTable
+from searchhub.distribution import ArchitectureDistribution, FloatArray
+from searchhub.errors import InfeasibleLimitError, InvalidInputError
+from searchhub.generation.architecture import Certificate, GeneratedArchitecture, decode_all, sums
+from searchhub.generation.infeasible import infeasible_error
+from searchhub.generation.knapsack import TooManyStatesError
+from searchhub.generation.limits import Window, unbound
+from searchhub.generation.nodes import INPUTS, METHOD, Reach, front_codes, solve_cells
+from searchhub.generation.problem import exact_sum
+from searchhub.generation.solve import UndecidedError
+from searchhub.result import SearchResult
+from searchhub.space import INACTIVE, Codes
+
+Candidates = Literal["all", "survivors"]
+Costs = Mapping[str, CostTable | HeightCost]
+
+
+def known_costs(result: SearchResult) -> Mapping[str, CostTable]:
+    """The costs that limits may name: the result's, and of cells N and H.
+
+    H is no `CostTable`, but has what limits and pictures ask of one; whoever looks at entries asks first.
+    """
+    cells = cells_of(result.space)
+    return result.costs if cells is None else {**cast(Mapping[str, CostTable], structural_costs(cells)), **result.costs}
+
+
+def generate_cells(
+    distribution: ArchitectureDistribution,
+    windows: Sequence[Window],
+    tables: Costs,
+    cells: Cells,
+    codes: Sequence[Sequence[int]],
+    *,
+    reach: str,
+    way_out: str,
+) -> GeneratedArchitecture:
+    """The cells with the largest mean θ over their edges, two inputs a node, within the windows; `none` is no input.
+
+    Args:
+        distribution: θ.
+        windows: At most one a cost.
+        tables: Costs that the certificate names.
+        cells: Of the distribution's space.
+        codes: Per choice, what is in reach.
+        reach: Of what, in words, e.g. "this space".
+        way_out: What to do where nothing is within the windows, besides moving a limit.
+
+    Raises:
+        InfeasibleLimitError: Nothing is; names the smallest value that can be met.
+        InvalidInputError: A cost does not add up over the edges, or a node has fewer than two edges in reach.
+    """
+    _require_sums(windows)
+    within = Reach.of(cells, codes)
+    answer = solve_cells(_theta(distribution, cells), windows, within)
+    if answer is None:
+        raise _nothing_within(windows, within, reach, way_out)
+    costs = {name: table.of_row(answer.row) for name, table in tables.items()}
+    note = _unbound(distribution, windows, costs, answer.row, within, reach)
+    certificate = Certificate(
+        answer.proved,
+        answer.method,
+        _expectations(distribution, cells, answer.row[None, :])[0],
+        None,
+        costs,
+        f"{answer.note} {note}".strip(),
+    )
+    for window in windows:
+        assert window.holds(costs[window.table.name]), f"`{window}` must hold for every answer"
+    return GeneratedArchitecture(cells.space.decode(answer.row), certificate)
+
+
+def front_of_cells(
+    distribution: ArchitectureDistribution,
+    table: CostTable | HeightCost,
+    tables: Costs,
+    cells: Cells,
+    codes: Sequence[Sequence[int]],
+) -> list[GeneratedArchitecture]:
+    """The exact front of E[α] against one cost, in increasing cost and E[α]; two inputs a node.
+
+    Raises:
+        InvalidInputError: The cost does not add up over the edges, or the front is too long.
+    """
+    within = Reach.of(cells, codes)
+    if isinstance(table, HeightCost):
+        rows = _heights_front(distribution, table, within)
+    else:
+        _require_sums([Window(table, -math.inf, math.inf)])
+        try:
+            rows = front_codes(_theta(distribution, cells), table, within)
+        except TooManyStatesError:
+            raise InvalidInputError(
+                f"The front of `{table.name}` has too many points. Ask for the limits that matter with `generate`."
+            ) from None
+    points: list[GeneratedArchitecture] = []
+    expectations = _expectations(distribution, cells, rows)
+    for chosen, expectation, row in zip(decode_all(cells.space, rows), expectations, rows, strict=True):
+        costs = {name: cost.of_row(row) for name, cost in tables.items()}
+        last = points[-1].certificate if points else None
+        if last is None or expectation > (last.expectation or 0.0):
+            if last is not None and last.costs[table.name] == costs[table.name]:
+                points.pop()
+            points.append(GeneratedArchitecture(chosen, Certificate(True, METHOD, expectation, None, costs)))
+    return points
+
+
+def derive(
+    result: SearchResult, *, candidates: Candidates = "survivors", exclude_none: bool = True
+) -> GeneratedArchitecture:
+    """The cells as DARTS and DDPNAS derive them: in each node the two strongest edges, on each the strongest operation.
+
+    An edge is as strong as the largest θ of its operations; of equal ones the first is taken. The paper derives from
+    the survivors of the search. Where `none` is excluded, as in DARTS's code, this is what `generate` finds without
+    limits.
+
+    Args:
+        result: Of a search of cells that has a θ.
+        candidates: "survivors", or "all" with the θ that pruned ones keep.
+        exclude_none: Whether `none` is passed over. False: it competes, and an edge on which it is the strongest is
+            taken and stays empty, so that a node may have one input.
+
+    Raises:
+        InvalidInputError: The space is not one of cells, the result has no θ, or a node would have too few inputs.
+    """
+    cells, distribution = cells_of(result.space), result.distribution
+    if cells is None or distribution is None:
+        raise InvalidInputError(
+            f"Cells are derived from the θ of a space of cells, but `{result.space.name}` "
+            f"{'has no θ in this result' if cells is not None else 'is none'}. Use `generate`."
+        )
+    everything = [tuple(range(len(choice.candidates))) for choice in result.space.choices]
+    codes: Sequence[Sequence[int]] = everything if candidates == "all" else distribution.survivors
+    if exclude_none:
+        codes = Reach.of(cells, codes).codes
+    row = np.array(cells.none, dtype=np.uint8)
+    for node in cells.nodes:
+        strongest = {i: max(codes[i], key=distribution.theta[i].__getitem__) for i in node.choices if codes[i]}
+        edges = sorted(strongest, key=lambda i: -distribution.theta[i][strongest[i]])[:INPUTS]
+        for i in edges:
+            row[i] = strongest[i]
+        if all(row[i] == cells.none[i] for i in edges):
+            raise InvalidInputError(
+                f"A node must have an input, but `none` is the strongest on both edges of node {node.number} of the "
+                f"{node.kind} cell. Pass `exclude_none=True`."
+            )
+    costs = {name: table.of_row(row) for name, table in result.costs.items()}
+    certificate = Certificate(exclude_none, "derived", _expectations(distribution, cells, row[None, :])[0], None, costs)
+    return GeneratedArchitecture(result.space.decode(row), certificate)
+
+
+def _unbound(
+    distribution: ArchitectureDistribution,
+    windows: Sequence[Window],
+    costs: Mapping[str, float],
+    row: Codes,
+    within: Reach,
+    reach: str,
+) -> str:
+    """A sentence for each upper limit that takes nothing away; what it takes is solved only where there is one."""
+    upper = [window for window in windows if math.isfinite(window.high) and window.low < window.high]
+    if not upper:
+        return ""
+    free = solve_cells(_theta(distribution, within.cells), (), within)
+    assert free is not None, "without windows there is always an answer"
+    best = _mean(distribution, within.cells, free.row)
+    ranges = {window.table.name: _range(window, within) for window in upper}
+    as_good = _mean(distribution, within.cells, row) == best
+    return unbound(upper, costs, ranges, unconstrained=as_good, reach=reach)
+
+
+def _require_sums(windows: Sequence[Window]) -> None:
+    for window in windows:
+        if isinstance(window.table, CostTable) and window.table.pairs:
+            raise InvalidInputError(
+                f"`{window.table.name}` must add up over the edges of cells, but couples choices. Give another cost."
+            )
+
+
+def _heights_front(distribution: ArchitectureDistribution, table: HeightCost, within: Reach) -> Codes:
+    """The best row of each height that there is, in order."""
+    theta = _theta(distribution, within.cells)
+    answers = [solve_cells(theta, [_exactly(table, h)], within) for h in _all_heights(table)]
+    return np.array([answer.row for answer in answers if answer is not None])
+
+
+def _all_heights(table: HeightCost) -> range:
+    low, high = table.bounds()
+    return range(int(low), int(high) + 1)
+
+
+def _exactly(table: HeightCost, height: int) -> Window:
+    return Window(cast(CostTable, table), float(height), float(height))
+
+
+def _theta(distribution: ArchitectureDistribution, cells: Cells) -> list[FloatArray]:
+    """θ, and 0 on edges that are left out."""
+    return [np.where(np.arange(len(t)) == none, 0.0, t) for t, none in zip(distribution.theta, cells.none, strict=True)]
+
+
+def _mean(distribution: ArchitectureDistribution, cells: Cells, row: Codes) -> Fraction:
+    """E[α] of a row of codes (DDPNAS Eq. 9) over the edges that it keeps, exactly."""
+    kept = cells.left_out(row[None, :])[0]
+    return exact_sum(distribution.theta, kept) / int((kept != INACTIVE).sum())
+
+
+def _expectations(distribution: ArchitectureDistribution, cells: Cells, codes: Codes) -> list[float]:
+    kept = cells.left_out(codes)
+    edges = (kept != INACTIVE).sum(axis=1).tolist()
+    return [total / n for total, n in zip(sums(distribution.theta, kept), edges, strict=True)]
+
+
+# -- limits that nothing meets ----------------------------------------------------------------------------------------
+
+
+def _nothing_within(windows: Sequence[Window], within: Reach, reach: str, way_out: str) -> InfeasibleLimitError:
+    def nearest(window: Window, kept: Sequence[Window]) -> tuple[float | None, float | None] | None:
+        if _extreme(window, kept, within, -1.0) is None:
+            return None
+        below = _extreme(window, [*kept, Window(window.table, -math.inf, window.high)], within, 1.0)
+        above = _extreme(window, [*kept, Window(window.table, window.low, math.inf)], within, -1.0)
+        return below, above
+
+    ranges = {window.table.name: _range(window, within) for window in windows}
+    return infeasible_error(windows, nearest, ranges, reach=reach, way_out=way_out)
+
+
+def _range(window: Window, within: Reach) -> tuple[float, float]:
+    """The smallest and the largest cost in reach."""
+    smallest, largest = _extreme(window, (), within, -1.0), _extreme(window, (), within, 1.0)
+    assert smallest is not None, "without windows there is always an answer"
+    assert largest is not None
+    return smallest, largest
+
+
+def _extreme(window: Window, kept: Sequence[Window], within: Reach, sign: float) -> float | None:
+    """The largest (sign 1) or smallest (-1) of a cost within windows; None where there is none, or none was found."""
+    table = window.table
+    try:
+        if isinstance(table, HeightCost):
+            own = [w for w in kept if w.table is table]
+            others = [w for w in kept if w.table is not table]
+            flat = [np.zeros(len(choice.candidates)) for choice in within.cells.space.choices]
+            for height in sorted(_all_heights(table), key=lambda h: -sign * h):
+                held = all(w.holds(height) for w in own)
+                if held and solve_cells(flat, [*others, _exactly(table, height)], within) is not None:
+                    return float(height)
+            return None
+        answer = solve_cells([sign * entry for entry in table.entries], kept, within)
+    except UndecidedError:
+        return None
+    return None if answer is None else table.of_row(answer.row)

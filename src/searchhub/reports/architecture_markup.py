@@ -1,0 +1,50 @@
+"""An architecture as part of an HTML page: boxes that wrap, or the graphs of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from searchhub.errors import InvalidInputError
+from searchhub.reports.cells import are_cells, plot_cells
+from searchhub.reports.diagram import stages_of
+from searchhub.reports.inline_svg import inline_svg
+from searchhub.reports.markup import Markup, tag
+from searchhub.reports.palette import architecture_colors, ink_on, is_hollow
+from searchhub.space import Candidate, SearchSpace
+
+
+def diagram(architecture: Mapping[str, Candidate], space: SearchSpace | None, prefix: str) -> Markup:
+    """An architecture as boxes that wrap, a row a stage, in the colors of the plots; cells as graphs.
+
+    Args:
+        architecture: Any.
+        space: Gives the colors where the architecture is of it.
+        prefix: Unlike that of any other picture on the page.
+    """
+    known = space if space is not None and fits(space, architecture) else None
+    if architecture and are_cells(architecture):
+        svg = inline_svg(lambda path: plot_cells(architecture, path, space=known), label="The cells", prefix=prefix)
+        return tag("div", tag("figure", svg, class_="wide"), class_="scroll", tabindex="0")
+    colors = architecture_colors(architecture, known)
+    rows: list[Markup] = []
+    for stage, names in stages_of(architecture).items():
+        boxes = []
+        for name in names:
+            candidate = architecture[name]
+            inside = (tag("small", name.rpartition(".")[2]), str(candidate))
+            if is_hollow(candidate):
+                boxes.append(tag("li", *inside, class_="hollow"))
+            else:
+                color = colors[candidate]
+                boxes.append(tag("li", *inside, style=f"background: {color}; color: {ink_on(color)}"))
+        rows.append(tag("div", tag("h4", stage), tag("ol", *boxes)))
+    return tag("div", *rows, class_="diagram")
+
+
+def fits(space: SearchSpace, architecture: Mapping[str, Candidate]) -> bool:
+    """Whether an architecture is one of the space."""
+    try:
+        space.encode(architecture)
+    except InvalidInputError:
+        return False
+    return True

@@ -1,0 +1,131 @@
+"""How sure a pruned search may be of what it pruned: DDPNAS Theorems 2 and 3, from the trials of each round.
+
+The theorems take the estimates of a choice's candidates as independent normal numbers of one deviation σ_t, whose means
+lie evenly spread over ζ_t, the distance from the worst to the best of K. They do not say how σ_t and ζ_t are known.
+Here a candidate's estimate is P̄ of Eq. 3, the mean of its trials in the round, and:
+
+- σ_t comes from what a candidate's trials differ by, after the mean of their draw is taken off: all candidates of a
+  choice are in each draw once, so what happens to a whole draw (shared weights get better) cancels. It is pooled over
+  all choices. A mean of n trials has 1/√n of one trial's deviation.
+- ζ_t is the largest P̄ of the choice less the smallest, draws' means taken off likewise. It holds noise, so that of
+  candidates that are all alike it is not 0; what is computed from it is then too sure.
+
+What a candidate's trials differ by is mostly what stood beside it in other choices. Trials of disjoint draws are nearly
+independent; those of shared weights are not quite. The figures are estimates under these assumptions, not guarantees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from searchhub.distribution import FloatArray
+from searchhub.result import SearchResult
+from searchhub.space import Codes
+
+
+@dataclass(frozen=True)
+class PruningConfidence:
+    """Of one round; means over the choices that it pruned.
+
+    Args:
+        round: From 0.
+        pruned: How many choices lost a candidate; where none did, the other numbers are of all choices.
+        candidates: K, how many candidates a choice had.
+        trials: How many trials a candidate had.
+        sigma: σ_t, the deviation of a candidate's estimate.
+        zeta: ζ_t, from the worst to the best estimate of a choice.
+        error: Theorem 2: the probability that the worst two candidates stand in the wrong order,
+            P(ξ_1 - ξ_0 < 0) = Φ(-δ/(√2 σ_t)) with δ = ζ_t/K.
+        bound: Theorem 3: 2 (K σ_t/ζ_t)², above the probability that another than the worst is pruned; more than 1 says
+            nothing, and is 1 here.
+        best_lost: That the estimate of the best falls below the mean of the worst, Φ(-ζ_t/σ_t), as in Sec. 4.3.
+    """
+
+    round: int
+    pruned: int
+    candidates: float
+    trials: float
+    sigma: float
+    zeta: float
+    error: float
+    bound: float
+    best_lost: float
+
+
+def pruning_confidence(result: SearchResult) -> list[PruningConfidence]:
+    """The confidence of each finished round of a search with a θ, from its history and trajectory.
+
+    1. A round of a single draw (T = 1) tells nothing of σ_t, and is left out.
+    2. Candidates without a trial in the round, and choices with fewer than two with one, take no part.
+    3. Results without a θ (random search) have none: an empty list.
+    """
+    rounds = []
+    for number, (before, after) in enumerate(zip(result.trajectory[:-1], result.trajectory[1:], strict=True)):
+        trials = [r for r in result.history if r.trial.round == number]
+        if not trials:
+            continue
+        codes = np.stack([result.space.encode(r.trial.architecture) for r in trials])
+        most = max(int(alive.sum()) for alive in before.alive)
+        pruned = [bool((old & ~new).any()) for old, new in zip(before.alive, after.alive, strict=True)]
+        found = round_confidence(codes, np.array([r.score for r in trials]), before.alive, pruned, most, number)
+        if found is not None:
+            rounds.append(found)
+    return rounds
+
+
+def round_confidence(
+    codes: Codes,
+    scores: FloatArray,
+    alive: Sequence[NDArray[np.bool_]],
+    pruned: Sequence[bool],
+    per_draw: int,
+    number: int = 0,
+) -> PruningConfidence | None:
+    """The confidence of one round; None where it has but one draw, or no candidate has two trials.
+
+    Args:
+        codes: Of the round's trials in order, uint8 [n, choices].
+        scores: float64 [n].
+        alive: Per choice, the candidates before the round's end.
+        pruned: Per choice, whether it lost one; where none did, all count.
+        per_draw: How many trials a draw has.
+        number: Of the round.
+    """
+    draws = np.arange(len(scores)) // per_draw
+    level = np.bincount(draws, scores) / np.bincount(draws)
+    adjusted = scores - level[draws]
+    spread, freedom = 0.0, 0.0
+    estimates: list[tuple[FloatArray, FloatArray]] = []
+    for column, own in zip(codes.T, alive, strict=True):
+        known = column < len(own)
+        count = np.bincount(column[known], minlength=len(own)).astype(np.float64)
+        total = np.bincount(column[known], adjusted[known], minlength=len(own))
+        mean = total / np.maximum(count, 1.0)
+        spread += float(((adjusted[known] - mean[column[known]]) ** 2).sum())
+        # Each candidate's mean takes one, and each draw's mean but one.
+        freedom += max(0.0, float(known.sum()) - float((count > 0).sum()) - (level.size - 1))
+        estimates.append((mean[own & (count > 0)], count[own & (count > 0)]))
+    chosen = [i for i, (mean, _) in enumerate(estimates) if len(mean) > 1 and (pruned[i] or not any(pruned))]
+    if level.size < 2 or freedom <= 0.0 or not chosen:
+        return None
+    deviation = math.sqrt(spread / freedom)
+    rows = np.array([_of_choice(*estimates[i], deviation) for i in chosen])
+    return PruningConfidence(number, sum(pruned), *rows.mean(axis=0).tolist())
+
+
+def _of_choice(means: FloatArray, counts: FloatArray, deviation: float) -> tuple[float, ...]:
+    """candidates, trials, σ_t, ζ_t, error, bound, best_lost of a choice; all alike: nothing is known of the order."""
+    k, zeta = len(means), float(means.max() - means.min())
+    sigma = deviation * math.sqrt(float((1.0 / counts).mean()))
+    if sigma == 0.0:
+        unsure = 0.0 if zeta > 0.0 else 0.5
+        return k, float(counts.mean()), sigma, zeta, unsure, 2.0 * unsure, unsure
+    error = float(ndtr(-zeta / (k * math.sqrt(2.0) * sigma)))
+    bound = min(1.0, 2.0 * (k * sigma / zeta) ** 2) if zeta > 0.0 else 1.0
+    return k, float(counts.mean()), sigma, zeta, error, bound, float(ndtr(-zeta / sigma))

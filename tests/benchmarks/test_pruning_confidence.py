@@ -1,0 +1,22 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "pruning_confidence.py"
+
+
+def test_ends_with_its_result():
+    command = [sys.executable, str(SCRIPT), "--seeds", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1].removeprefix("RESULT "))
+    first = result["calibration"]["3"][0]
+    assert first["candidates"] == 3
+    assert 0 < first["error"] < 0.5
+    assert 0 <= first["the_best"] <= first["another_than_the_worst"] <= 1
+    ways = result["when"]["artificial"]
+    # 3 · (3 + 2) and 10 · (3 + 2); who waits for more certainty takes more.
+    assert (ways["fixed 3"]["evaluations"], ways["fixed 10"]["evaluations"]) == (15, 50)
+    assert ways["level 0.1"]["evaluations"] <= ways["level 0.003"]["evaluations"] <= 100
+    assert all(80 <= way["accuracy"] <= 90.01 for way in ways.values())
