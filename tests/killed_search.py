@@ -107,7 +107,7 @@ def outcome(folder):
         "evaluator": (folder.parent / "state").read_text(),
         "files": sorted(str(p.relative_to(folder)) for p in folder.rglob("*")),
     }
-    for line in [*data["result"]["history"], *data["searcher"]["history"], *data["journal"]]:
+    for line in [*data["result"]["history"], *data["journal"]]:
         line.pop("seconds")
         line.pop("time", None)
     return data

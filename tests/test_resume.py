@@ -74,11 +74,11 @@ def test_killed_at_random_moments(tmp_path, expected):
 
 
 def test_a_full_disk_is_said_and_what_was_saved_goes_on(tmp_path, expected):
-    # searcher.json grows by some 400 bytes a trial, so that a middle trial meets the limit.
+    # journal.jsonl grows by some 250 bytes a trial, so that a middle trial meets the limit.
     folder = tmp_path / "run"
-    output = finish("limited", folder, 8000)
+    output = finish("limited", folder, 5000)
     assert re.search(r"RunFolderError: .*must be writable with space left.*File too large.*is intact", output), output
-    saved = started(finish("limited", folder, 8000).splitlines())
+    saved = started(finish("limited", folder, 5000).splitlines())
     assert 5 < saved < 30
     assert not (folder / "result.json").exists()
     assert f"started {saved}" in finish("slowly", folder)

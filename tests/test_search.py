@@ -11,6 +11,7 @@ from searchhub.callbacks import SearchCallback
 from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError, RunFolderError, RunMismatchError, SearchhubError
 from searchhub.evaluators.base import Evaluator
+from searchhub.journal import Journal
 from searchhub.result import SearchResult
 from searchhub.search import search
 from searchhub.searchers.ddp import DDPSearcher
@@ -103,6 +104,38 @@ class TestInMemory:
 
 
 class TestFolder:
+    def test_a_checkpoint_leaves_the_history_to_the_journal(self, tmp_path):
+        search(ddp(), ChainEvaluator(), run_dir=tmp_path)
+        state = json.loads((tmp_path / "checkpoints" / "000004" / "searcher.json").read_text())
+        assert "history" not in state
+
+    def test_a_run_of_an_earlier_version_goes_on(self, tmp_path):
+        """Its checkpoints hold the history and whole pending trials, its journal no budgets."""
+        expected = search(ddp(), ChainEvaluator(), run_dir=tmp_path / "whole")
+        old = tmp_path / "old"
+        with pytest.raises(KeyboardInterrupt):
+            search(ddp(), Interrupting(3), run_dir=old)
+        searcher = ddp()
+        lines = [json.loads(line) for line in (old / "journal.jsonl").read_text().splitlines()]
+        for line in lines:
+            searcher.ask()
+            searcher.tell([TrialResult.from_dict(line)])
+        searcher.ask()
+        state = {**searcher.state_dict(), "pending": [trial.to_dict() for trial in searcher.ask()]}
+        evaluator = ChainEvaluator()
+        list(evaluator([result.trial for result in searcher.history]))
+        (old / "journal.jsonl").unlink()
+        journal = Journal(old / "journal.jsonl")
+        for line in lines:
+            del line["budget"]
+            journal.append(line)
+        for number in checkpoints.numbers(old / "checkpoints"):
+            checkpoints.remove(old / "checkpoints" / f"{number:06d}")
+        checkpoints.publish(old / "checkpoints", 2, state, evaluator.save, journal.end)
+        with pytest.raises(KeyboardInterrupt):
+            search(ddp(), Interrupting(4), run_dir=old)  # from here on checkpoints are of today
+        assert outcome(search(ddp(), ChainEvaluator(), run_dir=old)) == outcome(expected)
+
     def test_the_journal_tells_what_happened(self, tmp_path):
         result = search(ddp(), ChainEvaluator(), run_dir=tmp_path)
         lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
@@ -111,7 +144,8 @@ class TestFolder:
         for line, trial in zip(lines, result.history, strict=True):
             assert line["architecture"] == trial.trial.architecture.to_dict()
             assert (line["score"], line["metrics"]) == (trial.score, trial.metrics)
-            assert set(line) == {"trial", "round", "architecture", "score", "metrics", "seconds", "time"}
+            assert line["budget"] == {"epochs": 1, "max_steps": None}
+            assert set(line) == {"trial", "round", "architecture", "budget", "score", "metrics", "seconds", "time"}
 
     def test_result_json_is_the_result(self, tmp_path):
         result = search(ddp(), ChainEvaluator(), run_dir=tmp_path)

@@ -14,7 +14,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.files import write_json
 from searchhub.hub.client import download
 from searchhub.space import SearchSpace
-from searchhub.trial import TrialResult
+from searchhub.trial import TrialResult, most_trained
 
 FORMAT_VERSION = 1
 
@@ -30,6 +30,8 @@ class SearchResult:
         trajectory: θ before the first round and after each (DDPNAS Fig. 4).
         searcher: The searcher's settings.
         costs: Cost tables by name, so that limits can be named: `Limit("macs", max=6e8)`.
+        division: How DC-NAS divided what it sampled and what won, plain JSON (`searchhub.searchers.dc.Division`);
+            empty: it was no such search.
     """
 
     space: SearchSpace
@@ -38,6 +40,7 @@ class SearchResult:
     trajectory: tuple[ArchitectureDistribution, ...] = ()
     searcher: Mapping[str, Any] = field(default_factory=dict)
     costs: Mapping[str, CostTable] = field(default_factory=dict)
+    division: Mapping[str, Any] = field(default_factory=dict)
 
     def with_costs(self, *costs: CostTable) -> SearchResult:
         """The same result that also carries these cost tables."""
@@ -45,18 +48,18 @@ class SearchResult:
 
     @property
     def best_trial(self) -> TrialResult:
-        """The trial with the best score; of equal ones the first.
+        """The trial with the best score among those of the largest budget; of equal ones the first.
 
         Raises:
             InvalidInputError: There was no trial.
         """
         if not self.history:
             raise InvalidInputError("A search result must hold at least one trial to have a best one.")
-        return max(self.history, key=lambda r: r.score)
+        return max(most_trained(self.history), key=lambda r: r.score)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; `from_dict` reads it."""
-        return {
+        data = {
             "format_version": FORMAT_VERSION,
             "space": self.space.to_dict(),
             "searcher": dict(self.searcher),
@@ -65,6 +68,7 @@ class SearchResult:
             "costs": [cost.to_dict() for cost in self.costs.values()],
             "history": [r.to_dict() for r in self.history],
         }
+        return {**data, "division": dict(self.division)} if self.division else data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SearchResult:
@@ -83,6 +87,7 @@ class SearchResult:
             tuple(ArchitectureDistribution.from_dict(space, d) for d in data["trajectory"]),
             data["searcher"],
             {cost.name: cost for cost in costs},
+            data.get("division", {}),
         )
 
     def save(self, path: str | Path) -> None:

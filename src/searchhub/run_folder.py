@@ -31,8 +31,9 @@ from searchhub.result import SearchResult
 
 FORMAT_VERSION = 1
 CONFIG, JOURNAL, CHECKPOINTS, RESULT, LOCK = "config.yaml", "journal.jsonl", "checkpoints", "result.json", ".lock"
-ORIGINAL, LATENCY = "original", "latency.json"
-"""What may be there before the search: the fine-tuned checkpoint that it makes smaller, and measured latency."""
+ORIGINAL, LATENCY, MIXTURE = "original", "latency.json", "mixture"
+"""What may be there before the search: the fine-tuned checkpoint that it makes smaller, measured latency, and the
+training of a supernet's mixture."""
 
 INFORMATION = "versions"
 """The part of config.yaml that is recorded and not compared."""
@@ -139,6 +140,10 @@ class RunFolder:
         checkpoints.publish(self.path / CHECKPOINTS, trial, searcher_state, save, self._journal.end)
         self.saved = trial + 1
 
+    def lines(self) -> list[dict[str, Any]]:
+        """The journal, which after `restore` ends where the checkpoint was made."""
+        return [json.loads(line) for line in (self.path / JOURNAL).read_text(encoding="utf-8").splitlines()]
+
     def result(self) -> SearchResult | None:
         """What `finish` wrote; None: nothing, or nothing that can be read."""
         if not (self.path / RESULT).exists():
@@ -202,7 +207,7 @@ def _refuse_foreign_folder(path: Path) -> None:
         return
     try:
         others = sorted(
-            p.name for p in path.iterdir() if p.name not in (LOCK, ORIGINAL, LATENCY) and not _is_temporary(p)
+            p.name for p in path.iterdir() if p.name not in (LOCK, ORIGINAL, LATENCY, MIXTURE) and not _is_temporary(p)
         )
     except OSError as error:
         raise RunFolderError(f"`{path}` must be readable, but the system said: {error}.") from error

@@ -8,16 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from searchhub import errors
 from searchhub.callbacks import SearchCallback
+from searchhub.checkpoints import Checkpoint
 from searchhub.errors import InvalidInputError, RunFolderError, SearchhubError
 from searchhub.evaluators.base import Evaluator
 from searchhub.result import SearchResult
 from searchhub.run_folder import RunFolder
 from searchhub.searchers.base import Searcher
-from searchhub.trial import Trial, TrialResult
+from searchhub.trial import Trial, TrialResult, most_trained
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def search(
         InvalidInputError: The evaluator gave other than one usable result a trial.
     """
     run = _Run(searcher, evaluator, None if run_dir is None else Path(run_dir), callbacks)
-    on_main = _OnMain(evaluator)
+    on_main = OnMain(evaluator)
     try:
         checkpoint = on_main(partial(run.open, config or {}))
         if checkpoint is not None:
@@ -87,15 +88,24 @@ def search(
         run.close()
 
 
-class _OnMain:
+class Processes(Protocol):
+    """What `OnMain` asks of an evaluator."""
+
+    @property
+    def is_main_process(self) -> bool: ...
+
+    def broadcast(self, value: T) -> T: ...
+
+
+class OnMain:
     """Runs something on the main process; its value, or its error, reaches every process: none waits forever."""
 
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
 
     def __call__(self, function: Callable[[], T]) -> T:
-        if not self._evaluator.is_main_process:
-            sent: dict[str, Any] = self._evaluator.broadcast({})
+        if not self._processes.is_main_process:
+            sent: dict[str, Any] = self._processes.broadcast({})
             if "error" in sent:
                 raise _error(sent["error"], sent["message"])
             value: T = sent["value"]
@@ -104,9 +114,9 @@ class _OnMain:
             value = function()
         except Exception as error:
             # Ctrl-C is not sent on: it reaches every process by itself, and some may have gone already.
-            self._evaluator.broadcast({"error": type(error).__name__, "message": str(error)})
+            self._processes.broadcast({"error": type(error).__name__, "message": str(error)})
             raise
-        self._evaluator.broadcast({"value": value})
+        self._processes.broadcast({"value": value})
         return value
 
 
@@ -154,13 +164,21 @@ class _Run:
                 )
             return None
         try:
-            searcher.load_state_dict(checkpoint.searcher_state())
+            searcher.load_state_dict(self._whole_state(checkpoint, self._folder))
         except (KeyError, TypeError, ValueError) as error:
             raise RunFolderError(
                 f"`{checkpoint.path}` must hold the state of a {type(searcher).__name__}, but that cannot be read "
                 f"({error!r}). Go on with the version of searchhub named in config.yaml, or choose another folder."
             ) from error
         return str(checkpoint.path)
+
+    def _whole_state(self, checkpoint: Checkpoint, folder: RunFolder) -> dict[str, Any]:
+        """A checkpoint's state of the searcher, with the history, which is in the journal."""
+        state = checkpoint.searcher_state()
+        if "history" not in state:  # checkpoints of earlier versions hold it, and their journals no budgets
+            budget = self._searcher.budget_in
+            state["history"] = [{"budget": budget(line["round"]).to_dict(), **line} for line in folder.lines()]
+        return state
 
     def start(self) -> None:
         self._tell("on_search_start", self._searcher.num_trials, len(self._searcher.history), self._best())
@@ -177,7 +195,9 @@ class _Run:
         self._searcher.tell([result])
         self._waiting.pop(0)
         if self._folder is not None:
-            self._folder.record(line, self._searcher.state_dict(), self._evaluator.save)
+            # Without the history, which the journal is: a checkpoint of thousands of trials stays small.
+            state = {name: value for name, value in self._searcher.state_dict().items() if name != "history"}
+            self._folder.record(line, state, self._evaluator.save)
         done, total = len(self._searcher.history), self._searcher.num_trials
         self._tell("on_trial_end", result, done, total, self._best())
         self._announce_next()
@@ -208,7 +228,7 @@ class _Run:
     # -- telling ------------------------------------------------------------------------------------------------------
 
     def _best(self) -> float | None:
-        return max((r.score for r in self._searcher.history), default=None)
+        return max((r.score for r in most_trained(self._searcher.history)), default=None)
 
     def _announce_next(self) -> None:
         if self._waiting:
@@ -225,7 +245,6 @@ class _Run:
 
 def _journal_line(result: TrialResult) -> dict[str, Any]:
     line = {**result.to_dict(), "time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-    del line["budget"]  # The same for every trial, and in config.yaml.
     try:
         json.dumps(line, allow_nan=False)
     except (TypeError, ValueError) as error:

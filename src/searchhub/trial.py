@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,14 +18,28 @@ class Budget:
     Args:
         epochs: Passes over the training split, at least 1.
         max_steps: Upper bound on optimizer steps; None: no bound.
+        data_share: Of the training split, in (0, 1]; below 1 it is a reduced one (σ of DC-NAS Eq. 2).
     """
 
     epochs: int = 1
     max_steps: int | None = None
+    data_share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or (self.max_steps is not None and self.max_steps < 1):
             raise InvalidInputError(f"A budget must have `epochs >= 1` and `max_steps >= 1`, but got {self}.")
+        if not 0 < self.data_share <= 1:
+            raise InvalidInputError(f"`data_share` of a budget must be in (0, 1], but is {self.data_share}.")
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """By what budgets compare: passes over the whole split, then the bound on steps."""
+        return self.epochs * self.data_share, math.inf if self.max_steps is None else self.max_steps
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON for `Budget(**...)`; the share only where there is one."""
+        share = {} if self.data_share == 1 else {"data_share": self.data_share}
+        return {"epochs": self.epochs, "max_steps": self.max_steps, **share}
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Trial:
             "trial": self.number,
             "round": self.round,
             "architecture": self.architecture.to_dict(),
-            "budget": {"epochs": self.budget.epochs, "max_steps": self.budget.max_steps},
+            "budget": self.budget.to_dict(),
         }
 
     @classmethod
@@ -68,27 +82,53 @@ class TrialResult:
         score: Validation performance, larger is better; DDPNAS wants it in [0, 1]. Finite.
         metrics: Further numbers for the journal, e.g. the training loss.
         seconds: Wall time of the trial.
+        features: How the network learned, finite numbers [layers, epochs] (DC-NAS Eq. 7); None: not recorded.
     """
 
     trial: Trial
     score: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    features: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
+        for layer, row in enumerate(self.features or ()):
+            for epoch, value in enumerate(row, 1):
+                if not math.isfinite(value):
+                    raise InvalidInputError(
+                        f"Features must be finite, but trial {self.trial.number} has {value} at layer {layer}, epoch "
+                        f"{epoch}. Give none for a network that diverged."
+                    )
         if not math.isfinite(self.score):
             raise InvalidInputError(f"A score must be a finite number, but trial {self.trial.number} has {self.score}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; `from_dict` reads it."""
-        return {
+        data = {
             **self.trial.to_dict(),
             "score": self.score,
             "metrics": dict(self.metrics),
             "seconds": round(self.seconds, 4),
         }
+        return data if self.features is None else {**data, "features": [list(row) for row in self.features]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrialResult:
         """The result that `to_dict` wrote."""
-        return cls(Trial.from_dict(data), data["score"], dict(data["metrics"]), data["seconds"])
+        features = data.get("features")
+        return cls(
+            Trial.from_dict(data),
+            data["score"],
+            dict(data["metrics"]),
+            data["seconds"],
+            None if features is None else tuple(tuple(row) for row in features),
+        )
+
+
+def most_trained(results: Sequence[TrialResult]) -> list[TrialResult]:
+    """The results whose trials had the largest budget: scores of less training are no match for them.
+
+    Where all budgets are alike, as in every search of one round after another, that is all of them.
+    """
+    largest = max((result.trial.budget.size for result in results), default=None)
+    return [result for result in results if result.trial.budget.size == largest]

@@ -7,7 +7,7 @@ import torch
 from datasets import ClassLabel, Image
 from PIL import Image as PILImage
 
-from searchhub.data.images import Augmentation, ImageTask, random_crop
+from searchhub.data.images import Augmentation, ImageTask, cutout, random_crop
 from searchhub.errors import InvalidInputError
 from searchhub.training.batches import training_batches
 from searchhub.training.settings import TrainingSettings
@@ -224,3 +224,41 @@ def test_wrong_sizes_and_labels(pictures):
         task_of(pictures(2), label_names=["a"])
     with pytest.raises(InvalidInputError, match="The split `train` of `some` must hold examples, but is empty"):
         task_of([], labels=[], image_size=6)
+
+
+# -- cutout -----------------------------------------------------------------------------------------------------------
+
+
+def test_cutout_sets_a_square_to_the_mean_as_far_as_it_lies_in_the_picture():
+    images = torch.ones(3, 2, 6, 6)
+    cut = cutout(images, 4, torch.tensor([[3, 3], [0, 0], [5, 1]]))
+    assert (images == 1).all()
+    for picture, rows, columns in zip(
+        cut, (slice(1, 5), slice(0, 2), slice(3, 6)), (slice(1, 5), slice(0, 2), slice(0, 3)), strict=True
+    ):
+        expected = torch.ones(2, 6, 6)
+        expected[:, rows, columns] = 0
+        assert torch.equal(picture, expected)
+
+
+def test_cutout_is_for_training_and_moves_no_crop(pictures):
+    task = task_of(pictures(24), augmentation=Augmentation(crop_padding=2, flip=True))
+    other = task.with_augmentation(cutout=3)
+    every = list(range(24))
+    assert torch.equal(batch(other, every)["pixel_values"], batch(task, every)["pixel_values"])
+    plain, cut = (batch(t, every, seed=1)["pixel_values"] for t in (task, other))
+    changed = (plain != cut).any(dim=1)
+    assert 4 <= changed.flatten(1).sum(1).min() <= changed.flatten(1).sum(1).max() <= 9
+    assert (cut[changed.unsqueeze(1).expand_as(cut)] == 0).all()
+    assert torch.equal(batch(other, [7], seed=1)["pixel_values"][0], cut[7])
+
+
+def test_the_fingerprint_follows_cutout_and_is_as_before_without(pictures):
+    task = task_of(pictures(4), source={"kind": "image"})
+    other = task.with_augmentation(cutout=2)
+    assert "cutout" not in repr(task.augmentation)
+    assert other.fingerprint() != task.fingerprint()
+    assert other.with_augmentation(cutout=0).fingerprint() == task.fingerprint()
+    assert (task.source["augmentation"]["cutout"], other.source["augmentation"]["cutout"]) == (0, 2)
+    with pytest.raises(InvalidInputError, match="cutout"):
+        task.with_augmentation(cutout=-1)

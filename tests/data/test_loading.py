@@ -434,3 +434,42 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidInputError, match=WAY_OUT):
         load_image_splits(str(tmp_path / "empty"))
+
+
+# -- some classes of it -----------------------------------------------------------------------------------------------
+
+
+def pixels(split):
+    return {
+        (np.asarray(picture).tobytes(), label) for picture, label in zip(split["image"], split["label"], strict=True)
+    }
+
+
+def test_some_classes_keep_to_the_splits_of_all():
+    """Or a test picture of all classes would train a network of some."""
+    whole = load_image_splits().splits
+    part = load_image_splits(classes=["7", "3"], validation_size=0.4).splits
+    names = part["train"].features["label"].names
+    assert names == ["3", "7"], "in the order of the data set"
+    for split in SPLITS:
+        assert part[split].features == {"image": Image(), "label": ClassLabel(names=names)}
+        assert set(part[split]["label"]) == {0, 1}
+    number = {0: 3, 1: 7}
+    tested = {(picture, number[label]) for picture, label in pixels(part["test"])}
+    assert tested == {(picture, label) for picture, label in pixels(whole["test"]) if label in (3, 7)}
+    assert len(part["validation"]) == pytest.approx(0.4 * len(part["train"]) / 0.6, abs=2)
+
+
+def test_some_classes_by_the_seed_reload_alike():
+    task = load_image_task(classes=4, seed=5)
+    again = load_task(task.source)
+    assert (again.label_names, again.fingerprint()) == (task.label_names, task.fingerprint())
+    assert task.num_labels == 4
+    assert load_image_task(classes=4, seed=6).label_names != task.label_names
+    assert load_image_task(classes=10, seed=5).fingerprint() == load_image_task(seed=5).fingerprint()
+
+
+@pytest.mark.parametrize("classes", [1, 11, ["3"], ["3", "3"], ["3", "three"]])
+def test_classes_that_are_not_there_are_refused(classes):
+    with pytest.raises(InvalidInputError, match="`classes` must be 2 to 10 distinct ones of `digits`"):
+        load_image_splits(classes=classes)

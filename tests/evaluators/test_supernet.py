@@ -97,6 +97,12 @@ def test_budgets_are_kept():
     assert steps == [(1, 3), (2, 3), (3, 3)], "an epoch has two steps; the bound cuts the second"
 
 
+def test_a_share_of_the_data_is_refused():
+    one = evaluator()
+    with pytest.raises(InvalidInputError, match=r"takes all training data, but its budget is .*data_share=0\.5"):
+        list(one(trials(one.supernet, 1, Budget(data_share=0.5))))
+
+
 def test_nan_names_trial_and_path():
     task = TinyTask()
     one = evaluator(task=task)

@@ -14,12 +14,16 @@ from searchhub.costs.macs import macs_table
 from searchhub.costs.params import params_table
 from searchhub.data.images import Augmentation, ImageTask
 from searchhub.distribution import ArchitectureDistribution
-from searchhub.errors import DivergedError
+from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.generation import Limit, generate
 from searchhub.hub import networks as networks_module
 from searchhub.hub.networks import Network, NetworkTrainer
 from searchhub.hub.trained import read_facts
 from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, MobileSupernetForImageClassification
+from searchhub.models.nasbench201.supernet_nasbench201 import (
+    NasBench201SupernetConfig,
+    NasBench201SupernetForImageClassification,
+)
 from searchhub.reports.progress import ProgressDisplay
 from searchhub.result import SearchResult
 from searchhub.training.settings import TrainingSettings
@@ -275,3 +279,21 @@ def test_inherited_weights_are_a_copy(trainer, network):
     before = {name: p.clone() for name, p in trainer.supernet.named_parameters()}
     inheriting.train(network)
     assert all(torch.equal(p, before[name]) for name, p in trainer.supernet.named_parameters())
+
+
+def test_networks_of_other_sizes_inherit_no_weights(tmp_path):
+    supernet = NasBench201SupernetForImageClassification(
+        NasBench201SupernetConfig(num_labels=4, image_size=8, width=4, num_stages=1, cells_per_stage=1)
+    )
+    with pytest.raises(InvalidInputError, match="`inherit_weights` must be False"):
+        NetworkTrainer(
+            supernet,
+            SearchResult(supernet.search_space, ()),
+            small_task(),
+            TrainingSettings(),
+            Accelerator(),
+            epochs=1,
+            seed=0,
+            folder=tmp_path,
+            inherit_weights=True,
+        )

@@ -14,8 +14,10 @@ from transformers import HfArgumentParser
 
 from searchhub.data.images import IMAGENET_MEAN, IMAGENET_STD, Augmentation, ImageTask
 from searchhub.data.loading import DIGITS, ImageSplits, load_image_splits, load_image_task
+from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError
 from searchhub.searchers.base import Searcher
+from searchhub.searchers.dc import DCSearcher
 from searchhub.searchers.ddp import DDPSearcher, Estimator
 from searchhub.searchers.evolution import EvolutionSearcher
 from searchhub.searchers.random import RandomSearcher
@@ -73,8 +75,13 @@ class ImageDataArguments:
         """The data set, not decoded."""
         return load_image_splits(self.dataset, **self._options(seed))
 
-    def task(self, seed: int) -> ImageTask:
-        """The data set, ready to train on."""
+    def task(self, seed: int, **changes: Any) -> ImageTask:
+        """The data set, ready to train on.
+
+        Args:
+            seed: Of the splits.
+            **changes: Arguments of `load_image_splits` that take the place of these, e.g. `classes`.
+        """
         parts = None if self.crop_area is None else Augmentation(flip=self.dataset != DIGITS, crop_area=self.crop_area)
         mean, std = NORMALIZATIONS[self.normalization]
         task = load_image_task(
@@ -86,7 +93,7 @@ class ImageDataArguments:
             image_std=std,
             decode=self.decode,  # type: ignore[arg-type]
             workers=self.decode_workers,
-            **self._options(seed),
+            **{**self._options(seed), **changes},
         )
         given = {"crop_padding": self.crop_padding, "flip": self.flip}
         given = {name: value for name, value in given.items() if value is not None}
@@ -136,6 +143,43 @@ class SearchArguments:
                 "Change `--estimation_epochs` instead."
             )
         return pruned
+
+
+@dataclass
+class DivideArguments:
+    """What is early-stopped, and how it is divided (DC-NAS on networks trained apart)."""
+
+    num_samples: int = option(24, "s: networks to early-stop.")
+    num_clusters: int = option(3, "K: clusters, of each of which the best is fully trained.")
+    proxy_epochs: int = option(4, "η: epochs of early-stopped training.")
+    proxy_share: float = option(0.25, "Of the training examples of each class, in early-stopped training.")
+    method: str = option("kmeans", "Of clustering.", choices=["kmeans", "hierarchical"])
+    features: str = option("outputs", "Eq. 7, or Eq. 6 on parameters.", choices=["outputs", "parameters"])
+    feature_examples: int | None = option(1000, "Of so many examples layers' mean outputs are taken, at most.")
+
+    def searcher(
+        self, space: SearchSpace, epochs: int, seed: int, probabilities: Sequence[FloatArray] | None = None
+    ) -> DCSearcher:
+        """Asks for the networks to early-stop, then for the winners, to be trained for some epochs."""
+        return DCSearcher(
+            space,
+            num_samples=self.num_samples,
+            num_clusters=self.num_clusters,
+            proxy_epochs=self.proxy_epochs,
+            proxy_share=self.proxy_share,
+            method=self.method,  # type: ignore[arg-type]
+            probabilities=probabilities,
+            budget=Budget(epochs),
+            seed=seed,
+        )
+
+    def words(self, searcher: DCSearcher) -> str:
+        """What it will cost, for a person."""
+        share = searcher.num_samples * searcher.proxy.size[0] / searcher.budget.epochs
+        return (
+            f"{searcher.num_samples:,} networks of {self.proxy_epochs} epochs on {100 * self.proxy_share:g} % of the "
+            f"training data, as much as {share:.4g} full trainings; then {searcher.num_clusters} winners, fully trained"
+        )
 
 
 @dataclass

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -35,13 +36,18 @@ class Augmentation:
         flip: Mirror half of the pictures. Not for digits or text.
         crop_area: Train on random parts of at least this share of a picture's area, in (0, 1], resized to size
             (torchvision's `RandomResizedCrop`; 0.08 for ImageNet); None: on whole pictures.
+        cutout: Side in pixels of a square at a random place, as far as it lies in the picture, that is set to the mean
+            (DeVries and Taylor 2017; 16 for CIFAR); 0: none.
     """
 
     crop_padding: int = 0
     flip: bool = False
     crop_area: float | None = None
+    cutout: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
+        if self.cutout < 0:
+            raise InvalidInputError(f"`cutout >= 0` must hold, but got {self.cutout}.")
         if self.crop_padding < 0:
             raise InvalidInputError(f"`crop_padding >= 0` must hold, but got {self.crop_padding}.")
         if self.crop_area is not None and not 0 < self.crop_area <= 1:
@@ -145,6 +151,13 @@ class ImageTask(Task):
         if self.source:
             self.source["augmentation"] = asdict(augmentation)
 
+    def with_augmentation(self, **changes: Any) -> ImageTask:
+        """The same task, on the same pictures in memory, with other fields of its augmentation."""
+        other = copy.copy(self)
+        other.source = dict(self.source)
+        other.augmentation = replace(self.augmentation, **changes)
+        return other
+
     def size(self, split: Split) -> int:
         return len(self._labels[split])
 
@@ -156,10 +169,16 @@ class ImageTask(Task):
         values = images.float().contiguous(memory_format=torch.channels_last).div_(255.0)
         mean = torch.tensor(self.image_mean, device=device).view(1, -1, 1, 1)
         std = torch.tensor(self.image_std, device=device).view(1, -1, 1, 1)
+        values = values.sub_(mean).div_(std)
+        if seed is not None and self.augmentation.cutout:
+            values = cutout(values, self.augmentation.cutout, self._draws(split, seed)[2][indices])
         return {
-            "pixel_values": values.sub_(mean).div_(std),
+            "pixel_values": values,
             "labels": self._labels[split][indices].to(device, non_blocking=True),
         }
+
+    def labels(self, split: Split) -> torch.Tensor:
+        return self._labels[split]
 
     def prefetch(self, split: Split, batches: Sequence[torch.Tensor], *, seed: int | None = None) -> None:
         """Say which batches will be asked for next, so that they are decoded meanwhile; others no longer."""
@@ -169,22 +188,24 @@ class ImageTask(Task):
         return None if seed is None else self.augmentation.crop_area
 
     def _augmented(self, images: torch.Tensor, split: Split, indices: torch.Tensor, seed: int) -> torch.Tensor:
-        offsets, mirrored = (drawn[indices].to(images.device) for drawn in self._draws(split, seed))
+        offsets, mirrored = (drawn[indices].to(images.device) for drawn in self._draws(split, seed)[:2])
         if self.augmentation.crop_padding:
             images = random_crop(images, self.augmentation.crop_padding, offsets)
         if self.augmentation.flip:
             images = torch.where(mirrored.bool().view(-1, 1, 1, 1), images.flip(-1), images)
         return images
 
-    def _draws(self, split: Split, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _draws(self, split: Split, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         # Drawn for the whole split, so that an example's augmentation does not depend on how batches are shared out.
         # A pass over a split asks with the same seed again and again.
         key, n = (split, seed, self.augmentation.crop_padding), self.size(split)
         if self._drawn[:1] != (key,):
             generator = torch.Generator().manual_seed(seed)
             offsets = torch.randint(0, 2 * self.augmentation.crop_padding + 1, (n, 2), generator=generator)
-            self._drawn = (key, offsets, torch.randint(0, 2, (n,), generator=generator))
-        return self._drawn[1], self._drawn[2]
+            mirrored = torch.randint(0, 2, (n,), generator=generator)
+            centres = torch.randint(0, self.image_size, (n, 2), generator=generator)  # last: others are as without
+            self._drawn = (key, offsets, mirrored, centres)
+        return self._drawn[1], self._drawn[2], self._drawn[3]
 
     def score(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:
         return self._metric.compute(predictions=predictions.numpy(), references=references.numpy())
@@ -203,7 +224,9 @@ class ImageTask(Task):
         not compressed. Names and times of files do not count.
         """
         sizes = (self.image_size, self.center_crop)
-        settings = (self.label_names, self.image_mean, self.image_std, sizes, self.augmentation)
+        settings: tuple[Any, ...] = (self.label_names, self.image_mean, self.image_std, sizes, self.augmentation)
+        if self.augmentation.cutout:  # not in the augmentation's repr, so that hashes without it stay what they were
+            settings = (*settings, self.augmentation.cutout)
         return hashlib.sha256(repr((settings, self._digest)).encode()).hexdigest()[:16]
 
     @cached_property
@@ -241,6 +264,21 @@ def random_crop(images: torch.Tensor, padding: int, offsets: torch.Tensor) -> to
     columns = offsets[:, 1:] + torch.arange(width, device=images.device)
     picture = torch.arange(n, device=images.device).view(n, 1, 1)
     return padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def cutout(images: torch.Tensor, size: int, centres: torch.Tensor) -> torch.Tensor:
+    """Set a square of each picture to zero, the part of it that lies in the picture.
+
+    Args:
+        images: [n, channels, height, width], normalized.
+        size: Side in pixels; the square reaches from `size // 2` before its centre.
+        centres: int64 [n, 2], row and column.
+    """
+    starts = (centres - size // 2).to(images.device)
+    rows, columns = (torch.arange(length, device=images.device) for length in images.shape[-2:])
+    in_rows = (rows >= starts[:, :1]) & (rows < starts[:, :1] + size)
+    in_columns = (columns >= starts[:, 1:]) & (columns < starts[:, 1:] + size)
+    return images.masked_fill((in_rows[:, :, None] & in_columns[:, None, :]).unsqueeze(1), 0.0)
 
 
 def _labels(

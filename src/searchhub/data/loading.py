@@ -15,7 +15,16 @@ from PIL import Image as PILImage
 
 from searchhub.data.images import Augmentation, Decode, ImageTask
 from searchhub.data.pictures import UNREADABLE, unreadable
-from searchhub.data.splits import from_hub, labelled, limited, reason, three_splits, with_class_labels
+from searchhub.data.splits import (
+    from_hub,
+    labelled,
+    limited,
+    marked_classes,
+    reason,
+    three_splits,
+    with_class_labels,
+    with_classes_marked,
+)
 from searchhub.errors import InvalidInputError
 
 DIGITS = "digits"
@@ -48,6 +57,7 @@ def load_image_splits(
     test_size: float | int = 0.2,
     max_train_samples: int | None = None,
     max_eval_samples: int | None = None,
+    classes: int | Sequence[str] | None = None,
     seed: int = 0,
 ) -> ImageSplits:
     """Load an image classification data set and split it for a search.
@@ -69,6 +79,8 @@ def load_image_splits(
         test_size: Share or number of training examples to test on, where there is no such split.
         max_train_samples: Take so many training examples, after shuffling; None: all.
         max_eval_samples: Take so many validation and so many test examples; None: all.
+        classes: Names of the classes to take, or how many to draw; None: all. An example is in the same split
+            whichever are taken, as long as the sizes are the same.
         seed: Of splitting and shuffling.
 
     Raises:
@@ -78,7 +90,11 @@ def load_image_splits(
     image_column, label_column = _columns(splits, dataset, image_column, label_column)
     splits = _with_pictures(splits, dataset, image_column)
     splits = with_class_labels(labelled(splits, dataset, label_column), dataset, label_column)
+    if classes is not None:
+        splits = with_classes_marked(splits, dataset, label_column, classes, seed)
     splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed)
+    if classes is not None:
+        splits = marked_classes(splits, label_column)
     splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
     name = Path(dataset).name if dataset != DIGITS and Path(dataset).exists() else dataset
     return ImageSplits(name, splits, image_column, label_column)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import datasets
+import numpy as np
 import torch
 from datasets import ClassLabel, DatasetDict, Value, load_dataset
 from datasets.packaged_modules.cache.cache import Cache
@@ -82,6 +84,62 @@ def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> D
         )
     label = ClassLabel(names=[str(v) for v in values])
     return DatasetDict({name: split.cast_column(label_column, label) for name, split in splits.items()})
+
+
+_NUMBER = "number among the chosen classes"
+
+
+def with_classes_marked(
+    splits: DatasetDict, dataset: str, label_column: str, classes: int | Sequence[str], seed: int
+) -> DatasetDict:
+    """All examples, with a mark on those of some classes; `marked_classes` takes these.
+
+    In between all are split alike, so that no example is in the test of one choice of classes and in the training data
+    of another.
+
+    Args:
+        splits: With a `ClassLabel`.
+        dataset: For messages.
+        label_column: Of the labels.
+        classes: Names, or how many to draw.
+        seed: Of the draw.
+
+    Raises:
+        InvalidInputError: There is no such class, or not so many, or fewer than two are asked for.
+    """
+    names = next(iter(splits.values())).features[label_column].names
+    if isinstance(classes, int):
+        fits = 2 <= classes <= len(names)
+        kept = np.random.default_rng(seed).choice(len(names), size=classes, replace=False).tolist() if fits else []
+        asked: object = classes
+    else:
+        kept = [names.index(name) for name in classes if name in names]
+        asked = [name for name in classes if name not in names][:5] or list(classes)
+        fits = len(kept) == len(classes) == len(set(classes)) >= 2
+    if not fits:
+        raise InvalidInputError(
+            f"`classes` must be 2 to {len(names)} distinct ones of `{dataset}` ({names[0]!r}, …, {names[-1]!r}), or "
+            f"how many, but got {asked}."
+        )
+    number = np.full(len(names), -1)
+    number[sorted(kept)] = np.arange(len(kept))
+    label = ClassLabel(names=[names[i] for i in sorted(kept)])
+
+    def marked(split: datasets.Dataset) -> datasets.Dataset:
+        # A column beside the pictures, which are neither copied nor decoded.
+        numbers = number[np.array(split[label_column][:], dtype=np.int64)]
+        return split.add_column(_NUMBER, numbers, feature=label)
+
+    return DatasetDict({name: marked(split) for name, split in splits.items()})
+
+
+def marked_classes(splits: DatasetDict, label_column: str) -> DatasetDict:
+    """The examples that `with_classes_marked` marked, with labels 0 … n - 1 in the order of the data set's classes."""
+    chosen = {}
+    for name, split in splits.items():
+        rows = np.flatnonzero(np.array(split[_NUMBER][:]) >= 0)
+        chosen[name] = split.select(rows).remove_columns(label_column).rename_column(_NUMBER, label_column)
+    return DatasetDict(chosen)
 
 
 def three_splits(

@@ -72,6 +72,11 @@ class Task(ABC):
             seed: Augment, each example by this seed and its index alone; None: as they are.
         """
 
+    def labels(self, split: Split) -> torch.Tensor:
+        """All labels [size] of a split. A task that has them at hand gives those; else every example is read."""
+        parts = torch.arange(self.size(split)).split(256)
+        return torch.cat([self.batch(split, part, device=torch.device("cpu"))["labels"] for part in parts])
+
     @abstractmethod
     def score(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:
         """Metrics of predictions [n] against labels [n] of a split, the primary metric among them."""

@@ -107,6 +107,8 @@ class SupernetEvaluator(Evaluator):
         self._state.lend(optimizer, windows, parameters)
         losses = []
         budget = trial.budget
+        if budget.data_share != 1:
+            raise InvalidInputError(f"A trial on shared weights takes all training data, but its budget is {budget}.")
         left = budget.max_steps or self._per_epoch * budget.epochs
         for epoch in range(budget.epochs):
             done = epoch * self._per_epoch

@@ -17,7 +17,7 @@ from searchhub.generation import Limit, generate, sample_within
 from searchhub.hub.trained import LARGEST, RANDOM, Network, network_name
 from searchhub.reports.figures import plot_distribution, plot_pareto
 from searchhub.result import SearchResult
-from searchhub.space import INACTIVE, Architecture, SearchSpace
+from searchhub.space import Architecture
 from searchhub.training.batches import derive_seed
 
 Find: TypeAlias = Callable[..., Architecture]
@@ -143,7 +143,7 @@ def choose_networks(
             with suppress(InfeasibleLimitError):
                 networks.append(Network(f"{name}-{label}", other(result, *together), together, published=False))
     if with_largest:
-        networks.append(Network(LARGEST, _largest(result.space, result.costs["macs"]), published=False))
+        networks.append(Network(LARGEST, result.space.decode(result.costs["macs"].extreme_row(1)), published=False))
     names = [n.name for n in networks]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
@@ -197,15 +197,6 @@ def _random_beside(
         ) from error
 
 
-def _largest(space: SearchSpace, cost: CostTable) -> Architecture:
-    """The most expensive architecture, of whichever branch it is."""
-    rows = []
-    for branch in space.branches():
-        picks = zip(branch.codes, cost.entries, strict=True)
-        rows.append([max(codes, key=lambda k: entry[k]) if codes else INACTIVE for codes, entry in picks])
-    return space.decode(max(rows, key=lambda row: cost.of_row(np.array(row, dtype=np.uint8))))
-
-
 def draw_run(result: SearchResult, networks: Sequence[Network], folder: Path) -> list[Path]:
     """Draw θ over the rounds, and a Pareto front for each cost that was limited, with the chosen points."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -214,7 +205,8 @@ def draw_run(result: SearchResult, networks: Sequence[Network], folder: Path) ->
         paths.append(folder / "theta.png")
         plot_distribution(result, paths[-1])
     for name, cost in result.costs.items():
-        chosen = {str(n.limits[0]): n.architecture for n in networks if n.published and n.limits[0].name == name}
+        limited = [n for n in networks if n.published and n.limits]
+        chosen = {str(n.limits[0]): n.architecture for n in limited if n.limits[0].name == name}
         if chosen and (result.history or result.distribution is not None):
             paths.append(folder / f"pareto_{name}.png")
             plot_pareto(result, cost, chosen, paths[-1])

@@ -39,7 +39,7 @@ FORMAT_VERSION = 1
 SUPERNET = "supernet"
 LOGITS = f"{TEACHER_LOGITS}.safetensors"
 
-_KEPT = ("epochs", "seed", "inherit_weights", "start", "base_model", "search_settings")
+_KEPT = ("epochs", "seed", "inherit_weights", "start", "base_model", "search_settings", "train_on")
 """Fields of a trainer that are plain JSON."""
 
 
@@ -111,7 +111,7 @@ def load_trainer(
             accelerator,
             folder=folder,
             search_cost=Spent(**saved["search_cost"]),
-            **{name: saved[name] for name in _KEPT},
+            **{name: saved[name] for name in _KEPT if name in saved},
         )
     except InvalidInputError:
         raise

@@ -17,9 +17,12 @@ from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel
 
 import searchhub
-from searchhub.data.task import Task
-from searchhub.files import write_json
+from searchhub.costs.table import CostTable
+from searchhub.data.task import Split, Task
+from searchhub.errors import InvalidInputError
+from searchhub.files import write_json, write_text
 from searchhub.generation import GeneratedArchitecture
+from searchhub.generation.cells import known_costs
 from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, eval_results_yaml, model_card
 from searchhub.hub.folder import is_stock, save_model_folder
 from searchhub.hub.redact import redact_whole
@@ -31,6 +34,7 @@ from searchhub.result import SearchResult
 from searchhub.space import Architecture
 from searchhub.training.batches import derive_seed
 from searchhub.training.fit import fit
+from searchhub.training.loop import predict
 from searchhub.training.settings import TrainingSettings
 
 OnStep = Callable[[int, int], None]
@@ -46,7 +50,7 @@ class NetworkTrainer:
         task: Data and metric.
         settings: Optimizer, schedule and batch.
         accelerator: Of this process.
-        epochs: Passes over train and validation together.
+        epochs: Passes over what is trained on.
         seed: Of weights, order, augmentation and dropout.
         folder: Published networks go to `models/`, baselines to `baselines/` in it.
         inherit_weights: Start from the supernet's weights; False, as in DDPNAS, from scratch.
@@ -55,6 +59,8 @@ class NetworkTrainer:
         search_settings: For the card.
         search_cost: For the card.
         command: For the card, word by word.
+        train_on: "full", train and validation together; or "train", where networks are to be compared by "validation":
+            then what they reach there is among their facts.
         publish_as: Makes what is published of a trained model, e.g. a stock class that expresses it; None: itself.
     """
 
@@ -72,14 +78,19 @@ class NetworkTrainer:
     search_settings: Mapping[str, Any] = field(default_factory=dict)
     search_cost: Spent = Spent()
     command: Sequence[str] = ()
+    train_on: Split = "full"
     publish_as: Callable[[PreTrainedModel], PreTrainedModel] | None = None
+
+    def __post_init__(self) -> None:
+        if self.inherit_weights:
+            check_inheritable(self.supernet)
 
     def train(self, network: Network, on_step: OnStep | None = None) -> Report:
         """Train a network and write its folder, or read it where it is finished already.
 
         Every process makes this call; the main one writes.
         """
-        costs = {name: table(network.architecture) for name, table in self.result.costs.items()}
+        costs = {name: table(network.architecture) for name, table in self._tables(network).items()}
         facts = self._finished(network)
         if facts is None:
             facts = self._train(network, costs, on_step)
@@ -98,7 +109,7 @@ class NetworkTrainer:
     @property
     def steps(self) -> int:
         """Optimizer steps of one network."""
-        return self.epochs * (self.task.size("full") // self.settings.batch_size)
+        return self.epochs * (self.task.size(self.train_on) // self.settings.batch_size)
 
     def model(self, architecture: Architecture) -> PreTrainedModel:
         """The untrained model of an architecture, or one with the supernet's weights."""
@@ -106,9 +117,25 @@ class NetworkTrainer:
             model = self.supernet.extract(architecture)
         else:
             torch.manual_seed(derive_seed(self.seed, "weights"))
-            model = self.supernet.subnet_class(self.supernet.subnet_config(architecture))
+            final = self.supernet.final
+            model = final.subnet_class(final.subnet_config(architecture))
         name_labels(model, self.task)
         return model
+
+    def rewrite_card(self, report: Report, **changes: Any) -> None:
+        """Write a finished network's card anew, with what is known only once others are finished too.
+
+        Args:
+            report: Of a published network.
+            **changes: Fields of `CardFacts`, e.g. `comparison`.
+        """
+        if self.accelerator.is_main_process:
+            with torch.device("meta"):
+                final = self.supernet.final
+                model = final.subnet_class(final.subnet_config(report.network.architecture))
+                model = model if self.publish_as is None else self.publish_as(model)
+            card = replace(self._card_facts(report.network, model, report.facts), **changes)
+            write_text(self._path(report.network) / "README.md", model_card(card))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -116,14 +143,20 @@ class NetworkTrainer:
         """All that decides how a network comes out; a folder with another identity is trained anew."""
         return {
             "architecture": network.architecture.to_dict(),
-            "model": plain_config(self.supernet.subnet_config(network.architecture)),
+            "model": plain_config(self.supernet.final.subnet_config(network.architecture)),
             "task": self.task.fingerprint(),
             "training": {**self.settings.to_dict(), "epochs": self.epochs, "inherit_weights": self.inherit_weights},
             "inherited": weights_digest(self.supernet) if self.inherit_weights else None,
             "seed": self.seed,
             "mixed_precision": str(self.accelerator.mixed_precision),
             "processes": self.accelerator.num_processes,
+            **({} if self.train_on == "full" else {"train_on": self.train_on}),
         }
+
+    def _tables(self, network: Network) -> dict[str, CostTable]:
+        """The result's costs, and what else the network's limits name."""
+        known = known_costs(self.result)
+        return {**self.result.costs, **{x.name: known[x.name] for x in network.limits}}
 
     def _path(self, network: Network) -> Path:
         if network.published:
@@ -151,6 +184,7 @@ class NetworkTrainer:
             self.accelerator,
             epochs=self.epochs,
             seed=self.seed,
+            train_on=self.train_on,
             on_step=None if on_step is None else lambda done: on_step(done, self.steps),
         )
         facts: dict[str, Any] = {
@@ -163,6 +197,9 @@ class NetworkTrainer:
         }
         if isinstance(network.architecture, GeneratedArchitecture):
             facts["certificate"] = network.architecture.certificate.to_dict()
+        if self.train_on == "train":
+            pair = predict(model, self.task, "validation", self.settings.eval_batch_size, self.accelerator)
+            facts["validation"] = {"metrics": self.task.score(*pair), "examples": self.task.size("validation")}
         if self.accelerator.is_main_process:
             if network.published:
                 self._publish(network, model, facts)
@@ -195,7 +232,7 @@ class NetworkTrainer:
                 minimum=x.min,
                 maximum=x.max,
                 equal=x.equal,
-                unit=self.result.costs[x.name].unit,
+                unit=self._tables(network)[x.name].unit,
             )
             for x in network.limits
         )
@@ -222,6 +259,10 @@ class NetworkTrainer:
             evaluations=tuple(
                 Evaluation(metric=name, value=value, split=facts["split"], num_examples=facts["examples"])
                 for name, value in facts["metrics"].items()
+            )
+            + tuple(
+                Evaluation(metric=name, value=value, split="validation", num_examples=facts["validation"]["examples"])
+                for name, value in facts.get("validation", {"metrics": {}})["metrics"].items()
             ),
             space_name=self.result.space.name,
             search_settings=self.search_settings,
@@ -246,6 +287,19 @@ class NetworkTrainer:
             optimal = "exact optimum of E[α]" if certificate.optimal else "not an optimum of E[α]"
             card = replace(card, selection=f"{optimal} ({certificate.method})", expectation=certificate.expectation)
         return card
+
+
+def check_inheritable(supernet: Supernet) -> None:
+    """Check that networks can start from a supernet's weights.
+
+    Raises:
+        InvalidInputError: They are not networks of the search.
+    """
+    if supernet.final is not supernet:
+        raise InvalidInputError(
+            "`inherit_weights` must be False where the networks that are trained have other sizes, or other BatchNorm, "
+            f"than those of the search, as with a {type(supernet).__name__}. Train from scratch."
+        )
 
 
 def name_labels(model: PreTrainedModel, task: Task) -> None:

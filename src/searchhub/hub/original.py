@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +104,7 @@ class OriginalTrainer:
             "model": plain_config(self.supernet.config),
             "weights": weights_digest(self.supernet),
             "task": self.task.fingerprint(),
-            "training": {**dataclasses.asdict(self.settings), "epochs": self.epochs},
+            "training": {**self.settings.to_dict(), "epochs": self.epochs},
             "then": None if self.then is None else self.then[1],
             "seed": self.seed,
             "mixed_precision": str(self.accelerator.mixed_precision),

@@ -20,6 +20,24 @@ PAPERS = {
   booktitle={International Conference on Learning Representations},
   year={2019}
 }""",
+    "fbnet": """@inproceedings{wu2019fbnet,
+  title={{FBNet}: Hardware-Aware Efficient {ConvNet} Design via Differentiable Neural Architecture Search},
+  author={Wu, Bichen and others},
+  booktitle={Conference on Computer Vision and Pattern Recognition},
+  year={2019}
+}""",
+    "darts": """@inproceedings{liu2019darts,
+  title={{DARTS}: Differentiable Architecture Search},
+  author={Liu, Hanxiao and Simonyan, Karen and Yang, Yiming},
+  booktitle={International Conference on Learning Representations},
+  year={2019}
+}""",
+    "nasbench201": """@inproceedings{dong2020nasbench201,
+  title={{NAS-Bench-201}: Extending the Scope of Reproducible Neural Architecture Search},
+  author={Dong, Xuanyi and Yang, Yi},
+  booktitle={International Conference on Learning Representations},
+  year={2020}
+}""",
     "bert": """@inproceedings{devlin2019bert,
   title={{BERT}: Pre-training of Deep Bidirectional Transformers for Language Understanding},
   author={Devlin, Jacob and Chang, Ming-Wei and Lee, Kenton and Toutanova, Kristina},

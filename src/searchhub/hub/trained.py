@@ -127,17 +127,14 @@ def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
         network = report.network
         if not network.published and network.name != LARGEST:
             continue
-        alike = [
-            r
-            for r in reports
-            if network.limits and not r.network.published and r.network.limits == network.limits and metric in r.metrics
-        ]
+        alike = [r for r in reports if _beside(r.network, network) and metric in r.metrics]
         beside = [r.metrics[metric] for r in alike if role_of(r) == RANDOM]
         others_alike = {role_of(r): _shown(r.metrics[metric], ".4f") for r in alike if role_of(r) != RANDOM}
         spread = f" ± {np.std(beside, ddof=1):.4f}" if len(beside) > 1 else ""
         rows.append(
             {
-                "limit": " and ".join(str(limit) for limit in network.limits) or "none: the largest",
+                "limit": " and ".join(str(limit) for limit in network.limits)
+                or ("none: the largest" if network.name == LARGEST else f"none: {network.name}"),
                 "MACs": _shown(report.costs.get("macs"), ",.0f"),
                 "parameters": _shown(report.costs.get("params"), ",.0f"),
                 **{name: _shown(report.costs.get(name), ",.5g") for name in others},
@@ -147,6 +144,15 @@ def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _beside(baseline: Network, network: Network) -> bool:
+    """Whether a network is a baseline to another: of the same limits, or without any of its name."""
+    if baseline.published:
+        return False
+    if baseline.limits:
+        return network.limits == baseline.limits
+    return baseline.name.rpartition("-")[0] == network.name
 
 
 def role_of(report: Report) -> str:

@@ -32,10 +32,10 @@ class Window:
 class Supernet(PreTrainedModel):
     """Shared weights of every architecture of a space.
 
-    A family implements `search_space`, `subnet_class`, `subnet_config`, `window` and `choice_modules`. There is no
-    state to set or reset: `subnet(a)` is a model of the class that is published. Its shells (modules, BatchNorm
-    buffers) are its own, its parameters are the supernet's, so optimizers that update in place write through and
-    nothing outside the window is computed, reduced or moved.
+    A family implements `search_space`, `subnet_class`, `subnet_config`, `window` and `choice_modules`, and says where
+    it is `chain_coupled`. There is no state to set or reset: `subnet(a)` is a model of the class that is published. Its
+    shells (modules, BatchNorm buffers) are its own, its parameters are the supernet's, so optimizers that update in
+    place write through and nothing outside the window is computed, reduced or moved.
     """
 
     subnet_class: type[PreTrainedModel]
@@ -46,10 +46,21 @@ class Supernet(PreTrainedModel):
     embedding_modules: tuple[str, ...] = ()
     """Modules of its subnets that embed tokens, for costs that leave them out."""
 
+    chain_coupled: bool = False
+    """Whether the modules that a choice decides also depend on the choice before it (its channels are their input)."""
+
     @property
     @abstractmethod
     def search_space(self) -> SearchSpace:
         """What may vary."""
+
+    @property
+    def final(self) -> Supernet:
+        """The supernet of the networks that are trained from scratch, which costs and limits are of.
+
+        This one, unless those have other sizes than the networks of the search; then without weights (on meta).
+        """
+        return self
 
     @abstractmethod
     def subnet_config(self, architecture: Architecture) -> PreTrainedConfig:

@@ -56,13 +56,17 @@ class Searcher(ABC):
     def result(self) -> SearchResult:
         """What the search has found so far."""
 
+    def budget_in(self, round: int) -> Budget:
+        """What each trial of a round is given."""
+        return self.budget
+
     @property
     def config(self) -> dict[str, Any]:
         """Every setting that decides what the searcher does, as plain JSON."""
         return {
             "searcher": type(self).__name__,
             "seed": self.seed,
-            "budget": {"epochs": self.budget.epochs, "max_steps": self.budget.max_steps},
+            "budget": self.budget.to_dict(),
         }
 
     def extra_state(self) -> dict[str, Any]:
@@ -78,7 +82,7 @@ class Searcher(ABC):
         """The trials to run now: those asked for and not yet told, else the next proposal. Empty: the search ends."""
         if not self._pending:
             for row in self.propose():
-                self._pending.append(Trial(self._asked, self.space.decode(row), self.budget, self.round))
+                self._pending.append(Trial(self._asked, self.space.decode(row), self.budget_in(self.round), self.round))
                 self._asked += 1
         return tuple(self._pending)
 
@@ -108,7 +112,7 @@ class Searcher(ABC):
         return {
             "rng": self.rng.bit_generator.state,
             "history": [r.to_dict() for r in self.history],
-            "pending": [t.to_dict() for t in self._pending],
+            "pending": [self.space.encode(t.architecture).tobytes().hex() for t in self._pending],
             "proposal": len(self._proposal),
             "asked": self._asked,
             "round": self.round,
@@ -119,8 +123,15 @@ class Searcher(ABC):
         """Go on from a `state_dict` of a searcher with the same space and settings."""
         self.rng.bit_generator.state = state["rng"]
         self.history = [TrialResult.from_dict(r) for r in state["history"]]
-        self._pending = [Trial.from_dict(t) for t in state["pending"]]
         self._proposal = self.history[len(self.history) - state["proposal"] :]
         self._asked = state["asked"]
         self.round = state["round"]
+        self._pending = [self._read_pending(i, t, len(state["pending"])) for i, t in enumerate(state["pending"])]
         self.load_extra_state(state["extra"])
+
+    def _read_pending(self, i: int, pending: str | Mapping[str, Any], n: int) -> Trial:
+        """The i-th of n pending trials, from its codes in hex; whole trials are of earlier versions."""
+        if not isinstance(pending, str):
+            return Trial.from_dict(pending)
+        architecture = self.space.decode(np.frombuffer(bytes.fromhex(pending), dtype=np.uint8))
+        return Trial(self._asked - n + i, architecture, self.budget_in(self.round), self.round)

@@ -149,6 +149,11 @@ class SupernetContract:
             for name in names:
                 subnet.get_submodule(name)
 
+    def test_final_networks_are_of_the_same_space(self, supernet: Supernet) -> None:
+        assert supernet.final.search_space == supernet.search_space
+        assert supernet.final.subnet_class is supernet.subnet_class
+        assert supernet.final.final is supernet.final
+
     def test_a_supernet_has_no_forward(self, supernet: Supernet, batch: dict[str, torch.Tensor]) -> None:
         with pytest.raises(TypeError, match="subnet"):
             supernet(**batch)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, set_seed
 
 from searchhub.errors import InvalidInputError
+
+T = TypeVar("T")
 
 
 def make_accelerator(
@@ -56,3 +60,66 @@ def make_accelerator(
     )
     set_seed(seed)
     return accelerator
+
+
+_OF_ONE_PROCESS = (
+    "autocast",
+    "backward",
+    "clip_grad_norm_",
+    "device",
+    "free_memory",
+    "mixed_precision",
+    "unwrap_model",
+)
+
+
+class Alone:
+    """An Accelerator to a training of which this process does all, while other processes train something else.
+
+    Device and precision are the Accelerator's; nothing is shared out, reduced or waited for.
+
+    Args:
+        accelerator: Of this process.
+    """
+
+    num_processes = 1
+    process_index = 0
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_ONE_PROCESS:
+            return getattr(self._accelerator, name)
+        raise AttributeError(f"A training of one process has no `{name}` of an Accelerator.")
+
+    def prepare(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[torch.nn.Module, Any]:
+        """As `Accelerator.prepare`, but never wrapped in DDP."""
+        prepared = self._accelerator.prepare_model(model, evaluation_mode=True)  # which only leaves DDP out
+        return prepared, self._accelerator.prepare_optimizer(optimizer)
+
+    def no_sync(self, model: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
+        """Nothing is ever synchronised."""
+        return contextlib.nullcontext()
+
+    def reduce(self, tensor: torch.Tensor, reduction: str = "sum") -> torch.Tensor:
+        """Over one process."""
+        return tensor
+
+
+class Processes:
+    """The processes of an accelerator, for `searchhub.search.OnMain`."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this one writes files."""
+        return self._accelerator.is_main_process
+
+    def broadcast(self, value: T) -> T:
+        """The main process's value, on every process."""
+        holder = [value]
+        broadcast_object_list(holder, from_process=0)
+        return holder[0]

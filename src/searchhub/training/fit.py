@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from searchhub.data.task import Split, Task
+from searchhub.errors import InvalidInputError
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
 from searchhub.training.loop import OnStep, let_go, predict, share_buffers, train_pass
 from searchhub.training.settings import TrainingSettings
@@ -54,6 +56,7 @@ def fit(
     train_on: Split = "full",
     evaluate_on: Split = "test",
     on_step: OnStep | None = None,
+    on_epoch: Callable[[PreTrainedModel], None] | None = None,
 ) -> Fitted:
     """Train a model for some epochs and evaluate it once, at the end.
 
@@ -69,18 +72,27 @@ def fit(
         train_on: Split to train on.
         evaluate_on: Split to report.
         on_step: Called after each optimizer step with the number of steps done.
+        on_epoch: Called after each epoch with the model, which it must leave as it is.
 
     Raises:
         DivergedError: The loss is no longer finite.
+        InvalidInputError: The settings ask for an auxiliary head or drop-path, which the model does not have.
     """
     check_batch_size(task, train_on, settings, accelerator)
     started = time.perf_counter()
     per_epoch = steps_per_epoch(task, train_on, settings)
+    if settings.auxiliary_weight:
+        torch.manual_seed(derive_seed(seed, "auxiliary head"))
+        _method(model, "attach_auxiliary_head", "auxiliary_weight")()
+    if settings.drop_path:
+        _method(model, "set_drop_path", "drop_path")
     torch.manual_seed(derive_seed(seed, "dropout", accelerator.process_index))
     model.to(device=accelerator.device, memory_format=settings.memory_format)
     wrapped, optimizer = accelerator.prepare(model, settings.build_optimizer(model.parameters()))
     loss = float("nan")
     for epoch in range(epochs):
+        if settings.drop_path:
+            model.set_drop_path(settings.drop_path * epoch / epochs)
         loss = train_pass(
             wrapped,
             optimizer,
@@ -92,9 +104,23 @@ def fit(
             what=f"epoch {epoch} of {type(model).__name__}",
             on_step=None if on_step is None else lambda done, e=epoch: on_step(e * per_epoch + done),
         )
+        if on_epoch is not None:
+            on_epoch(model)
     del wrapped, optimizer
     let_go(model, accelerator)
+    if settings.auxiliary_weight:
+        model.detach_auxiliary_head()
     share_buffers(model, accelerator)
     metrics = task.score(*predict(model, task, evaluate_on, settings.eval_batch_size, accelerator))
     seconds = time.perf_counter() - started
     return Fitted(metrics, evaluate_on, task.size(evaluate_on), loss, epochs, epochs * per_epoch, seconds)
+
+
+def _method(model: PreTrainedModel, name: str, setting: str) -> Callable[..., None]:
+    method = getattr(model, name, None)
+    if method is None:
+        raise InvalidInputError(
+            f"`{setting}` must be 0 for a {type(model).__name__}, which has no such thing. Networks of DARTS cells do."
+        )
+    found: Callable[..., None] = method
+    return found

@@ -92,6 +92,7 @@ def _backward(
 
 
 def _loss(model: nn.Module, part: Batch, settings: TrainingSettings) -> torch.Tensor:
+    """The labels' loss, or part of it a teacher's, and that of an auxiliary head."""
     teacher = part.get(TEACHER_LOGITS)
     output = model(**{k: v for k, v in part.items() if k != TEACHER_LOGITS})
     loss: torch.Tensor = output.loss
@@ -106,6 +107,11 @@ def _loss(model: nn.Module, part: Batch, settings: TrainingSettings) -> torch.Te
             raise InvalidInputError("A `distillation_weight` needs a teacher's logits in the batches: `distilled`.")
         distance = distillation_loss(output.logits, teacher, settings.distillation_temperature)
         loss = torch.lerp(loss.float(), distance, settings.distillation_weight)
+    if settings.auxiliary_weight:
+        auxiliary = nn.functional.cross_entropy(
+            output.auxiliary_logits.float(), part["labels"], label_smoothing=settings.label_smoothing
+        )
+        loss = loss + settings.auxiliary_weight * auxiliary
     return loss
 
 

@@ -1,0 +1,268 @@
+"""Train FBNet's supernet by gradients, divide what it samples by how it learns, train each cluster's winner (DC-NAS).
+
+    python recipes/dc_fbnet_imagenet.py                                       # handwritten digits, minutes on a CPU
+    accelerate launch recipes/dc_fbnet_imagenet.py --config recipes/dc_fbnet_imagenet.yaml
+
+Run the same command again to go on after an interruption.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+import searchhub
+from searchhub import CandidateFeatures, FBNetSupernetConfig, FBNetSupernetForImageClassification, MixtureSettings
+from searchhub.cli.arguments import ImageDataArguments, RunArguments, TrainingArguments, option, parse
+from searchhub.cli.recipe import begin
+from searchhub.cli.reloading import reload_images
+from searchhub.costs.table import CostTable
+from searchhub.data.loading import describe
+from searchhub.distribution import FloatArray
+from searchhub.errors import InvalidInputError, SearchhubError
+from searchhub.evaluators.networks import NetworkEvaluator
+from searchhub.files import write_text
+from searchhub.hub.card import Spent
+from searchhub.hub.divided import tell_order
+from searchhub.hub.finished import save_trainer
+from searchhub.hub.networks import NetworkTrainer
+from searchhub.reports.clusters import plot_clusters, plot_winners
+from searchhub.reports.html import write_report
+from searchhub.reports.progress import ProgressDisplay
+from searchhub.reports.tables import human, markdown_table, rich_table
+from searchhub.reports.trackers import TrackerCallback
+from searchhub.result import SearchResult
+from searchhub.run_folder import MIXTURE
+from searchhub.searchers.dc import DCSupernetSearcher
+from searchhub.space import SearchSpace
+from searchhub.spaces.fbnet import FBNET_CANDIDATES
+from searchhub.training.mixture import MixtureTrainer
+from searchhub.trial import Budget
+
+
+@dataclass
+class SpaceArguments:
+    """Sizes of the space; the defaults suit 8 x 8 pictures."""
+
+    stem_width: int = 8
+    stem_stride: int = 1
+    stage_widths: list[int] = option([8, 16, 24], "Channels of each stage.")
+    stage_depths: list[int] = option([1, 2, 2], "Layers of each stage.")
+    stage_strides: list[int] = option([1, 2, 2], "Stride of the first layer of each stage.")
+    head_width: int = 64
+    candidates: list[str] = option(list(FBNET_CANDIDATES), "On offer in every layer.")
+    always_expand: bool = option(True, "Whether blocks of expansion 1 have their first 1x1 convolution.")
+    stride_at: str = option("expansion", "Which convolution of a block strides.", choices=["expansion", "depthwise"])
+
+    def supernet(self, num_labels: int, image_size: int, seed: int) -> FBNetSupernetForImageClassification:
+        """The shared weights, started from a seed."""
+        torch.manual_seed(seed)
+        config = FBNetSupernetConfig(**dataclasses.asdict(self), num_labels=num_labels, image_size=image_size)
+        return FBNetSupernetForImageClassification(config)
+
+
+@dataclass
+class MixtureArguments:
+    """How the supernet is trained, and on what."""
+
+    search_classes: int | None = option(None, "Train the supernet on so many classes, drawn by the seed.")
+    search_class_file: str | None = option(None, "Or on those that a file names, one a line. Default: on all.")
+    logits_size: float = option(0.2, "Share, or number, of its training pictures that train the logits.")
+    mixture_epochs: int = option(16, "Epochs of the supernet.")
+    warmup_epochs: int = option(3, "First of them, in which all candidates stay equally probable.")
+    logits_learning_rate: float = option(0.01, "Of Adam on the logits.")
+    logits_weight_decay: float = option(5e-4, "Of Adam on the logits.")
+    temperature: float = option(5.0, "Of the Gumbel-softmax in the first epoch.")
+    temperature_decay: float = option(0.956, "It is multiplied by this after each epoch.")
+    cost: str = option("macs", "In the logits' loss: `macs`, `params`, `none`, or a file of `searchhub profile`.")
+    cost_factor: float = option(0.2, "α of the loss CE · α log(cost)^β.")
+    cost_exponent: float = option(0.6, "β of it.")
+    feature_images: int = option(500, "n: pictures that the candidates' mean outputs are taken of.")
+
+    def classes(self) -> int | list[str] | None:
+        """Of the search's task; None: all."""
+        if self.search_class_file is None:
+            return self.search_classes
+        if self.search_classes is not None:
+            raise InvalidInputError("`--search_classes` and `--search_class_file` are both given. Drop one.")
+        try:
+            lines = Path(self.search_class_file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInputError(f"`--search_class_file` must be a file of names, but: {error}.") from error
+        return [line.strip() for line in lines if line.strip()]
+
+    def settings(self) -> MixtureSettings:
+        """Of the logits."""
+        return MixtureSettings(
+            epochs=self.mixture_epochs,
+            warmup_epochs=self.warmup_epochs,
+            learning_rate=self.logits_learning_rate,
+            weight_decay=self.logits_weight_decay,
+            temperature=self.temperature,
+            temperature_decay=self.temperature_decay,
+            cost_factor=self.cost_factor,
+            cost_exponent=self.cost_exponent,
+        )
+
+    def cost_table(self, costs: dict[str, CostTable]) -> CostTable | None:
+        """What the loss knows of costs."""
+        if self.cost in ("none", *costs):
+            return costs.get(self.cost)
+        return searchhub.LatencyTable.load(self.cost, costs["macs"].space, allow_other_device=True)
+
+
+@dataclass
+class DivideArguments:
+    """How sampled architectures are divided."""
+
+    num_samples: int = option(100_000, "s: architectures sampled by the supernet's probabilities.")
+    num_clusters: int = option(3, "K: clusters, of each of which the most probable architecture is trained.")
+
+    def searcher(
+        self, space: SearchSpace, table: FloatArray, logits: FloatArray, epochs: int, seed: int
+    ) -> DCSupernetSearcher:
+        """What asks for the winners."""
+        return DCSupernetSearcher(
+            space,
+            table=table,
+            logits=logits,
+            num_samples=self.num_samples,
+            num_clusters=self.num_clusters,
+            budget=Budget(epochs),
+            seed=seed,
+        )
+
+
+KINDS = (ImageDataArguments, SpaceArguments, MixtureArguments, DivideArguments, TrainingArguments, RunArguments)
+
+
+def main(argv: list[str]) -> None:
+    """Train the supernet, divide, train the winners, choose, reload."""
+    data, sizes, mixing, dividing, training, run = arguments = parse(KINDS, argv, __doc__)
+    folder, seed = Path(run.output_dir), run.seed
+    accelerator = begin(training, run)
+    say = accelerator.print
+    classes = mixing.classes()
+    with accelerator.main_process_first():
+        task = data.task(seed)
+        search_task = data.task(seed, classes=classes, validation_size=mixing.logits_size)
+    say(f"Data: {describe(task)}")
+    say(f"The supernet's: {describe(search_task)}")
+    supernet, final = (sizes.supernet(t.num_labels, t.image_size, seed) for t in (search_task, task))
+    space = supernet.search_space
+    say(f"Space: {len(space.choices)} layers, {space.size:,} architectures")
+    costs = {table.name: table for table in (searchhub.macs_table(final), searchhub.params_table(final))}
+    features = CandidateFeatures(supernet, search_task, accelerator, num_images=mixing.feature_images, seed=seed)
+    mixture = MixtureTrainer(
+        supernet,
+        search_task,
+        training.search_settings(),
+        accelerator,
+        mixture=mixing.settings(),
+        cost=mixing.cost_table(costs),
+        recorder=features,
+        seed=seed,
+    )
+    # Says now what would stop it after the training.
+    shape = tuple(mixture.logits.shape)
+    dividing.searcher(space, np.ones((*shape, 2)), np.zeros(shape), training.epochs, seed)
+    if run.dry_run:
+        say(plan(mixture, costs["macs"], training, dividing))
+        return
+
+    with ProgressDisplay(2, enabled=accelerator.is_main_process) as progress:
+        with progress.stage("train the supernet", mixing.mixture_epochs) as stage:
+            mixture.on_step = stage.step
+            learned = mixture.train(
+                folder / MIXTURE,
+                on_epoch=lambda line, done: stage.advance(n=done - stage.done),
+                say=progress.message,
+            )
+            stage.advance(n=len(learned.history) - stage.done)  # an earlier process did them
+        # All but the classifier, where the search had other classes.
+        shapes = {name: tensor.shape for name, tensor in final.state_dict().items()}
+        kept = {name: tensor for name, tensor in supernet.state_dict().items() if tensor.shape == shapes[name]}
+        final.load_state_dict(kept, strict=False)
+        searcher = dividing.searcher(space, features.table(), learned.logits, training.epochs, seed)
+        trainer = NetworkTrainer(
+            final,
+            SearchResult(space, ()).with_costs(*costs.values()),
+            task,
+            training.final_settings(),
+            accelerator,
+            epochs=training.epochs,
+            seed=seed,
+            folder=folder,
+            train_on="train",
+            inherit_weights=training.inherit_weights,
+            search_settings={
+                "searcher": {k: v for k, v in searcher.config.items() if k not in ("table", "logits")},
+                "mixture": {
+                    **mixture.mixture_settings.to_dict(),
+                    "cost": mixing.cost,
+                    "classes": search_task.num_labels,
+                },
+                "features": features.config,
+                "training": mixture.settings.to_dict(),
+            },
+            search_cost=Spent(
+                epochs=mixing.mixture_epochs,
+                seconds=sum(line["seconds"] for line in learned.history),
+                device=accelerator.device.type,
+                processes=accelerator.num_processes,
+            ),
+            command=["python", *sys.argv],
+        )
+        evaluator = NetworkEvaluator(trainer, lambda trial: f"cluster-{trial.number}", on_step=progress.step)
+        callbacks = [progress.callback("train the winners")]
+        if run.report_to:
+            config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
+            callbacks.append(TrackerCallback(accelerator, config))
+        result = searchhub.search(searcher, evaluator, run_dir=folder, callbacks=callbacks).with_costs(*costs.values())
+    reports = {r.trial.architecture: evaluator.report(r.trial) for r in result.history}
+    trainer = dataclasses.replace(trainer, result=result)
+    save_trainer(trainer)
+    rows = tell_order(result, reports, trainer)
+    accelerator.end_training()
+    if accelerator.is_main_process:
+        write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
+        pictures = [folder / "report" / name for name in ("winners.png", "clusters.png")[: min(2, len(rows))]]
+        plot_winners(result, pictures[0])
+        if len(rows) > 1:
+            plot_clusters(result, pictures[1], table=features.table())
+        models = [folder / "models" / row["network"] for row in rows]
+        reload_images(Path(__file__).with_name("eval_images.py"), models, data, seed)
+        Console().print(rich_table(rows, title="The most probable architecture of each cluster; trained alike"))
+        print(f"Chosen, the best on validation: {models[0]}; table: {folder / 'report' / 'networks.md'}")
+        print(f"Pictures: {', '.join(map(str, pictures))}")
+        print(f"Report, one file to open in any browser: {write_report(folder)}")
+
+
+def plan(mixture: MixtureTrainer, macs: CostTable, training: TrainingArguments, dividing: DivideArguments) -> str:
+    """What the run would do."""
+    settings, (weights, logits) = mixture.mixture_settings, mixture.steps
+    everything = macs.fixed + sum(float(entry.sum()) for entry in macs.entries)
+    return (
+        f"Supernet: {settings.epochs} epochs of {weights} steps on weights and, but for the first "
+        f"{settings.warmup_epochs}, {logits} on logits, {mixture.settings.batch_size} examples each\n"
+        f"  all candidates at once: {human(everything)} multiply-adds an example, "
+        f"{human(sum(p.numel() for p in mixture.supernet.parameters()))} parameters\n"
+        f"Division: {dividing.num_samples:,} architectures into {dividing.num_clusters} clusters\n"
+        f"Winners: {dividing.num_clusters} networks, {training.epochs} epochs each"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except SearchhubError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("Interrupted. Run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)

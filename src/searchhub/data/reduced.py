@@ -1,0 +1,109 @@
+"""A task with fewer training examples, as many of each class as its share: the reduced data set of DC-NAS Eq. 2."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from searchhub.data.task import Batch, SavesItself, Split, Task
+from searchhub.errors import InvalidInputError
+
+
+class ReducedTask(Task):
+    """Another task, of whose training split only some examples are left; the other splits are as they were.
+
+    Of a class with n examples share · n are drawn, halves rounded up, so that the classes keep their proportions.
+
+    Args:
+        task: The task, of classes.
+        share: How much of the training split, in (0, 1].
+        seed: Of the draw.
+
+    Raises:
+        InvalidInputError: A class would be empty, or labels are no classes.
+    """
+
+    def __init__(self, task: Task, share: float, *, seed: int = 0) -> None:
+        super().__init__(task.name, task.label_names, task.metric_name, task.source)
+        if not 0 < share <= 1:
+            raise InvalidInputError(f"`0 < share <= 1` must hold, but got {share}.")
+        self.task = task
+        self.share = share
+        self.indices = _balanced(task, share, seed)
+
+    @property
+    def pipeline_tag(self) -> str:  # type: ignore[override]
+        return self.task.pipeline_tag
+
+    @property
+    def auto_class(self) -> str:  # type: ignore[override]
+        return self.task.auto_class
+
+    @property
+    def processor_class(self) -> str:  # type: ignore[override]
+        return self.task.processor_class
+
+    @property
+    def augmented(self) -> bool:  # type: ignore[override]
+        return self.task.augmented
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        return self.task.input_shape
+
+    def _of_task(self, split: Split, indices: torch.Tensor) -> torch.Tensor:
+        if split == "full":
+            raise InvalidInputError("A reduced task has no split `full`: train finally on the task itself.")
+        return self.indices[indices] if split == "train" else indices
+
+    def size(self, split: Split) -> int:
+        return len(self.indices) if split == "train" else self.task.size(split)
+
+    def batch(self, split: Split, indices: torch.Tensor, *, device: torch.device, seed: int | None = None) -> Batch:
+        return self.task.batch(split, self._of_task(split, indices), device=device, seed=seed)
+
+    def prefetch(self, split: Split, batches: Sequence[torch.Tensor], *, seed: int | None = None) -> None:
+        """Handed on to a task that reads ahead."""
+        if (prefetch := getattr(self.task, "prefetch", None)) is not None:
+            prefetch(split, [self._of_task(split, batch) for batch in batches], seed=seed)
+
+    def labels(self, split: Split) -> torch.Tensor:
+        return self.task.labels(split)[self._of_task(split, torch.arange(self.size(split)))]
+
+    def score(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:
+        return self.task.score(predictions, references)
+
+    def predictions(self, logits: torch.Tensor) -> torch.Tensor:
+        return self.task.predictions(logits)
+
+    def search_score(self, metrics: Mapping[str, float]) -> float:
+        return self.task.search_score(metrics)
+
+    def processor(self) -> SavesItself:
+        return self.task.processor()
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self.indices.numpy().tobytes()).hexdigest()
+        return hashlib.sha256(f"{self.task.fingerprint()} {digest}".encode()).hexdigest()[:16]
+
+
+def _balanced(task: Task, share: float, seed: int) -> torch.Tensor:
+    """Positions in the training split, int64 [n], in increasing order."""
+    labels = task.labels("train")
+    if labels.is_floating_point():
+        raise InvalidInputError(f"Labels of `{task.name}` must be classes to be reduced by class, but are numbers.")
+    generator = torch.Generator().manual_seed(seed)
+    kept = []
+    for label, name in enumerate(task.label_names):
+        own = (labels == label).nonzero().flatten()
+        amount = int(share * len(own) + 0.5)
+        if amount < 1:
+            raise InvalidInputError(
+                f"A share of {share} of the training examples must leave every class, but leaves none of the "
+                f"{len(own)} of `{name}`. "
+                + (f"Take a share of at least {1 / len(own):.3g}." if len(own) else "Add some, or drop the class.")
+            )
+        kept.append(own[torch.randperm(len(own), generator=generator)[:amount]])
+    return torch.cat(kept).sort().values

@@ -1,0 +1,106 @@
+"""Scores of networks that are trained fully and published (DC-NAS Eq. 10), each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+import transformers
+
+from searchhub.errors import InvalidInputError
+from searchhub.evaluators.base import Evaluator
+from searchhub.hub.networks import NetworkTrainer, plain_config
+from searchhub.hub.trained import Network, Report
+from searchhub.training.accelerator import Processes
+from searchhub.trial import Budget, Trial, TrialResult
+
+T = TypeVar("T")
+
+
+class NetworkEvaluator(Evaluator):
+    """Trains the network of each architecture to the end, publishes it, and scores it on the validation split.
+
+    The test split is evaluated too, for the network's card, and no score depends on it. A finished network is read from
+    its folder, so that a killed run loses at most the one in training. Several processes train each network together.
+
+    Args:
+        trainer: With `train_on="train"`; its epochs are every trial's budget.
+        name: Names the network of a trial.
+        on_step: Called during a trial with (steps done, steps of the trial).
+
+    Raises:
+        InvalidInputError: The trainer trains on the validation split.
+    """
+
+    def __init__(
+        self,
+        trainer: NetworkTrainer,
+        name: Callable[[Trial], str],
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> None:
+        if trainer.train_on != "train":
+            raise InvalidInputError(
+                '`train_on="train"` must hold for networks to be compared on the validation split, but the trainer '
+                f"trains on {trainer.train_on!r}."
+            )
+        self.trainer = trainer
+        self.name = name
+        self.on_step = on_step
+        self._processes = Processes(trainer.accelerator)
+
+    def __call__(self, trials: Sequence[Trial]) -> Iterator[TrialResult]:
+        for trial in trials:
+            if trial.budget != Budget(self.trainer.epochs):
+                raise InvalidInputError(
+                    f"Every trial must have the trainer's {self.trainer.epochs} epochs, but trial {trial.number} has "
+                    f"{trial.budget}."
+                )
+            report = self.report(trial)
+            metrics = report.facts["validation"]["metrics"]
+            yield TrialResult(
+                trial,
+                self.trainer.task.search_score(metrics),
+                {**metrics, "loss": report.facts["loss"]},
+                report.facts["seconds"],
+            )
+
+    def report(self, trial: Trial) -> Report:
+        """The network of a trial in numbers, trained now unless it is finished."""
+        return self.trainer.train(Network(self.name(trial), trial.architecture), self.on_step)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        trainer = self.trainer
+        return {
+            **super().config,
+            "supernet": type(trainer.supernet).__name__,
+            "model": plain_config(trainer.supernet.config),
+            "task": {
+                "name": trainer.task.name,
+                "metric": trainer.task.metric_name,
+                "fingerprint": trainer.task.fingerprint(),
+            },
+            "training": {**trainer.settings.to_dict(), "inherit_weights": trainer.inherit_weights},
+            "mixed_precision": str(trainer.accelerator.mixed_precision),
+            "seed": trainer.seed,
+        }
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return {
+            "processes": self.trainer.accelerator.num_processes,
+            "threads": torch.get_num_threads(),
+            "device": self.trainer.accelerator.device.type,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
+
+    # -- several processes --------------------------------------------------------------------------------------------
+
+    @property
+    def is_main_process(self) -> bool:
+        return self._processes.is_main_process
+
+    def broadcast(self, value: T) -> T:
+        return self._processes.broadcast(value)

@@ -1,0 +1,235 @@
+"""Scores of networks that are trained apart, with features of how each learned (DC-NAS Alg. 1, lines 3-12)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+import transformers
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from transformers import PreTrainedModel
+
+from searchhub.data.reduced import ReducedTask
+from searchhub.data.task import Batch, Task
+from searchhub.errors import DivergedError, InvalidInputError, SearchhubError
+from searchhub.evaluators.base import Evaluator
+from searchhub.evaluators.features import FeatureKind, FeatureRecorder
+from searchhub.models.supernet import Supernet
+from searchhub.space import Architecture
+from searchhub.training.accelerator import Alone, Processes
+from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch
+from searchhub.training.fit import fit
+from searchhub.training.settings import TrainingSettings
+from searchhub.trial import Budget, Trial, TrialResult
+
+T = TypeVar("T")
+
+DIVERGED = "diverged"
+"""The metric, 1, of a trial whose network diverged."""
+
+
+class ScratchEvaluator(Evaluator):
+    """Trains the network of each architecture for the trial's budget and scores it on the validation split.
+
+    A budget with a `data_share` trains on that share of each class (the D̃ of DC-NAS Eq. 2), always the same examples;
+    the learning rate falls over the budget. Everything random follows from `seed` and the trial's number.
+
+    1. Several processes train a network each at the same time, and wait for the slowest of these. Results are the same
+       whatever their number.
+    2. A network whose loss, or a feature of which, is not finite has score 0 and no features, and says so by the
+       metric `diverged`: one bad network must not end a search of thousands.
+    3. Whole epochs only: a budget with `max_steps` is refused.
+
+    Args:
+        supernet: Whose models; of its weights nothing is used unless they are inherited, and nothing is changed.
+        task: Data and metric; its primary metric is the score.
+        settings: Optimizer, schedule and batch, of one process.
+        accelerator: Of this process.
+        inherit_weights: Start every network from the supernet's weights, not at random: DC-NAS on a search by shared
+            weights.
+        features: What is recorded after every epoch, of each choice's layer (`feature_layers`).
+        feature_examples: Of how many training examples the mean output is taken (Eq. 7), the same for all networks;
+            None: of all that networks are trained on.
+        measure: Further metrics of a trained network, e.g. what it reaches on other data; nothing is chosen by them.
+        seed: Of weights, order, augmentation, dropout and the reduced data.
+        on_step: Called during a trial of this process with (steps done, steps of the trial).
+
+    Raises:
+        InvalidInputError: Labels, batch size or precision do not fit.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        task: Task,
+        settings: TrainingSettings,
+        accelerator: Accelerator,
+        *,
+        inherit_weights: bool = False,
+        features: FeatureKind = "outputs",
+        feature_examples: int | None = 1000,
+        measure: Callable[[PreTrainedModel], Mapping[str, float]] | None = None,
+        seed: int = 0,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> None:
+        if supernet.config.num_labels != task.num_labels:
+            raise InvalidInputError(
+                f"The networks must have the task's {task.num_labels} labels, but have {supernet.config.num_labels}."
+            )
+        if feature_examples is not None and feature_examples < 1:
+            raise InvalidInputError(f"`feature_examples >= 1` must hold, but got {feature_examples}.")
+        if accelerator.mixed_precision == "fp16":
+            raise InvalidInputError(
+                "Networks that are trained apart must not be trained in fp16, whose loss scale would pass from one to "
+                'the next. Take `mixed_precision` "bf16" or "no".'
+            )
+        self.supernet = supernet
+        self.task = task
+        self.settings = settings
+        self.accelerator = accelerator
+        self.inherit_weights = inherit_weights
+        self.features: FeatureKind = features
+        self.feature_examples = feature_examples
+        self.measure = measure
+        self.seed = seed
+        self.on_step = on_step
+        self._alone = Alone(accelerator)
+        self._processes = Processes(accelerator)
+        check_batch_size(task, "train", settings, self._alone)
+        self._tasks: dict[float, Task] = {1.0: task}
+
+    def check(self, budget: Budget) -> None:
+        """Say before any training what would stop one of this budget.
+
+        Raises:
+            InvalidInputError: The budget bounds steps, or its data miss a class or hold no batch.
+        """
+        if budget.max_steps is not None:
+            raise InvalidInputError(
+                f"A network that is trained apart takes whole epochs, but the budget is {budget}. Leave `max_steps` "
+                "out, and lower `epochs` or `data_share`."
+            )
+        check_batch_size(self._task(budget), "train", self.settings, self._alone)
+
+    def _task(self, budget: Budget) -> Task:
+        if budget.data_share not in self._tasks:
+            seed = derive_seed(self.seed, "reduced data")
+            self._tasks[budget.data_share] = ReducedTask(self.task, budget.data_share, seed=seed)
+        return self._tasks[budget.data_share]
+
+    # -- trials -------------------------------------------------------------------------------------------------------
+
+    def __call__(self, trials: Sequence[Trial]) -> Iterator[TrialResult]:
+        for budget in dict.fromkeys(trial.budget for trial in trials):
+            self.check(budget)
+        processes = self.accelerator.num_processes
+        for first in range(0, len(trials), processes):
+            yield from self._together(trials[first : first + processes])
+
+    def _together(self, trials: Sequence[Trial]) -> list[TrialResult]:
+        """One trial a process; every process gets all results, or an error where any has one."""
+        rank = self.accelerator.process_index
+        result, failure = None, None
+        try:
+            result = self._evaluate(trials[rank]) if rank < len(trials) else None
+        except Exception as error:
+            failure = error
+        gathered = gather_object([(result, None if failure is None else f"{type(failure).__name__}: {failure}")])
+        if failure is not None:
+            raise failure
+        for process, (_, message) in enumerate(gathered):
+            if message is not None:
+                raise SearchhubError(f"Process {process} stopped at trial {trials[process].number} with {message}")
+        return [result for result, _ in gathered if result is not None]
+
+    def _evaluate(self, trial: Trial) -> TrialResult:
+        started = time.perf_counter()
+        seed = derive_seed(self.seed, "trial", trial.number)
+        task, epochs = self._task(trial.budget), trial.budget.epochs
+        total = epochs * steps_per_epoch(task, "train", self.settings)
+        model = self._model(trial.architecture, seed)
+        recorder = FeatureRecorder(feature_layers(self.supernet, trial.architecture), kind=self.features)
+        on_step = self.on_step
+        try:
+            fitted = fit(
+                model,
+                task,
+                self.settings,
+                self._alone,  # type: ignore[arg-type]
+                epochs=epochs,
+                seed=seed,
+                train_on="train",
+                evaluate_on="validation",
+                on_step=None if on_step is None else lambda done: on_step(done, total),
+                on_epoch=lambda trained: recorder.record(trained, self._feature_batches(task)),
+            )
+            features = recorder.features()
+            finite = all(math.isfinite(value) for row in features for value in row)
+            more = {} if self.measure is None else self.measure(model)
+        except DivergedError:
+            finite = False
+        seconds = time.perf_counter() - started
+        if not finite:
+            return TrialResult(trial, 0.0, {DIVERGED: 1.0}, seconds)
+        metrics = {**fitted.metrics, "loss": fitted.loss, **more}
+        score = self.task.search_score(fitted.metrics)
+        return TrialResult(trial, score, metrics, seconds, tuple(map(tuple, features)))
+
+    def _model(self, architecture: Architecture, seed: int) -> PreTrainedModel:
+        if self.inherit_weights:
+            return self.supernet.extract(architecture)
+        torch.manual_seed(derive_seed(seed, "weights"))
+        return self.supernet.subnet_class(self.supernet.subnet_config(architecture))
+
+    def _feature_batches(self, task: Task) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "feature examples"))
+        indices = torch.randperm(task.size("train"), generator=generator)[: self.feature_examples]
+        for part in indices.split(self.settings.eval_batch_size):
+            yield task.batch("train", part, device=self.accelerator.device)
+
+    # -- resume -------------------------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> dict[str, Any]:
+        from searchhub.hub.networks import plain_config, weights_digest  # with all that draws and publishes
+
+        return {
+            **super().config,
+            "supernet": type(self.supernet).__name__,
+            "model": plain_config(self.supernet.config),
+            "inherited": weights_digest(self.supernet) if self.inherit_weights else None,
+            "task": {"name": self.task.name, "metric": self.task.metric_name, "fingerprint": self.task.fingerprint()},
+            "training": self.settings.to_dict(),
+            "mixed_precision": self.accelerator.mixed_precision,
+            "features": self.features,
+            "feature_examples": self.feature_examples,
+            "seed": self.seed,
+        }
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Not the number of processes, on which nothing depends here."""
+        return {
+            "threads": torch.get_num_threads(),
+            "device": self.accelerator.device.type,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
+
+    # -- several processes --------------------------------------------------------------------------------------------
+
+    @property
+    def is_main_process(self) -> bool:
+        return self._processes.is_main_process
+
+    def broadcast(self, value: T) -> T:
+        return self._processes.broadcast(value)
+
+
+def feature_layers(supernet: Supernet, architecture: Architecture) -> list[str]:
+    """The module of each active choice whose output is the choice's layer: the first of those that it decides."""
+    return [modules[0] for modules in supernet.choice_modules(architecture).values() if modules]

@@ -1,0 +1,144 @@
+"""The supernet of FBNet's space: every candidate block of every layer, on sampled paths or all at once (a mixture)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
+
+from searchhub.models.fbnet.configuration_fbnet import SearchedFBNetConfig
+from searchhub.models.fbnet.modeling_fbnet import (
+    SearchedFBNetConvLayer,
+    SearchedFBNetForImageClassification,
+    SearchedFBNetPreTrainedModel,
+    build_layer,
+)
+from searchhub.models.supernet import Supernet, Window
+from searchhub.space import Architecture, SearchSpace
+from searchhub.spaces.fbnet import FBNET_CANDIDATES, fbnet_space
+
+
+@strict
+class FBNetSupernetConfig(SearchedFBNetConfig):
+    r"""
+    The sizes of `SearchedFBNetConfig` and the candidates of its layers.
+
+    Args:
+        candidates: On offer in every layer.
+    """
+
+    model_type = "fbnet_supernet"
+
+    candidates: list[str] | tuple[str, ...] = FBNET_CANDIDATES
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.candidates = list(self.candidates)
+        super().__post_init__(**kwargs)
+
+    def space(self) -> SearchSpace:
+        """The search space of these sizes."""
+        return fbnet_space(
+            stem_width=self.stem_width,
+            stage_widths=self.stage_widths,
+            stage_depths=self.stage_depths,
+            stage_strides=self.stage_strides,
+            candidates=self.candidates,
+        )
+
+
+class FBNetSupernetForImageClassification(Supernet, SearchedFBNetPreTrainedModel):
+    """Every candidate block of every layer; the stem, the head and the classifier are shared by all.
+
+    Args:
+        config: Sizes and candidates.
+    """
+
+    config: FBNetSupernetConfig
+    config_class = FBNetSupernetConfig
+    subnet_class = SearchedFBNetForImageClassification
+    papers = ("dcnas", "fbnet")
+
+    def __init__(self, config: FBNetSupernetConfig) -> None:
+        super().__init__(config)
+        self.stem = SearchedFBNetConvLayer(config, config.num_channels, config.stem_width, 3, config.stem_stride)
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({c: build_layer(config, c, *shape) for c in config.candidates})
+            for shape in config.layer_shapes
+        )
+        self.head = SearchedFBNetConvLayer(config, config.stage_widths[-1], config.head_width)
+        self.classifier = nn.Linear(config.head_width, config.num_labels)
+        self.post_init()
+
+    @cached_property
+    def search_space(self) -> SearchSpace:
+        return self.config.space()
+
+    def mixture(self) -> FBNetMixture:
+        """All candidates at once, on these very weights and BatchNorm statistics."""
+        return FBNetMixture(self)
+
+    def subnet_config(self, architecture: Architecture) -> SearchedFBNetConfig:
+        fields = {k: v for k, v in self.config.to_dict().items() if k not in _SUPERNET_ONLY}
+        return SearchedFBNetConfig(**{**fields, "blocks": [architecture[c.name] for c in self.search_space.choices]})
+
+    def window(self, name: str, architecture: Architecture) -> Window:
+        source = name.removeprefix("fbnet.").removeprefix("features.")
+        if source.startswith("layers."):
+            _, layer, rest = source.split(".", 2)
+            source = f"layers.{layer}.{architecture[self.search_space.choices[int(layer)].name]}.{rest}"
+        return Window(source)
+
+    def choice_modules(self, architecture: Architecture) -> Mapping[str, Sequence[str]]:
+        return {c.name: (f"fbnet.features.layers.{i}",) for i, c in enumerate(self.search_space.choices)}
+
+    def example_inputs(self) -> dict[str, torch.Tensor]:
+        size = self.config.image_size
+        return {"pixel_values": torch.empty(1, self.config.num_channels, size, size, device="meta")}
+
+
+class FBNetMixture(nn.Module):
+    """The mixed network of a supernet: every layer outputs Σ_k m_k o_k(x) over its candidates (FBNet Sec. 3.3).
+
+    Its modules are the supernet's own, so that training it trains the supernet. Their BatchNorm statistics are of what
+    a mixture hands from layer to layer, and of no use to a subnet, which has its own.
+
+    Args:
+        supernet: Whose weights.
+    """
+
+    main_input_name = "pixel_values"
+
+    def __init__(self, supernet: FBNetSupernetForImageClassification) -> None:
+        super().__init__()
+        self.stem, self.layers, self.head = supernet.stem, supernet.layers, supernet.head
+        self.dropout = nn.Dropout(supernet.config.classifier_dropout)
+        self.classifier = supernet.classifier
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        weights: torch.Tensor,
+        labels: torch.Tensor | None = None,
+    ) -> ImageClassifierOutputWithNoAttention:
+        """Logits, and with labels the cross-entropy.
+
+        Args:
+            pixel_values: float [batch, channels, height, width].
+            weights: m, float [layers, candidates], e.g. a draw of the Gumbel-softmax; each row sums to 1.
+            labels: int64 [batch].
+        """
+        hidden_states = self.stem(pixel_values)
+        for candidates, m in zip(self.layers, weights, strict=True):
+            outputs = (candidate(hidden_states) for candidate in candidates.values())
+            hidden_states = sum(m_k.to(o_k.dtype) * o_k for m_k, o_k in zip(m, outputs, strict=True))
+        logits = self.classifier(self.dropout(self.head(hidden_states).mean((2, 3))))
+        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
+        return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits)
+
+
+_SUPERNET_ONLY = {"model_type", "candidates", "architectures", "transformers_version", "blocks"}
