@@ -62,6 +62,7 @@ def estimate(
     moments = {"sgd": 1 if settings.momentum else 0, "adam": 2, "adamw": 2}[settings.optimizer]
     activations = _largest_activations(supernet, macs) * settings.batch_size
     final_steps = final_epochs * (task.size("full") // settings.batch_size)
+    final_step = step * final_macs.mean() / mean
     anything = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*costs)
     lines = [
         f"Search: {trials} trials of {steps} steps of {settings.batch_size}",
@@ -70,7 +71,7 @@ def estimate(
         f"{human(activations)}B activations of a step",
         f"  time: about {duration(step * steps * trials)} in one process ({step * 1e3:.0f} ms a step here "
         "and now), and validation",
-        f"One final network: {final_epochs} epochs, about {duration(step * final_macs.mean() / mean * final_steps)} of an average "
+        f"One final network: {final_epochs} epochs, about {duration(final_step * final_steps)} of an average "
         "architecture",
         "Limits:",
     ]
