@@ -1,6 +1,7 @@
 """What training a path of a supernet costs, beside the same network standing alone: a step, and a whole trial.
 
     python benchmarks/supernet_step.py --architectures 20
+    python benchmarks/supernet_step.py --space darts        # or nasbench201
 
 Both sides are the same class with the same sizes, prepared by the same accelerator, and take turns, step by step and
 trial by trial; figures are CPU-seconds of this process. A whole trial is: build, wrap, one epoch, BatchNorm
@@ -29,9 +30,13 @@ from safetensors.torch import save_file
 
 from searchhub import (
     Architecture,
+    DartsSupernetConfig,
+    DartsSupernetForImageClassification,
     ImageTask,
     MobileSupernetConfig,
     MobileSupernetForImageClassification,
+    NasBench201SupernetConfig,
+    NasBench201SupernetForImageClassification,
     SupernetEvaluator,
     TrainingSettings,
     Trial,
@@ -58,6 +63,26 @@ def noise_task(train: int, validation: int, size: int) -> ImageTask:
     splits = DatasetDict(train=split(train), validation=split(validation), test=split(16))
     names = [str(i) for i in range(10)]
     return ImageTask("noise", splits, image_column="image", label_column="label", label_names=names, image_size=size)
+
+
+def supernet_of(space: str) -> Supernet:
+    """A supernet for 32 x 32 pictures; for DARTS the 6 cells of 16 channels of DDPNAS."""
+    if space == "darts":
+        return DartsSupernetForImageClassification(DartsSupernetConfig(num_labels=10))
+    if space == "nasbench201":
+        return NasBench201SupernetForImageClassification(NasBench201SupernetConfig(num_labels=10))
+    config = MobileSupernetConfig(
+        num_labels=10,
+        image_size=32,
+        stem_width=16,
+        stem_stride=2,
+        first_width=8,
+        stage_widths=[16, 24, 48],
+        stage_depths=[2, 3, 3],
+        stage_strides=[2, 2, 1],
+        head_width=192,
+    )
+    return MobileSupernetForImageClassification(config)
 
 
 class Bench:
@@ -177,29 +202,19 @@ class Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", choices=["mobile", "nasbench201", "darts"], default="mobile", help="default: mobile")
     parser.add_argument("--architectures", type=int, default=20, help="how many (default: 20)")
     parser.add_argument("--steps", type=int, default=8, help="timed steps of each (default: 8)")
     parser.add_argument("--steps_per_epoch", type=int, default=40, help="length of a trial's epoch (default: 40)")
     parser.add_argument("--batch_size", type=int, default=64, help="default: 64")
     arguments = parser.parse_args()
-    config = MobileSupernetConfig(
-        num_labels=10,
-        image_size=32,
-        stem_width=16,
-        stem_stride=2,
-        first_width=8,
-        stage_widths=[16, 24, 48],
-        stage_depths=[2, 3, 3],
-        stage_strides=[2, 2, 1],
-        head_width=192,
-    )
-    supernet = MobileSupernetForImageClassification(config)
+    supernet = supernet_of(arguments.space)
     task = noise_task(arguments.batch_size * arguments.steps_per_epoch, 512, 32)
     bench = Bench(supernet, task, TrainingSettings(batch_size=arguments.batch_size))
     space = supernet.search_space
     rows = space.sample(arguments.architectures, np.random.default_rng(0))
     figures = bench.compare({str(i): space.decode(row) for i, row in enumerate(rows)}, arguments.steps)
-    print("RESULT", json.dumps({**figures, "steps_per_epoch": arguments.steps_per_epoch}))
+    print("RESULT", json.dumps({"space": arguments.space, **figures, "steps_per_epoch": arguments.steps_per_epoch}))
 
 
 if __name__ == "__main__":

@@ -16,17 +16,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from rich.console import Console
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 import searchhub
-from searchhub import BertSupernetForSequenceClassification, LatencyTable, SearchResult, SupernetEvaluator
+from searchhub import BertSupernetForSequenceClassification, LatencyTable, SearchResult
 from searchhub.cli.arguments import RunArguments, parse
+from searchhub.cli.recipe import begin, search_shared, spent, tell_networks
 from searchhub.cli.text_arguments import (
     UNIFORM,
     BertArguments,
@@ -39,21 +40,15 @@ from searchhub.costs.table import CostTable
 from searchhub.data.text import TextTask
 from searchhub.data.text_loading import load_tokenizer
 from searchhub.errors import InvalidInputError, SearchhubError
-from searchhub.files import write_text
 from searchhub.generation import generate
-from searchhub.hub.card import Spent
-from searchhub.hub.chosen import between, check_limits, choose_networks, draw_run, first_within, limits_together
+from searchhub.hub.chosen import between, check_limits, choose_networks, first_within, limits_together
 from searchhub.hub.finished import save_trainer
 from searchhub.hub.networks import NetworkTrainer, name_labels
 from searchhub.hub.original import OriginalTrainer, importance_batches
-from searchhub.hub.trained import comparison
 from searchhub.models.bert.importance_bert import order_by_importance
 from searchhub.models.bert.plain_bert import as_plain_bert
 from searchhub.reports.dry_run import estimate
-from searchhub.reports.html import write_report
 from searchhub.reports.progress import ProgressDisplay
-from searchhub.reports.tables import markdown_table, rich_table
-from searchhub.reports.trackers import TrackerCallback
 from searchhub.run_folder import CONFIG, LATENCY
 from searchhub.spaces.bert import full_width
 from searchhub.training.batches import check_batch_size
@@ -136,7 +131,7 @@ def latency_table(
     return table
 
 
-def reload(folders: list[Path], data: TextDataArguments, seed: int, mixed_precision: str) -> None:
+def reload_texts(folders: list[Path], data: TextDataArguments, seed: int, mixed_precision: str) -> None:
     """Load every folder in a fresh process, as anyone would, and measure it again there, in the run's precision."""
     script = Path(__file__).with_name("eval_glue.py")
     given = {name: value for name, value in dataclasses.asdict(data).items() if value is not None}
@@ -157,13 +152,9 @@ def main(argv: list[str]) -> None:
         raise InvalidInputError(
             "`--search_distillation` needs a teacher's part in the loss, but `--distillation_weight` is 0. Raise it."
         )
-    transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    accelerator = searchhub.make_accelerator(
-        mixed_precision=training.mixed_precision, report_to=run.report_to, logging_dir=folder / "trackers", seed=seed
-    )
-    say, processes, device = accelerator.print, accelerator.num_processes, accelerator.device.type
-    say(f"Processes: {processes} on {device}, {torch.get_num_threads()} threads each")
+    accelerator = begin(training, run)
+    say = accelerator.print
     with accelerator.main_process_first():
         task = data.task(load_tokenizer(sizes.model_name_or_path), seed)
     say(f"Data: {task.name}: " + ", ".join(f"{task.size(s):,} {s}" for s in ("train", "validation", "test")))
@@ -213,23 +204,19 @@ def main(argv: list[str]) -> None:
         if searcher is None:
             result = SearchResult(space, (), searcher={"searcher": UNIFORM}).with_costs(*costs)
         else:
-            evaluator = SupernetEvaluator(
+            result = search_shared(
+                searcher,
                 supernet,
                 with_teacher if searching.search_distillation else task,
                 settings,
                 accelerator,
-                num_trials=searcher.num_trials,
+                costs,
+                progress,
+                run,
+                arguments,
                 epochs_per_trial=searching.epochs_per_trial,
                 max_steps_per_trial=searching.steps_per_trial,
-                seed=seed,
-                on_step=progress.step,
             )
-            callbacks = [progress.callback("search")]
-            if run.report_to:
-                config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
-                callbacks.append(TrackerCallback(accelerator, config))
-            result = searchhub.search(searcher, evaluator, run_dir=folder, callbacks=callbacks).with_costs(*costs)
-        seconds = sum(r.seconds for r in result.history)
         trainer = NetworkTrainer(
             start,
             result,
@@ -243,7 +230,7 @@ def main(argv: list[str]) -> None:
             start="weights of the fine-tuned checkpoint" if from_original else "weights of the supernet",
             base_model=sizes.model_name_or_path,
             search_settings={"searcher": dict(result.searcher), "training": settings.to_dict()},
-            search_cost=Spent(trials=len(result.history), seconds=seconds, device=device, processes=processes),
+            search_cost=spent(result, accelerator),
             command=["python", *sys.argv],
             publish_as=plain_where_possible(progress.message) if wanted.plain_bert else None,
         )
@@ -261,16 +248,9 @@ def main(argv: list[str]) -> None:
         reports = trainer.train_all(networks, progress)
     accelerator.end_training()
     if accelerator.is_main_process:
-        pictures = draw_run(result, networks, folder / "report")
-        rows = comparison(reports, task.metric_name)
-        write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
-        if published := [folder / "models" / n.name for n in networks if n.published]:
-            reload(published, data, seed, training.mixed_precision)
-        Console().print(rich_table(rows, title=f"One search of {len(result.history)} trials; networks trained alike"))
-        print(f"The original, fine-tuned before the search: {started['metrics']}")
-        print(f"Networks: {folder / 'models'}; table: {folder / 'report' / 'networks.md'}")
-        print(f"Pictures: {', '.join(str(p) for p in pictures)}")
-        print(f"Report, one file to open in any browser: {write_report(folder)}")
+        reload = partial(reload_texts, data=data, seed=seed, mixed_precision=training.mixed_precision)
+        also = [f"The original, fine-tuned before the search: {started['metrics']}"]
+        tell_networks(result, networks, reports, task, folder, reload, also=also)
 
 
 def plain_where_possible(say: Callable[[str], None]) -> Callable[[PreTrainedModel], PreTrainedModel]:

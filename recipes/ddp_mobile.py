@@ -9,18 +9,15 @@ Run the same command again to go on after an interruption; add limits to get mor
 from __future__ import annotations
 
 import dataclasses
-import gc
-import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from transformers.utils import logging as transformers_logging
 
 import searchhub
-from searchhub import MobileSupernetConfig, MobileSupernetForImageClassification, SupernetEvaluator
+from searchhub import MobileSupernetConfig, MobileSupernetForImageClassification
 from searchhub.cli.arguments import (
     ImageDataArguments,
     NetworkArguments,
@@ -30,19 +27,15 @@ from searchhub.cli.arguments import (
     option,
     parse,
 )
+from searchhub.cli.recipe import begin, search_shared, spent, tell_networks
+from searchhub.cli.reloading import reload_images
 from searchhub.data.loading import describe
 from searchhub.errors import SearchhubError
-from searchhub.files import write_text
-from searchhub.hub.card import Spent
-from searchhub.hub.chosen import check_limits, choose_networks, draw_run, limits_from
+from searchhub.hub.chosen import check_limits, choose_networks, limits_from
 from searchhub.hub.finished import save_trainer
 from searchhub.hub.networks import NetworkTrainer
-from searchhub.hub.trained import comparison
 from searchhub.reports.dry_run import estimate
-from searchhub.reports.html import write_report
 from searchhub.reports.progress import ProgressDisplay
-from searchhub.reports.tables import markdown_table, rich_table
-from searchhub.reports.trackers import TrackerCallback
 
 
 @dataclass
@@ -71,25 +64,12 @@ class SpaceArguments:
 KINDS = (ImageDataArguments, SpaceArguments, SearchArguments, TrainingArguments, NetworkArguments, RunArguments)
 
 
-def reload(folders: list[Path], argv: list[str], seed: int) -> None:
-    """Load every folder in a fresh process, as anyone would, and measure it again there."""
-    script = Path(__file__).with_name("eval_images.py")
-    command = [sys.executable, str(script), "--models", *map(str, folders), f"--seed={seed}", "--check"]
-    options = [f"--{name}={value}" for name, value in dataclasses.asdict(parse(KINDS, argv, None)[0]).items() if value]
-    if folders and subprocess.run([*command, *options]).returncode:
-        raise SearchhubError("Every network must load in a fresh process and reach its accuracy there; see above.")
-
-
 def main(argv: list[str]) -> None:
     """Search, generate, train, compare, reload."""
     data, sizes, searching, training, wanted, run = arguments = parse(KINDS, argv, __doc__)
     folder, seed = Path(run.output_dir), run.seed
-    transformers_logging.disable_progress_bar()
-    accelerator = searchhub.make_accelerator(
-        mixed_precision=training.mixed_precision, report_to=run.report_to, logging_dir=folder / "trackers", seed=seed
-    )
-    say, processes, device = accelerator.print, accelerator.num_processes, accelerator.device.type
-    say(f"Processes: {processes} on {device}, {torch.get_num_threads()} threads each")
+    accelerator = begin(training, run)
+    say = accelerator.print
     with accelerator.main_process_first():
         task = data.task(seed)
     say(f"Data: {describe(task)}")
@@ -103,27 +83,22 @@ def main(argv: list[str]) -> None:
         say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs))
         return
     check_limits(costs, limits, random_networks=wanted.random_networks, seed=seed)
-    gc.freeze()  # each trial lets go of its model and collects garbage; what is here now need not be looked at again
 
     with ProgressDisplay(2, enabled=accelerator.is_main_process) as progress:
-        evaluator = SupernetEvaluator(
+        result = search_shared(
+            searcher,
             supernet,
             task,
             settings,
             accelerator,
-            num_trials=searcher.num_trials,
+            costs,
+            progress,
+            run,
+            arguments,
             epochs_per_trial=searching.epochs_per_trial,
             max_steps_per_trial=searching.steps_per_trial,
             batch_norm_batches=searching.batch_norm_batches,
-            seed=seed,
-            on_step=progress.step,
         )
-        callbacks = [progress.callback("search")]
-        if run.report_to:
-            config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
-            callbacks.append(TrackerCallback(accelerator, config))
-        result = searchhub.search(searcher, evaluator, run_dir=folder, callbacks=callbacks).with_costs(*costs)
-        seconds = sum(r.seconds for r in result.history)
         trainer = NetworkTrainer(
             supernet,
             result,
@@ -135,7 +110,7 @@ def main(argv: list[str]) -> None:
             folder=folder,
             inherit_weights=training.inherit_weights,
             search_settings={"searcher": dict(result.searcher), "training": settings.to_dict()},
-            search_cost=Spent(trials=len(result.history), seconds=seconds, device=device, processes=processes),
+            search_cost=spent(result, accelerator),
             command=["python", *sys.argv],
         )
         save_trainer(trainer)
@@ -150,15 +125,9 @@ def main(argv: list[str]) -> None:
         reports = trainer.train_all(networks, progress)
     accelerator.end_training()
     if accelerator.is_main_process:
-        pictures = draw_run(result, networks, folder / "report")
-        rows = comparison(reports, task.metric_name)
-        write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
-        if published := [folder / "models" / n.name for n in networks if n.published]:
-            reload(published, argv, seed)
-        Console().print(rich_table(rows, title=f"One search of {len(result.history)} trials; networks trained alike"))
-        print(f"Networks: {folder / 'models'}; table: {folder / 'report' / 'networks.md'}")
-        print(f"Pictures: {', '.join(str(p) for p in pictures)}")
-        print(f"Report, one file to open in any browser: {write_report(folder)}")
+        script = Path(__file__).with_name("eval_images.py")
+        reload = partial(reload_images, script, data=data, seed=seed)
+        tell_networks(result, networks, reports, task, folder, reload)
 
 
 if __name__ == "__main__":

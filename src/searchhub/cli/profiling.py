@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -69,9 +69,14 @@ def profile(
 
 def _supernet(folder: Path) -> Supernet:
     """A supernet of these sizes. Its weights do not matter: they take as long whatever they are."""
+    import torch
+
     from searchhub.hub.finished import supernet_class, supernet_config
 
-    supernet: Supernet = supernet_class(folder)(supernet_config(folder)).eval()
+    kind, config = supernet_class(folder), supernet_config(folder)
+    with torch.device("meta"):
+        sizes: Any = kind(config).final.config
+    supernet: Supernet = kind(sizes).eval()
     return supernet
 
 

@@ -34,6 +34,9 @@ class TrainingSettings:
         distillation_weight: Of a teacher's outputs in the loss, in [0, 1]; the labels' is the rest. Needs a
             `DistilledTask`.
         distillation_temperature: Divides both logits before the softmax; greater than 0.
+        auxiliary_weight: Of the loss of an auxiliary head that a network has in training only, at least 0; 0: none.
+        drop_path: Probability, in [0, 1), with which a network of cells drops an operation's output at the end of its
+            training; rises from 0 epoch by epoch.
         channels_last: Keep convolution weights in channels-last memory, as batches of pictures are.
     """
 
@@ -50,6 +53,8 @@ class TrainingSettings:
     eval_batch_size: int = 256
     distillation_weight: float = 0.0
     distillation_temperature: float = 2.0
+    auxiliary_weight: float = 0.0
+    drop_path: float = 0.0
     channels_last: bool = True
 
     def __post_init__(self) -> None:
@@ -78,12 +83,18 @@ class TrainingSettings:
                 "`distillation_weight` must be in [0, 1] and `distillation_temperature > 0`, but are "
                 f"{self.distillation_weight} and {self.distillation_temperature}."
             )
+        if not (self.auxiliary_weight >= 0 and 0 <= self.drop_path < 1):
+            raise InvalidInputError(
+                "`auxiliary_weight >= 0` must hold and `drop_path` be in [0, 1), but they are "
+                f"{self.auxiliary_weight} and {self.drop_path}."
+            )
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise InvalidInputError(f"`max_grad_norm > 0` must hold, but got {self.max_grad_norm}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return dataclasses.asdict(self)
+        """Plain JSON. What only networks of cells have is left out where it is not used."""
+        fields = dataclasses.asdict(self)
+        return {name: v for name, v in fields.items() if v or name not in ("auxiliary_weight", "drop_path")}
 
     @property
     def memory_format(self) -> torch.memory_format:

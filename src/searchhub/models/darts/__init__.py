@@ -1,0 +1,9 @@
+"""Networks of searched cells (DARTS)."""
+
+AUTO_CLASSES = {
+    "AutoConfig": "configuration_darts.SearchedDartsConfig",
+    "AutoModel": "modeling_darts.SearchedDartsModel",
+    "AutoModelForImageClassification": "modeling_darts.SearchedDartsForImageClassification",
+    "AutoBackbone": "modeling_darts.SearchedDartsBackbone",
+}
+"""What transformers' Auto classes load, as "module.Class" of this folder; also the `auto_map` of published models."""

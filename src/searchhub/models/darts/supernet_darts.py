@@ -1,0 +1,149 @@
+"""The supernet of the DARTS cells: every operation on every edge of every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+
+from searchhub.models.darts.configuration_darts import OPERATIONS, SearchedDartsConfig, cell_edges
+from searchhub.models.darts.modeling_darts import (
+    SearchedDartsConvLayer,
+    SearchedDartsForImageClassification,
+    SearchedDartsPreTrainedModel,
+    SearchedDartsReduction,
+    SearchedDartsStem,
+    build_operation,
+    edge_key,
+)
+from searchhub.models.supernet import Supernet, Window
+from searchhub.space import Architecture, SearchSpace
+from searchhub.spaces.darts import KINDS, NONE, darts_space, edge_name
+
+
+@strict
+class DartsSupernetConfig(SearchedDartsConfig):
+    r"""
+    The sizes of `SearchedDartsConfig` in the search, the operations on its edges, and what is otherwise in networks
+    that are trained from scratch. The defaults are DDPNAS's search network (Sec. 4): 6 cells of 16 channels.
+
+    Args:
+        operations: On offer on each edge.
+        groups: Whether a search keeps one operation with parameters and one without.
+        final: Fields of `SearchedDartsConfig` that differ in networks that are trained from scratch, e.g.
+            {"width": 36, "num_cells": 20}. `reduction_layers` follow from the number of cells unless given there.
+    """
+
+    model_type = "darts_supernet"
+
+    width: int = 16
+    num_cells: int = 6
+    search_network: bool = True
+    operations: list[str] | tuple[str, ...] = OPERATIONS
+    groups: bool = True
+    final: dict | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.operations = list(self.operations)
+        super().__post_init__(**kwargs)
+
+    def space(self) -> SearchSpace:
+        """The search space of these cells."""
+        return darts_space(num_nodes=self.num_nodes, operations=self.operations, groups=self.groups)
+
+    def final_config(self) -> DartsSupernetConfig:
+        """The sizes of networks that are trained from scratch; their BatchNorm scales and shifts."""
+        fields = {k: v for k, v in self.to_dict().items() if k not in _NOT_PASSED_ON}
+        changes = dict(self.final or {})
+        if "num_cells" in changes:
+            fields["reduction_layers"] = None
+        return DartsSupernetConfig(**{**fields, "search_network": False, **changes, "final": None})
+
+
+class DartsSupernetForImageClassification(Supernet, SearchedDartsPreTrainedModel):
+    """Every operation on every edge of every cell; stem, preprocessing of cell inputs and classifier are shared by all.
+
+    Args:
+        config: Sizes and operations.
+    """
+
+    config: DartsSupernetConfig
+    config_class = DartsSupernetConfig
+    subnet_class = SearchedDartsForImageClassification
+    papers = ("ddpnas", "darts")
+
+    def __init__(self, config: DartsSupernetConfig) -> None:
+        super().__init__(config)
+        self.stem = SearchedDartsStem(config)
+        self.cells = nn.ModuleList(_SupernetCell(config, i) for i in range(config.num_cells))
+        self.classifier = nn.Linear(config.stage_widths[-1], config.num_labels)
+        self.post_init()
+
+    @cached_property
+    def search_space(self) -> SearchSpace:
+        return self.config.space()
+
+    @cached_property
+    def final(self) -> Supernet:
+        if not self.config.search_network and self.config.final is None:
+            return self
+        with torch.device("meta"):
+            return DartsSupernetForImageClassification(self.config.final_config())
+
+    def subnet_config(self, architecture: Architecture) -> SearchedDartsConfig:
+        fields = {k: v for k, v in self.config.to_dict().items() if k not in _SUPERNET_ONLY}
+        edges = cell_edges(self.config.num_nodes)
+        cells = {kind: [architecture[edge_name(kind, *edge)] for edge in edges] for kind in KINDS}
+        return SearchedDartsConfig(**{**fields, **cells})
+
+    def window(self, name: str, architecture: Architecture) -> Window:
+        source = name.removeprefix("darts.features.").removeprefix("darts.")
+        if source.startswith("cells.") and ".edges." in source:
+            _, cell, _, edge, rest = source.split(".", 4)
+            source = f"cells.{cell}.edges.{edge}.{architecture[self._choice(int(cell), edge)]}.{rest}"
+        return Window(source)
+
+    def _choice(self, cell: int, edge: str) -> str:
+        return f"{self._kind(cell)}.{edge.replace('_', '.')}"
+
+    def _kind(self, cell: int) -> str:
+        return KINDS[cell in self.config.reduction_layers]
+
+    def choice_modules(self, architecture: Architecture) -> Mapping[str, Sequence[str]]:
+        modules: dict[str, list[str]] = {choice: [] for choice in architecture}
+        for cell in range(self.config.num_cells):
+            for source, target in cell_edges(self.config.num_nodes):
+                choice = edge_name(self._kind(cell), source, target)
+                if architecture[choice] != NONE:
+                    modules[choice].append(f"darts.features.cells.{cell}.edges.{edge_key(source, target)}")
+        return modules
+
+    def example_inputs(self) -> dict[str, torch.Tensor]:
+        size = self.config.image_size
+        return {"pixel_values": torch.empty(1, self.config.num_channels, size, size, device="meta")}
+
+
+class _SupernetCell(nn.Module):
+    """The modules of a cell, with all operations of every edge."""
+
+    def __init__(self, config: DartsSupernetConfig, index: int) -> None:
+        super().__init__()
+        before, last, width = config.cell_shapes[index]
+        reduces = index in config.reduction_layers
+        twice = index - 1 in config.reduction_layers or (index == 0 and config.stem == "imagenet")
+        self.before = (SearchedDartsReduction if twice else SearchedDartsConvLayer)(config, before, width)
+        self.last = SearchedDartsConvLayer(config, last, width)
+        self.edges = nn.ModuleDict()
+        for source, target in cell_edges(config.num_nodes):
+            stride = 2 if reduces and source < 2 else 1
+            self.edges[edge_key(source, target)] = nn.ModuleDict(
+                {str(o): build_operation(config, o, width, stride) for o in config.operations if o != NONE}
+            )
+
+
+_NOT_PASSED_ON = {"model_type", "architectures", "transformers_version", "out_features", "out_indices", "stage_names"}
+_SUPERNET_ONLY = {"model_type", "architectures", "transformers_version", "operations", "groups", "final"}

@@ -1,0 +1,184 @@
+"""The recipes for cells: searched on digits, derived, trained, and transferred to other data."""
+
+import json
+import re
+import runpy
+
+import pytest
+
+from searchhub.cli.arguments import parse
+from searchhub.hub.trained import read_facts
+from searchhub.result import SearchResult
+from searchhub.spaces.genotype import Genotype
+
+from .harness import RECIPES, Run, content, forkserver, made_once, started_by_a_user, trials_done, two_processes, words
+
+RECIPE, TRANSFER = RECIPES / "ddp_cells_cifar10.py", RECIPES / "ddp_cells_imagenet.py"
+SMALLEST = {
+    "max_train_samples": 128,
+    "max_eval_samples": 64,
+    "num_nodes": 2,
+    "operations": ["none", "skip_connect", "max_pool_3x3", "sep_conv_3x3"],
+    "steps_per_trial": 1,
+    "estimation_epochs": 1,
+    "epochs": 1,
+    "drop_path": 0.1,
+    "cutout": 2,
+    "random_networks": 1,
+    "limits": ["non_parameter=2,height=2"],
+}
+WORDS = words(SMALLEST)
+TRIALS = 4 + 3  # a trial a candidate and round, until each edge has one of each group
+LIMITED = "non_parameter-equal-2-height-equal-2"
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    family, metric = "searchhub.models.darts.supernet_darts", "searchhub.metrics.classification"
+    return forkserver(tmp_path_factory.mktemp("home"), "sklearn.datasets", "sklearn.metrics", family, metric)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run, and what it said."""
+
+    def start(root):
+        return started_by_a_user([RECIPE, *WORDS, f"--output_dir={root / 'run'}"], root)
+
+    root, said = made_once(tmp_path_factory, "ddp_cells", start)
+    return root / "run", said
+
+
+@pytest.mark.slow
+def test_a_search_of_cells_becomes_networks(finished):
+    folder, said = finished
+    assert "Space: 10 edges of two kinds of cell, 1,048,576 architectures" in said
+    assert f"search: {TRIALS}/{TRIALS} done" in said
+    assert "train 4 networks: 4/4 done" in said
+    assert {path.name for path in (folder / "models").iterdir()} == {"derived", LIMITED}
+    assert {path.name for path in (folder / "baselines").iterdir()} == {
+        "derived-random0.json",
+        f"{LIMITED}-random0.json",
+    }
+    facts = read_facts(folder / "models" / LIMITED)
+    assert (facts["costs"]["non_parameter"], facts["costs"]["height"]) == (2, 2)
+    derived = read_facts(folder / "models" / "derived")
+    assert derived["identity"]["training"]["drop_path"] == 0.1
+    # Trained in its final size, with BatchNorm that scales, and published without an auxiliary head.
+    config = json.loads((folder / "models" / "derived" / "config.json").read_text())
+    assert (config["width"], config["num_cells"], config["search_network"]) == (8, 4, False)
+    # As many as a network of the published configuration has.
+    baseline = json.loads((folder / "baselines" / "derived-random0.json").read_text())
+    assert 0.95 * derived["costs"]["params"] < baseline["costs"]["params"] <= derived["costs"]["params"]
+
+    lines = dict(line.split(" = ", 1) for line in (folder / "report" / "genotypes.txt").read_text().splitlines())
+    genotype = Genotype.parse(lines["derived"])
+    assert genotype.architecture().to_dict() == derived["identity"]["architecture"]
+    assert [*config["normal"], *config["reduction"]] == list(genotype.architecture().values())
+    # Reloaded and measured in a fresh process.
+    measured = [json.loads(line) for line in re.findall(r"^\{.*\}$", said, re.MULTILINE)]
+    assert {row["model"] for row in measured} == {"derived", LIMITED}
+    assert len(SearchResult.load(folder).history) == TRIALS == trials_done(folder)
+    assert not list(folder.rglob("*.pt")) + list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
+    card = (folder / "models" / "derived" / "README.md").read_text()
+    assert "DARTS" in card
+    assert "from scratch" in card
+
+
+@pytest.mark.slow
+def test_again_nothing_is_done_again(finished, context):
+    folder, _ = finished
+    before = content(folder / "models", folder / "baselines", folder / "checkpoints")
+    code, said = Run(context, RECIPE, folder, *WORDS).end()
+    assert code == 0, said
+    assert content(folder / "models", folder / "baselines", folder / "checkpoints") == before
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(tmp_path, context):
+    """Paths in which edges lead nowhere too: each process waits for the gradients of all weights."""
+    ranks = [Run(context, RECIPE, tmp_path / "run", *WORDS, env=env) for env in two_processes()]
+    for code, said in [rank.end() for rank in ranks]:
+        assert code == 0, said
+    assert "Processes: 2 on cpu" in ranks[0].said
+    assert (tmp_path / "run" / "models" / "derived" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_cells_are_transferred(finished, tmp_path, context):
+    folder, _ = finished
+    sizes = {"max_train_samples": 128, "max_eval_samples": 64, "epochs": 1, "final_width": 4, "final_num_cells": 3}
+    argv = [*words(sizes), f"--cells={folder / 'models' / 'derived'}", "--name=transferred"]
+    code, said = Run(context, TRANSFER, tmp_path / "run", *argv).end()
+    assert code == 0, said
+    facts = read_facts(tmp_path / "run" / "models" / "transferred")
+    assert facts["identity"]["architecture"] == read_facts(folder / "models" / "derived")["identity"]["architecture"]
+    config = json.loads((tmp_path / "run" / "models" / "transferred" / "config.json").read_text())
+    assert (config["width"], config["num_cells"]) == (4, 3)
+    # A search's folder is left alone.
+    code, said = Run(context, TRANSFER, folder, *argv).end()
+    assert code == 1
+    assert "must not hold a search" in said
+
+
+def recipe_settings(recipe, name):
+    """All groups of settings of a recipe, from a file beside it."""
+    return parse(runpy.run_path(str(recipe))["KINDS"], [f"--config={RECIPES / name}"], None)
+
+
+def test_settings_for_cifar_are_the_papers():
+    data, sizes, searching, training, wanted, _ = recipe_settings(RECIPE, "ddp_cells_cifar10.yaml")
+    supernet_config = sizes.supernet(10, 32, 0).config
+    assert (supernet_config.width, supernet_config.num_cells, supernet_config.reduction_layers) == (16, 6, [1, 2])
+    assert searching.build(supernet_config.space(), 0).num_trials == 99
+    final = supernet_config.final_config()
+    assert (final.width, final.num_cells, final.reduction_layers) == (36, 20, [6, 13])
+    settings, search = training.final_settings(), training.search_settings()
+    assert (search.batch_size, search.learning_rate, search.min_learning_rate) == (512, 0.025, 0)
+    assert (settings.batch_size, settings.auxiliary_weight, settings.drop_path, training.cutout) == (96, 0.4, 0.2, 16)
+    assert [len(limits) for limits in wanted.read()] == [1, 1, 1, 2, 2, 2]
+    assert data.validation_size == 25_000
+
+
+def test_settings_for_imagenet_are_the_papers():
+    _, sizes, training, _, _ = recipe_settings(TRANSFER, "ddp_cells_imagenet.yaml")
+    assert sizes.final_sizes() == {"width": 48, "num_cells": 14, "reduction_layers": [5, 9], "stem": "imagenet"}
+    settings = training.final_settings()
+    assert (training.epochs, settings.batch_size, settings.learning_rate) == (250, 512, 0.1)
+    assert (settings.weight_decay, settings.auxiliary_weight, settings.label_smoothing) == (3e-5, 0.4, 0.1)
+
+
+def test_settings_of_small_runs_are_read():
+    _, sizes, searching, training, wanted, _ = recipe_settings(RECIPE, "ddp_cells_cifar10_small.yaml")
+    assert searching.build(sizes.supernet(10, 16, 0).search_space, 0).num_trials == 99
+    assert len(wanted.read()) == 1
+    assert training.final_settings().drop_path == 0.1
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--searcher=random"], "--searcher"),
+        (["--inherit_weights=true"], "--inherit_weights"),
+        (["--limits", "params"], "--limits"),
+        (["--limits", "non_parameter=99"], "non_parameter"),
+        (["--auxiliary_weight=0.4"], "8 x 8"),
+        (["--final_width=0"], "width"),
+    ],
+)
+@pytest.mark.slow
+def test_wrong_input_is_refused_before_the_search(tmp_path, context, argv, message):
+    code, said = Run(context, RECIPE, tmp_path / "run", *WORDS, *argv).end()
+    assert code == 1, said
+    assert message in said
+    assert "search:" not in said
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_which_limits_are_feasible(tmp_path, context):
+    argv = ["--dry_run=true", "--limits", "non_parameter=2,height=2", "params<=1"]
+    code, said = Run(context, RECIPE, tmp_path / "run", *WORDS, *argv).end()
+    assert code == 0, said
+    assert "non_parameter = 2 and height = 2: feasible" in said
+    assert re.search(r"params <= 1: NOT feasible \(the space spans [\d,]+ to [\d,]+\)", said)
+    assert not (tmp_path / "run").exists()
