@@ -8,6 +8,10 @@ they are after the search, and then trained like the run's networks. Kendall's �
 - `shared`: of the score on shared weights and the test score after training. The search can be no better than this.
 - `expectation`: of E[α] under the run's θ (DDPNAS Eq. 9), which generation maximises, and the test score.
 - `cost`: of the limited cost and the test score; what a search that knows nothing but size would reach.
+- `expectation_shared`: of E[α] and the score on shared weights: what θ holds of what the search itself could see.
+
+`generated` is the score on shared weights of the network that θ generates for the limit, beside `shared_mean` and
+`shared_sd` of the random ones. `--epochs 0` stops there, without training.
 
 Intervals are of 95 %, from 2,000 bootstrap draws of the networks. Training is noisy itself, which pulls every τ towards
 0: `--retrain 5` trains one of the networks with five more seeds (of order and dropout), and their standard deviation,
@@ -21,6 +25,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,18 +52,6 @@ def shared_score(trainer: NetworkTrainer, network: Network) -> float:
     return trainer.task.search_score(trainer.task.score(*pair))
 
 
-def expectation(trainer: NetworkTrainer, network: Network) -> float:
-    """E[α] of DDPNAS Eq. 9: the mean of θ over the choices that the architecture has."""
-    distribution, space = trainer.result.distribution, trainer.result.space
-    if distribution is None:
-        raise InvalidInputError("The run's search must leave a θ, but left none. Give a run of DDPNAS.")
-    own = []
-    for choice, theta in zip(space.choices, distribution.theta, strict=True):
-        if choice.name in network.architecture:
-            own.append(theta[choice.candidates.index(network.architecture[choice.name])])
-    return float(np.mean(own))
-
-
 def agreement(one: FloatArray, other: FloatArray, seed: int = 0, draws: int = 2000) -> dict[str, float | None]:
     """Kendall's τ_b of two columns [n], with a bootstrap interval of 95 % over the rows; None where one is constant."""
     if len(np.unique(one)) == 1 or len(np.unique(other)) == 1:
@@ -71,16 +64,26 @@ def agreement(one: FloatArray, other: FloatArray, seed: int = 0, draws: int = 20
     return {"tau": round(tau, 3), "low": round(float(low), 3), "high": round(float(high), 3)}
 
 
-def retrained(trainer: NetworkTrainer, network: Network, times: int, progress: ProgressDisplay) -> list[float]:
-    """Test scores of one network, trained with other seeds."""
-    scores: list[float] = []
-    with progress.stage(f"train {network.name} again", times) as stage:
-        for i in range(1, times + 1):
-            stage.begin(f"seed {trainer.seed + i}")
-            other = dataclasses.replace(trainer, seed=trainer.seed + i, folder=trainer.folder / f"seed{i}")
-            scores.append(other.train(network, stage.step).metrics[trainer.task.metric_name])
-            stage.advance()
-    return scores
+def train(
+    trainer: NetworkTrainer, networks: Sequence[Network], retrain: int
+) -> tuple[FloatArray, dict[str, float | None]]:
+    """Test scores of networks, and how much they differ, beside one of them trained with other seeds."""
+    metric = trainer.task.metric_name
+    with ProgressDisplay(1 + (retrain > 0)) as progress:
+        tested = np.array([report.metrics[metric] for report in trainer.train_all(networks, progress)])
+        again = [tested[0]]
+        if retrain:
+            with progress.stage(f"train {networks[0].name} again", retrain) as stage:
+                for i in range(1, retrain + 1):
+                    stage.begin(f"seed {trainer.seed + i}")
+                    other = dataclasses.replace(trainer, seed=trainer.seed + i, folder=trainer.folder / f"seed{i}")
+                    again.append(other.train(networks[0], stage.step).metrics[metric])
+                    stage.advance()
+    return tested, {
+        "test_mean": round(float(tested.mean()), 4),
+        "test_sd": round(float(tested.std(ddof=1)), 4),
+        "retrained_sd": round(float(np.std(again, ddof=1)), 4) if retrain else None,
+    }
 
 
 def main(argv: list[str]) -> None:
@@ -89,7 +92,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--max", required=True, metavar="COST=VALUE", help="the limit that the networks lie within")
     parser.add_argument("--networks", type=int, default=30)
-    parser.add_argument("--epochs", type=int, default=None, help="of training each; default: the run's")
+    parser.add_argument("--epochs", type=int, default=None, help="of training each; default: the run's; 0: none")
     parser.add_argument(
         "--retrain", type=int, default=0, help="other seeds that the first of them is also trained with"
     )
@@ -102,32 +105,33 @@ def main(argv: list[str]) -> None:
         raise InvalidInputError("`--output_dir` must not be the run's own folder, whose baselines it would replace.")
     [limit] = read_limits([args.max], None, None)
     trainer = load_trainer(args.run, data=read_settings(args.data))
-    trainer = dataclasses.replace(trainer, folder=args.output_dir, epochs=args.epochs or trainer.epochs)
+    trainer = dataclasses.replace(
+        trainer, folder=args.output_dir, epochs=trainer.epochs if args.epochs is None else args.epochs
+    )
     chosen = choose_networks(trainer.result, [limit], random_networks=args.networks, with_largest=False, seed=args.seed)
-    networks = [network for network in chosen if not network.published]
-    metric = trainer.task.metric_name
+    generated, networks = chosen[0], [network for network in chosen if not network.published]
     shared = np.array([shared_score(trainer, network) for network in networks])
-    expected = np.array([expectation(trainer, network) for network in networks])
+    if trainer.result.distribution is None:
+        raise InvalidInputError("The run's search must leave a θ, but left none. Give a run of DDPNAS.")
+    space = trainer.result.space
+    expected = trainer.result.distribution.expectation(np.stack([space.encode(n.architecture) for n in networks]))
     cost = np.array([trainer.result.costs[limit.name](network.architecture) for network in networks])
-    with ProgressDisplay(1 + (args.retrain > 0)) as progress:
-        reports = trainer.train_all(networks, progress)
-        again = retrained(trainer, networks[0], args.retrain, progress) if args.retrain else []
-    tested = np.array([report.metrics[metric] for report in reports])
+    tested, columns = train(trainer, networks, args.retrain) if trainer.epochs else (np.full(len(shared), np.nan), {})
     print(f"{'network':>28} {limit.name:>16} {'E[α]':>8} {'shared':>8} {'test':>8}")
-    for row in sorted(zip(tested, shared, expected, cost, networks, strict=True), key=lambda r: -r[0]):
+    for row in sorted(zip(tested, shared, expected, cost, networks, strict=True), key=lambda r: -r[1]):
         print(f"{row[4].name:>28} {row[3]:16,.0f} {row[2]:8.4f} {row[1]:8.4f} {row[0]:8.4f}")
-    retrained_sd = float(np.std([tested[0], *again], ddof=1)) if again else None
-    result = {
+    result: dict[str, object] = {
         "networks": len(networks),
         "epochs": trainer.epochs,
-        "metric": metric,
-        "shared": agreement(shared, tested),
-        "expectation": agreement(expected, tested),
-        "cost": agreement(cost, tested),
-        "test_mean": round(float(tested.mean()), 4),
-        "test_sd": round(float(tested.std(ddof=1)), 4),
-        "retrained_sd": None if retrained_sd is None else round(retrained_sd, 4),
+        "metric": trainer.task.metric_name,
+        "generated": round(shared_score(trainer, generated), 4),
+        "shared_mean": round(float(shared.mean()), 4),
+        "shared_sd": round(float(shared.std(ddof=1)), 4),
+        "expectation_shared": agreement(expected, shared),
     }
+    if trainer.epochs:
+        measured = {"shared": shared, "expectation": expected, "cost": cost}
+        result |= {name: agreement(column, tested) for name, column in measured.items()} | columns
     print("RESULT " + json.dumps(result))
 
 

@@ -81,14 +81,14 @@ class ArchitectureDistribution:
     def expectation(self, codes: Codes) -> FloatArray:
         """E[α] of DDPNAS Eq. 9, float64 [n], for codes [n, choices]: the mean of θ over the *active* choices.
 
-        Over all choices it would favour architectures with fewer active ones.
+        Over all choices it would favour architectures with fewer active ones. Where none is active it is 0.
         """
         total = np.zeros(len(codes))
         active = codes != INACTIVE
         for i, theta in enumerate(self.theta):
             on = active[:, i]
             total[on] += theta[codes[on, i]]
-        return np.asarray(total / active.sum(axis=1))
+        return np.asarray(total / np.maximum(active.sum(axis=1), 1))
 
     # -- one update ---------------------------------------------------------------------------------------------------
 

@@ -39,9 +39,11 @@ def run(tmp_path_factory):
     return trainer
 
 
-def call(run, out):
+def call(run, out, *options):
     # 121,248 and 125,472 are the multiply-adds within 5 % of this limit.
-    script().main([str(run.folder), "--max", "macs=125472", "--networks", "2", "--retrain=1", f"--output_dir={out}"])
+    script().main(
+        [str(run.folder), "--max", "macs=125472", "--networks", "2", "--retrain=1", f"--output_dir={out}", *options]
+    )
 
 
 def test_networks_are_scored_on_shared_weights_and_trained_apart(run, tmp_path, capsys):
@@ -61,6 +63,15 @@ def test_networks_are_scored_on_shared_weights_and_trained_apart(run, tmp_path, 
     call(run, out)
     assert capsys.readouterr().out.splitlines()[-1] == last
     assert [file.stat().st_mtime_ns for file in files] == times, "a second call trains nothing"
+
+
+def test_without_training_only_shared_weights_are_looked_at(run, tmp_path, capsys):
+    call(run, tmp_path / "ranks", "--epochs=0")
+    result = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix("RESULT "))
+    assert 0 <= result["generated"] <= 1
+    assert result["shared_sd"] >= 0
+    assert "test_sd" not in result
+    assert not (tmp_path / "ranks").exists()
 
 
 def test_the_runs_own_baselines_are_not_replaced(run):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
-from searchhub.data.task import Batch, SavesItself, Split, Task
+from searchhub.data.task import Batch, Split, Task
+from searchhub.data.view import TaskView
 from searchhub.errors import InvalidInputError
 
 
-class ReducedTask(Task):
+class ReducedTask(TaskView):
     """Another task, of whose training split only some examples are left; the other splits are as they were.
 
     Of a class with n examples share · n are drawn, halves rounded up, so that the classes keep their proportions.
@@ -26,32 +26,11 @@ class ReducedTask(Task):
     """
 
     def __init__(self, task: Task, share: float, *, seed: int = 0) -> None:
-        super().__init__(task.name, task.label_names, task.metric_name, task.source)
+        super().__init__(task)
         if not 0 < share <= 1:
             raise InvalidInputError(f"`0 < share <= 1` must hold, but got {share}.")
-        self.task = task
         self.share = share
         self.indices = _balanced(task, share, seed)
-
-    @property
-    def pipeline_tag(self) -> str:  # type: ignore[override]
-        return self.task.pipeline_tag
-
-    @property
-    def auto_class(self) -> str:  # type: ignore[override]
-        return self.task.auto_class
-
-    @property
-    def processor_class(self) -> str:  # type: ignore[override]
-        return self.task.processor_class
-
-    @property
-    def augmented(self) -> bool:  # type: ignore[override]
-        return self.task.augmented
-
-    @property
-    def input_shape(self) -> tuple[int, ...] | None:
-        return self.task.input_shape
 
     def _of_task(self, split: Split, indices: torch.Tensor) -> torch.Tensor:
         if split == "full":
@@ -72,21 +51,8 @@ class ReducedTask(Task):
     def labels(self, split: Split) -> torch.Tensor:
         return self.task.labels(split)[self._of_task(split, torch.arange(self.size(split)))]
 
-    def score(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:
-        return self.task.score(predictions, references)
-
-    def predictions(self, logits: torch.Tensor) -> torch.Tensor:
-        return self.task.predictions(logits)
-
-    def search_score(self, metrics: Mapping[str, float]) -> float:
-        return self.task.search_score(metrics)
-
-    def processor(self) -> SavesItself:
-        return self.task.processor()
-
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(self.indices.numpy().tobytes()).hexdigest()
-        return hashlib.sha256(f"{self.task.fingerprint()} {digest}".encode()).hexdigest()[:16]
+        return self.fingerprint_with(self.indices)
 
 
 def _balanced(task: Task, share: float, seed: int) -> torch.Tensor:

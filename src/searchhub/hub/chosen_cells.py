@@ -60,8 +60,7 @@ def random_beside(network: Network, result: SearchResult, n: int, seed: int) -> 
     rng = np.random.default_rng(derive_seed(seed, "random cells", network.name))
     drawn = random_cells(result.space, params, params(network.architecture), n, rng)
     return [
-        Network(f"{network.name}-{RANDOM}{i}", architecture, published=False)
-        for i, architecture in enumerate(drawn)
+        Network(f"{network.name}-{RANDOM}{i}", architecture, published=False) for i, architecture in enumerate(drawn)
     ]
 
 
