@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import io
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,9 @@ from searchhub.training.settings import TrainingSettings
 
 
 def begin(training: TrainingArguments, run: RunArguments) -> Accelerator:
-    """The accelerator of this process; says how many there are."""
+    """The accelerator of this process; says how many there are. From here on a log shows each line at once."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     transformers_logging.disable_progress_bar()
     accelerator = searchhub.make_accelerator(
         mixed_precision=training.mixed_precision,
