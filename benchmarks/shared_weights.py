@@ -5,13 +5,18 @@ r"""How well a search tells good networks from bad ones: scores on shared weight
 RUN is a finished run of a recipe. Random architectures within (0.95 ν, ν] are validated on the run's shared weights, as
 they are after the search, and then trained like the run's networks. Kendall's τ says how far two orders agree:
 
-- `shared`: of the score on shared weights and the test score after training. The search can be no better than this.
-- `expectation`: of E[α] under the run's θ (DDPNAS Eq. 9), which generation maximises, and the test score.
-- `cost`: of the limited cost and the test score; what a search that knows nothing but size would reach.
-- `expectation_shared`: of E[α] and the score on shared weights: what θ holds of what the search itself could see.
+Two things are predicted: `with_shared`, the scores on shared weights, which the search itself could see, and
+`with_test`, the test scores after training. `--epochs 0` leaves out the second, and all training. Predicted from:
+
+- `shared`: the score on shared weights. The search can be no better than this.
+- `expectation`: E[α] under the run's θ (DDPNAS Eq. 9), which generation maximises.
+- `mean`, `regression`, `pairs`: what each way of crediting makes of all trials of this search: of `mean` (Eq. 3) the
+  average over the architecture's candidates, of the others the architecture's value. Only the trials are the same:
+  a search by another `--estimator` would have pruned, and with `pairs` sampled, others.
+- `cost`: the limited cost; what a search that knows nothing but size would reach.
 
 `generated` is the score on shared weights of the network that θ generates for the limit, beside `shared_mean` and
-`shared_sd` of the random ones. `--epochs 0` stops there, without training.
+`shared_sd` of the random ones.
 
 Intervals are of 95 %, from 2,000 bootstrap draws of the networks. Training is noisy itself, which pulls every τ towards
 0: `--retrain 5` trains one of the networks with five more seeds (of order and dropout), and their standard deviation,
@@ -41,6 +46,10 @@ from searchhub.hub.finished import load_trainer
 from searchhub.hub.networks import NetworkTrainer
 from searchhub.hub.trained import Network
 from searchhub.reports.progress import ProgressDisplay
+from searchhub.result import SearchResult
+from searchhub.searchers.credit import mean_credit
+from searchhub.searchers.effects import EffectsModel
+from searchhub.space import INACTIVE, Codes
 from searchhub.training.loop import predict, reestimate_batch_norm
 
 
@@ -50,6 +59,20 @@ def shared_score(trainer: NetworkTrainer, network: Network) -> float:
     reestimate_batch_norm(subnet, trainer.task, "train", trainer.settings, trainer.accelerator, batches=8)
     pair = predict(subnet, trainer.task, "validation", trainer.settings.eval_batch_size, trainer.accelerator)
     return trainer.task.search_score(trainer.task.score(*pair))
+
+
+def credited(result: SearchResult, codes: Codes) -> dict[str, FloatArray]:
+    """What each estimator makes of the run's trials, for the architectures `codes` [n, choices]: float64 [n] each."""
+    space = result.space
+    tried = np.stack([space.encode(r.trial.architecture) for r in result.history])
+    scores = np.array([r.score for r in result.history])
+    mean = mean_credit(space, tried, scores)
+    columns = np.stack([np.append(c, np.nan)[np.minimum(k, len(c))] for c, k in zip(mean, codes.T, strict=True)])
+    found = {"mean": np.nanmean(np.where(codes.T == INACTIVE, np.nan, columns), axis=0)}
+    for name in ("regression", "pairs"):
+        model = EffectsModel(space, tried, scores, pairs=name == "pairs")
+        found[name] = model.value(model.mean(), codes)
+    return found
 
 
 def agreement(one: FloatArray, other: FloatArray, seed: int = 0, draws: int = 2000) -> dict[str, float | None]:
@@ -113,13 +136,14 @@ def main(argv: list[str]) -> None:
     shared = np.array([shared_score(trainer, network) for network in networks])
     if trainer.result.distribution is None:
         raise InvalidInputError("The run's search must leave a θ, but left none. Give a run of DDPNAS.")
-    space = trainer.result.space
-    expected = trainer.result.distribution.expectation(np.stack([space.encode(n.architecture) for n in networks]))
+    codes = np.stack([trainer.result.space.encode(network.architecture) for network in networks])
+    expected = trainer.result.distribution.expectation(codes)
     cost = np.array([trainer.result.costs[limit.name](network.architecture) for network in networks])
     tested, columns = train(trainer, networks, args.retrain) if trainer.epochs else (np.full(len(shared), np.nan), {})
     print(f"{'network':>28} {limit.name:>16} {'E[α]':>8} {'shared':>8} {'test':>8}")
     for row in sorted(zip(tested, shared, expected, cost, networks, strict=True), key=lambda r: -r[1]):
         print(f"{row[4].name:>28} {row[3]:16,.0f} {row[2]:8.4f} {row[1]:8.4f} {row[0]:8.4f}")
+    predictors = {"expectation": expected, **credited(trainer.result, codes), "cost": cost}
     result: dict[str, object] = {
         "networks": len(networks),
         "epochs": trainer.epochs,
@@ -127,11 +151,12 @@ def main(argv: list[str]) -> None:
         "generated": round(shared_score(trainer, generated), 4),
         "shared_mean": round(float(shared.mean()), 4),
         "shared_sd": round(float(shared.std(ddof=1)), 4),
-        "expectation_shared": agreement(expected, shared),
+        "with_shared": {name: agreement(column, shared) for name, column in predictors.items()},
     }
     if trainer.epochs:
-        measured = {"shared": shared, "expectation": expected, "cost": cost}
-        result |= {name: agreement(column, tested) for name, column in measured.items()} | columns
+        measured = {"shared": shared, **predictors}
+        result["with_test"] = {name: agreement(column, tested) for name, column in measured.items()}
+        result |= columns
     print("RESULT " + json.dumps(result))
 
 

@@ -7,6 +7,9 @@ import pytest
 
 from searchhub.errors import InvalidInputError
 from searchhub.hub.finished import save_trainer
+from searchhub.result import SearchResult
+from searchhub.space import Choice, SearchSpace
+from searchhub.trial import Trial, TrialResult
 
 from ..hub.tiny_run import tiny_trainer
 
@@ -31,6 +34,21 @@ def test_agreement_is_of_orders_with_an_interval_around_it():
     assert 0 < noisy["low"] < noisy["tau"] < noisy["high"] < 1
 
 
+def test_estimators_find_the_order_that_the_trials_show():
+    space = SearchSpace("toy", (Choice("a", (0, 1, 2)), Choice("b", (0, 1, 2))))
+    codes = np.array([(i, k) for i in range(3) for k in range(3)], dtype=np.uint8)
+    scores = 0.5 + 0.1 * codes[:, 0] + 0.02 * codes[:, 1]
+    history = tuple(
+        TrialResult(Trial(i, space.decode(row)), float(score), {}, 0.0)
+        for i, (row, score) in enumerate(zip(codes, scores, strict=True))
+    )
+    found = script().credited(SearchResult(space, history), codes)
+    assert set(found) == {"mean", "regression", "pairs"}
+    np.testing.assert_allclose(found["mean"], (scores + scores.mean()) / 2)
+    for values in found.values():
+        assert np.array_equal(np.argsort(values, kind="stable"), np.arange(9))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared_weights") / "run"
@@ -52,6 +70,7 @@ def test_networks_are_scored_on_shared_weights_and_trained_apart(run, tmp_path, 
     last = capsys.readouterr().out.splitlines()[-1]
     result = json.loads(last.removeprefix("RESULT "))
     assert result["retrained_sd"] >= 0
+    assert set(result["with_test"]) == {"shared", *result["with_shared"]}
     assert json.loads((out / "seed1" / "baselines" / "macs-125.472K-random0.json").read_text())["identity"]["seed"] == 4
     files = sorted((out / "baselines").glob("*.json"))
     facts = [json.loads(file.read_text()) for file in files]
@@ -70,7 +89,8 @@ def test_without_training_only_shared_weights_are_looked_at(run, tmp_path, capsy
     result = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix("RESULT "))
     assert 0 <= result["generated"] <= 1
     assert result["shared_sd"] >= 0
-    assert "test_sd" not in result
+    assert set(result["with_shared"]) == {"expectation", "mean", "regression", "pairs", "cost"}
+    assert not {"with_test", "test_sd"} & set(result)
     assert not (tmp_path / "ranks").exists()
 
 

@@ -45,7 +45,8 @@ class ScratchEvaluator(Evaluator):
     3. Whole epochs only: a budget with `max_steps` is refused.
 
     Args:
-        supernet: Whose models; of its weights nothing is used unless they are inherited, and nothing is changed.
+        supernet: Whose models; of its weights nothing is used unless they are inherited, and nothing is changed. Where
+            networks of a search are smaller than final ones (cells), `supernet.final` has the sizes of these.
         task: Data and metric; its primary metric is the score.
         settings: Optimizer, schedule and batch, of one process.
         accelerator: Of this process.
