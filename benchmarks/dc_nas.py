@@ -129,7 +129,10 @@ def trained(arguments: argparse.Namespace, networks: list[int]) -> Iterator[dict
         scores = task.score(*predict(model, task, "test", training.eval_batch_size, accelerator))
         return {"test": scores[task.metric_name]}
 
-    evaluator = ScratchEvaluator(supernet, task, training, accelerator, seed=arguments.seed, measure=on_test)
+    early = ScratchEvaluator(supernet, task, training, accelerator, seed=arguments.seed, measure=on_test)
+    full = ScratchEvaluator(  # the same but for its features, which nobody needs
+        supernet, task, training, accelerator, seed=arguments.seed, measure=on_test, feature_examples=1
+    )
     settings = settings_of(arguments)
     budgets = {str(eta): Budget(eta, data_share=arguments.share) for eta in arguments.etas}
     budgets["full"] = Budget(settings["full_epochs"])
@@ -141,6 +144,7 @@ def trained(arguments: argparse.Namespace, networks: list[int]) -> Iterator[dict
         architecture = space.decode(rows[network])
         found = {}
         for i, (name, budget) in enumerate(budgets.items()):
+            evaluator = full if name == "full" else early
             (result,) = evaluator([Trial(network * len(budgets) + i, architecture, budget)])
             found[name] = {
                 "score": result.score,

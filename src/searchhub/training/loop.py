@@ -55,6 +55,7 @@ def train_pass(
         DivergedError: A loss was NaN or infinite, on any process; raised on all.
     """
     model.train()
+    parameters = list(model.parameters())
     losses: list[torch.Tensor] = []
     seen: list[float] = []
     for done, parts in enumerate(batches):
@@ -64,7 +65,7 @@ def train_pass(
             group["lr"] = settings.learning_rate_at(first_step + done, total_steps)
         losses.append(_backward(model, parts, settings, accelerator))
         if settings.max_grad_norm is not None:
-            accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            accelerator.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if len(losses) == CHECK_EVERY:
