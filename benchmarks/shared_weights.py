@@ -2,8 +2,9 @@ r"""How well a search tells good networks from bad ones: scores on shared weight
 
     python benchmarks/shared_weights.py runs/sst2 --max encoder_params=6480000 --networks 30 --output_dir runs/ranks
 
-RUN is a finished run of a recipe. Random architectures within (0.95 ν, ν] are validated on the run's shared weights, as
-they are after the search, and then trained like the run's networks. Kendall's τ says how far two orders agree:
+RUN is a finished run of a recipe. Random architectures within (0.95 ν, ν], as many of each branch (depth) that has any,
+are validated on the run's shared weights, as they are after the search, and then trained like the run's networks.
+Kendall's τ says how far two orders agree.
 
 Two things are predicted: `with_shared`, the scores on shared weights, which the search itself could see, and
 `with_test`, the test scores after training. `--epochs 0` leaves out the second, and all training. Predicted from:
@@ -16,7 +17,7 @@ Two things are predicted: `with_shared`, the scores on shared weights, which the
 - `cost`: the limited cost; what a search that knows nothing but size would reach.
 
 `generated` is the score on shared weights of the network that θ generates for the limit, beside `shared_mean` and
-`shared_sd` of the random ones.
+`shared_sd` of the random ones; `branches` has their means by branch.
 
 Intervals are of 95 %, from 2,000 bootstrap draws of the networks. Training is noisy itself, which pulls every τ towards
 0: `--retrain 5` trains one of the networks with five more seeds (of order and dropout), and their standard deviation,
@@ -29,8 +30,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,21 +43,46 @@ from searchhub.cli.limits import read_limits
 from searchhub.cli.networks import read_settings
 from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError, SearchhubError
-from searchhub.hub.chosen import choose_networks
+from searchhub.generation import Limit, generate, sample_within
 from searchhub.hub.finished import load_trainer
 from searchhub.hub.networks import NetworkTrainer
-from searchhub.hub.trained import Network
+from searchhub.hub.trained import Network, network_name
 from searchhub.reports.progress import ProgressDisplay
 from searchhub.result import SearchResult
 from searchhub.searchers.credit import mean_credit
 from searchhub.searchers.effects import EffectsModel
-from searchhub.space import INACTIVE, Codes
+from searchhub.space import INACTIVE, Architecture, Codes, SearchSpace
 from searchhub.training.loop import predict, reestimate_batch_norm
 
 
-def shared_score(trainer: NetworkTrainer, network: Network) -> float:
+def drawn(result: SearchResult, limit: Limit, n: int, seed: int) -> list[Network]:
+    """Random networks of a cost in (0.95 ν, ν], as many of each branch."""
+    assert limit.max is not None
+    window = Limit(result.costs[limit.name], min=math.nextafter(0.95 * limit.max, math.inf), max=limit.max)
+    found = sample_within(result.space, [window], n, np.random.default_rng(seed), by_branch=True)
+    name = network_name([limit])
+    return [Network(f"{name}-even{i}", architecture, (limit,), published=False) for i, architecture in enumerate(found)]
+
+
+def branch_means(
+    space: SearchSpace, networks: Sequence[Network], columns: Mapping[str, FloatArray]
+) -> dict[str, dict[str, float]]:
+    """Per branch of a space, the number of networks and the means of columns [n]; nothing where it has one branch."""
+    parents = {choice.condition.choice for choice in space.choices if choice.condition is not None}
+    names = [", ".join(f"{p}={network.architecture[p]}" for p in sorted(parents)) for network in networks]
+    return {
+        name: {
+            "networks": names.count(name),
+            **{k: round(float(v[np.array(names) == name].mean()), 4) for k, v in columns.items()},
+        }
+        for name in sorted(set(names))
+        if name
+    }
+
+
+def shared_score(trainer: NetworkTrainer, architecture: Architecture) -> float:
     """The validation score of an architecture on the supernet's weights, as the search scores trials."""
-    subnet = trainer.supernet.subnet(network.architecture)
+    subnet = trainer.supernet.subnet(architecture)
     reestimate_batch_norm(subnet, trainer.task, "train", trainer.settings, trainer.accelerator, batches=8)
     pair = predict(subnet, trainer.task, "validation", trainer.settings.eval_batch_size, trainer.accelerator)
     return trainer.task.search_score(trainer.task.score(*pair))
@@ -128,14 +155,13 @@ def main(argv: list[str]) -> None:
         raise InvalidInputError("`--output_dir` must not be the run's own folder, whose baselines it would replace.")
     [limit] = read_limits([args.max], None, None)
     trainer = load_trainer(args.run, data=read_settings(args.data))
+    if trainer.result.distribution is None:
+        raise InvalidInputError("The run's search must leave a θ, but left none. Give a run of DDPNAS.")
     trainer = dataclasses.replace(
         trainer, folder=args.output_dir, epochs=trainer.epochs if args.epochs is None else args.epochs
     )
-    chosen = choose_networks(trainer.result, [limit], random_networks=args.networks, with_largest=False, seed=args.seed)
-    generated, networks = chosen[0], [network for network in chosen if not network.published]
-    shared = np.array([shared_score(trainer, network) for network in networks])
-    if trainer.result.distribution is None:
-        raise InvalidInputError("The run's search must leave a θ, but left none. Give a run of DDPNAS.")
+    networks = drawn(trainer.result, limit, args.networks, args.seed)
+    shared = np.array([shared_score(trainer, network.architecture) for network in networks])
     codes = np.stack([trainer.result.space.encode(network.architecture) for network in networks])
     expected = trainer.result.distribution.expectation(codes)
     cost = np.array([trainer.result.costs[limit.name](network.architecture) for network in networks])
@@ -143,19 +169,21 @@ def main(argv: list[str]) -> None:
     print(f"{'network':>28} {limit.name:>16} {'E[α]':>8} {'shared':>8} {'test':>8}")
     for row in sorted(zip(tested, shared, expected, cost, networks, strict=True), key=lambda r: -r[1]):
         print(f"{row[4].name:>28} {row[3]:16,.0f} {row[2]:8.4f} {row[1]:8.4f} {row[0]:8.4f}")
+    measured = {"shared": shared, "test": tested} if trainer.epochs else {"shared": shared}
     predictors = {"expectation": expected, **credited(trainer.result, codes), "cost": cost}
     result: dict[str, object] = {
         "networks": len(networks),
         "epochs": trainer.epochs,
         "metric": trainer.task.metric_name,
-        "generated": round(shared_score(trainer, generated), 4),
+        "generated": round(shared_score(trainer, generate(trainer.result, limit)), 4),
         "shared_mean": round(float(shared.mean()), 4),
         "shared_sd": round(float(shared.std(ddof=1)), 4),
+        "branches": branch_means(trainer.result.space, networks, measured),
         "with_shared": {name: agreement(column, shared) for name, column in predictors.items()},
     }
     if trainer.epochs:
-        measured = {"shared": shared, **predictors}
-        result["with_test"] = {name: agreement(column, tested) for name, column in measured.items()}
+        known = {"shared": shared, **predictors}
+        result["with_test"] = {name: agreement(column, tested) for name, column in known.items()}
         result |= columns
     print("RESULT " + json.dumps(result))
 

@@ -7,8 +7,9 @@ import pytest
 
 from searchhub.errors import InvalidInputError
 from searchhub.hub.finished import save_trainer
+from searchhub.hub.trained import Network
 from searchhub.result import SearchResult
-from searchhub.space import Choice, SearchSpace
+from searchhub.space import Architecture, Choice, Condition, SearchSpace
 from searchhub.trial import Trial, TrialResult
 
 from ..hub.tiny_run import tiny_trainer
@@ -32,6 +33,17 @@ def test_agreement_is_of_orders_with_an_interval_around_it():
     assert agreement(x, np.ones(40))["tau"] is None
     noisy = agreement(x, x + rng.normal(size=40), draws=500)
     assert 0 < noisy["low"] < noisy["tau"] < noisy["high"] < 1
+
+
+def test_means_of_a_branch_are_of_its_networks_alone():
+    condition = Condition("depth", (2,))
+    space = SearchSpace("toy", (Choice("depth", (1, 2)), Choice("a", (0, 1), condition=condition)))
+    chosen = [{"depth": 1}, {"depth": 2, "a": 0}, {"depth": 2, "a": 1}]
+    networks = [Network(str(i), Architecture(c), (), published=False) for i, c in enumerate(chosen)]
+    found = script().branch_means(space, networks, {"shared": np.array([0.1, 0.2, 0.4])})
+    assert found == {"depth=1": {"networks": 1, "shared": 0.1}, "depth=2": {"networks": 2, "shared": 0.3}}
+    flat = SearchSpace("flat", (Choice("depth", (1, 2)),))
+    assert script().branch_means(flat, networks[:1], {"shared": np.ones(1)}) == {}
 
 
 def test_estimators_find_the_order_that_the_trials_show():
@@ -71,7 +83,7 @@ def test_networks_are_scored_on_shared_weights_and_trained_apart(run, tmp_path, 
     result = json.loads(last.removeprefix("RESULT "))
     assert result["retrained_sd"] >= 0
     assert set(result["with_test"]) == {"shared", *result["with_shared"]}
-    assert json.loads((out / "seed1" / "baselines" / "macs-125.472K-random0.json").read_text())["identity"]["seed"] == 4
+    assert json.loads((out / "seed1" / "baselines" / "macs-125.472K-even0.json").read_text())["identity"]["seed"] == 4
     files = sorted((out / "baselines").glob("*.json"))
     facts = [json.loads(file.read_text()) for file in files]
     assert result["networks"] == len(facts) == 2

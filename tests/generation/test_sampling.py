@@ -54,6 +54,21 @@ def test_branches_count_by_their_size(way):
     assert sum((n - 2000 / 13) ** 2 / (2000 / 13) for n in counts.values()) < 13 + 5.0 * np.sqrt(26.0)
 
 
+def test_as_many_of_each_branch_on_request(way):
+    """2 of depth 1, 9 of depth 2, 27 of depth 3; what depth 1 does not hold comes from the others."""
+    deep = tuple(Condition("depth", depths) for depths in ((1,), (2, 3), (2, 3), (3,)))
+    sizes = (2, 3, 3, 3)
+    choices = [Choice(f"c{i}", tuple(range(n)), condition=c) for i, (n, c) in enumerate(zip(sizes, deep, strict=True))]
+    space = SearchSpace("s", (Choice("depth", (1, 2, 3)), *choices))
+    for n, expected in ((6, {1: 2, 2: 2, 3: 2}), (11, {1: 2, 2: 5, 3: 4}), (38, {1: 2, 2: 9, 3: 27})):
+        drawn = sample_within(space, [], n, np.random.default_rng(0), by_branch=True)
+        assert len(set(drawn)) == n
+        assert Counter(a["depth"] for a in drawn) == expected
+    table = CostTable("size", space, 0.0, (np.array([0.0, 10.0, 20.0]), *(np.arange(float(n)) for n in sizes)))
+    drawn = sample_within(space, [Limit(table, min=10, max=30)], 8, np.random.default_rng(0), by_branch=True)
+    assert Counter(a["depth"] for a in drawn) == {2: 4, 3: 4}, "depth 1 costs less than 10"
+
+
 def test_all_there_are_and_distinct(make_search, way):
     search = make_search(12, costs=("integer",), layers=4)
     limit = Limit(search.tables[0], max=search.tables[0].of_row(search.rows[-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,13 @@ MAX_DRAWS = 1 << 20
 
 
 def sample_within(
-    space: SearchSpace, limits: Sequence[Limit], n: int, rng: np.random.Generator, *, max_draws: int = MAX_DRAWS
+    space: SearchSpace,
+    limits: Sequence[Limit],
+    n: int,
+    rng: np.random.Generator,
+    *,
+    by_branch: bool = False,
+    max_draws: int = MAX_DRAWS,
 ) -> list[Architecture]:
     """Draw distinct architectures, each with the same probability among all that keep to the limits.
 
@@ -32,7 +39,8 @@ def sample_within(
 
     1. Bounds are inclusive, as everywhere: for (0.95 ν, ν] give `min=math.nextafter(0.95 * ν, math.inf)`.
     2. Uniform over *architectures*: where choices are conditional, `space.sample` favours those with few active
-       choices; this does not.
+       choices; this does not. Nearly all may then be of one branch (the deepest, which has the most): `by_branch`
+       takes as many of each branch that has any, in turn, and leaves out what a small branch does not hold.
     3. Spaces of at most 2^15 architectures are laid out whole, so that what is missing is known for certain.
     4. In larger ones a window on a cost that is coupled along the chain of choices is kept by plain rejection.
 
@@ -49,7 +57,8 @@ def sample_within(
         limits: On cost tables (not names), all of which hold; none: the whole space.
         n: How many, at least 0.
         rng: Source of the randomness.
-        max_draws: How many heads to draw before giving up.
+        by_branch: As many of each branch (each depth, say), within it uniform.
+        max_draws: How many heads to draw before giving up; with `by_branch`, of each branch.
 
     Raises:
         InfeasibleLimitError: A limit lies outside what the space reaches.
@@ -66,17 +75,24 @@ def sample_within(
         assert largest is not None
         if smallest > window.high or largest < window.low:
             raise nothing_within([window], codes, reach="this space", way_out="add candidates that reach it.")
-    if space.size <= TAILS:
-        rows = _all_within(branches, windows)
-        if len(rows) < n:
-            raise _too_few(n, f"the space holds {len(rows)}", windows, "Ask for fewer, or widen the limits.")
-        return [space.decode(rows[i]) for i in rng.permutation(len(rows))[:n]]
-    strata = [_stratum(branch, windows) for branch in branches]
-    found = _draw(space, strata, windows, n, rng, max_draws)
+    groups = [[branch] for branch in branches if _reaches(branch, windows)] if by_branch else [branches]
+    drawn = [_draw(space, group, windows, n, rng, max_draws) for group in groups]
+    found = [row for turn in itertools.zip_longest(*drawn) for row in turn if row is not None][:n]
     if len(found) < n:
+        if space.size <= TAILS:
+            raise _too_few(n, f"the space holds {len(found)}", windows, "Ask for fewer, or widen the limits.")
         way_out = "Ask for fewer, widen the limits, or raise `max_draws`."
         raise _too_few(n, f"{max_draws:,} draws found {len(found)}", windows, way_out)
     return [space.decode(row) for row in found]
+
+
+def _reaches(branch: Branch, windows: Sequence[Window]) -> bool:
+    """Whether each window alone may hold something of the branch."""
+    for window in windows:
+        smallest, largest = (extreme(window.table, [], [branch.codes], sign) for sign in (-1.0, 1.0))
+        if smallest is None or largest is None or smallest > window.high or largest < window.low:
+            return False
+    return True
 
 
 def _too_few(n: int, came: str, windows: Sequence[Window], way_out: str) -> InvalidInputError:
@@ -164,13 +180,17 @@ def _stratum(branch: Branch, windows: Sequence[Window]) -> _Stratum:
 
 def _draw(
     space: SearchSpace,
-    strata: Sequence[_Stratum],
+    branches: Sequence[Branch],
     windows: Sequence[Window],
     n: int,
     rng: np.random.Generator,
     max_draws: int,
 ) -> list[Codes]:
-    """Up to n distinct rows, in the order drawn."""
+    """Up to n distinct rows of some branches, in the order drawn."""
+    if space.size <= TAILS:
+        rows = _all_within(branches, windows)
+        return [rows[i] for i in rng.permutation(len(rows))[:n]]
+    strata = [_stratum(branch, windows) for branch in branches]
     total = sum(stratum.weight for stratum in strata)
     chances = np.array([stratum.weight / total for stratum in strata])
     found: dict[bytes, Codes] = {}
