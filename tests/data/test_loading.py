@@ -82,6 +82,23 @@ def test_limits_on_the_number_of_examples(digits):
     assert data.splits["train"]["label"][:] != digits.splits["train"]["label"][:50]
 
 
+def pictures_of(split):
+    return {np.asarray(picture).tobytes() for picture in split["image"]}
+
+
+@pytest.mark.parametrize(("logits_size", "share"), [(0.2, 0.2), (0.1, 0.1), (100, 100 / 573)])
+def test_logits_are_trained_on_a_part_of_train(digits, logits_size, share):
+    """What chooses among networks later, and what tests them, trains neither weights nor logits."""
+    search = load_image_splits(classes=5, logits_size=logits_size).splits
+    weights, logits = len(search["train"]), len(search["validation"])
+    assert logits == pytest.approx(share * (weights + logits), abs=1)
+    kept = {split: pictures_of(digits.splits[split]) for split in SPLITS}
+    seen = [pictures_of(search[split]) for split in ("train", "validation")]
+    assert seen[0] | seen[1] <= kept["train"]
+    assert not seen[0] & seen[1]
+    assert pictures_of(search["test"]) <= kept["test"]
+
+
 # -- folders of pictures ----------------------------------------------------------------------------------------------
 
 
@@ -102,6 +119,16 @@ def test_folders_as_imagenet_lays_them_out(tmp_path, class_folders):
 def test_folders_of_all_three_splits_stay_as_they_are(tmp_path, class_folders):
     folder = class_folders(tmp_path / "f", ["train", "valid", "test"], n=3)
     assert sizes(load_image_splits(folder).splits) == {"train": 6, "validation": 6, "test": 6}
+
+
+def test_logits_do_not_train_on_a_validation_split_of_the_data_sets_own(tmp_path, class_folders):
+    folder = class_folders(tmp_path / "f", ["train", "valid", "test"], n=10)
+    own, search = load_image_splits(folder).splits, load_image_splits(folder, logits_size=0.3).splits
+    assert sizes(search) == {"train": 14, "validation": 6, "test": 20}
+    assert pictures_of(search["train"]) | pictures_of(search["validation"]) == pictures_of(own["train"])
+    assert not pictures_of(own["train"]) & pictures_of(own["validation"])
+    with pytest.raises(InvalidInputError, match=r"`--logits_size` must leave every class .* Give a share, e\.g\. 0\.2"):
+        load_image_splits(folder, logits_size=20)
 
 
 def test_class_folders_without_splits(tmp_path, class_folders):
@@ -255,8 +282,7 @@ def test_columns_that_must_be_named(tmp_path, pictures, parquet):
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        (Value("int64"), [1, 2], r"Integer labels must be 0 … 1, but `label` .* holds 1, 2\. Renumber them"),
-        (Value("float32"), [0.5, 1.5], r"`label` .* must hold classes .*, but holds Value\('float32'\)"),
+        (Value("float32"), [0.5, 1.5], r"`label` .* must be whole to be classes, but one is 0.5"),
         (datasets.List(Value("int64")), [[0], [1]], r"`label` .* must hold classes .*, but holds List"),
         (Image(), [PILImage.new("RGB", (2, 2))] * 2, r"`label` .* must hold classes .*, but holds Image"),
     ],

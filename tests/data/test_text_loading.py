@@ -124,6 +124,9 @@ def test_pairs_and_named_columns(tmp_path):
     ("kind", "labels", "names"),
     [
         (Value("int64"), [0, 1, 2] * 8, ("0", "1", "2")),
+        (Value("int32"), [10, 2, 5] * 8, ("2", "5", "10")),
+        (Value("float64"), [1.0, 2.0, 5.0] * 8, ("1", "2", "5")),
+        (Value("float32"), [0.0, 1.0, 2.0] * 8, ("0", "1", "2")),
         (Value("string"), ["z", "x", "y"] * 8, ("x", "y", "z")),
         (Value("bool"), [True, False, True] * 8, ("False", "True")),
         (ClassLabel(names=["p", "q", "r"]), [0, 1, 2] * 8, ("p", "q", "r")),
@@ -134,6 +137,25 @@ def test_classes(tmp_path, kind, labels, names):
     task = load(write(tmp_path / "x.parquet", data), validation_size=6, test_size=6)
     assert task.label_names == names
     assert task.batch("full", torch.arange(18), device=CPU)["labels"].bincount().shape == (len(names),)
+
+
+def test_stars_from_one_to_five_are_classes_however_a_file_writes_them(tmp_path):
+    """pandas takes quoted numbers for numbers, and `1.0` for a float; each star keeps its texts."""
+    for form in ("{}", '"{}"', "{}.0"):
+        rows = "".join(f"{text(i)},{form.format(i % 5 + 1)}\n" for i in range(40))
+        (tmp_path / "x.csv").write_text("text,label\n" + rows)
+        task = load(tmp_path / "x.csv", validation_size=10, test_size=10)
+        assert task.label_names == ("1", "2", "3", "4", "5")
+        batch = task.batch("test", torch.arange(10), device=CPU)
+        stars = {text(i): i % 5 for i in range(40)}
+        read = task.processor().batch_decode(batch["input_ids"], skip_special_tokens=True)
+        assert batch["labels"].tolist() == [stars[line] for line in read]
+
+
+def test_numbers_in_one_file_and_words_in_another(tmp_path):
+    write(tmp_path / "train.csv", table(40, label=["1", "2", "3", "none"] * 10))
+    write(tmp_path / "test.csv", table(6, 40, label=[1, 2, 3] * 2))
+    assert load(tmp_path, validation_size=8).label_names == ("1", "2", "3", "none")
 
 
 def test_the_only_column_of_strings_holds_the_texts(tmp_path):
@@ -200,8 +222,10 @@ def test_columns_in_doubt(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"label": [0.5, 1.0] * 10}, "`label` of .* must hold classes .* but holds"),
-        ({"label": [1, 2] * 10}, "Integer labels must be 0 … 1, but `label` of .* holds 1, 2"),
+        ({"label": [[0], [1]] * 10}, "`label` of .* must hold classes .* but holds"),
+        ({"label": [0.5, 1.0] * 10}, "`label` of .* must be whole to be classes, but one is 0.5"),
+        ({"label": [1.0, float("nan")] * 10}, "Every example of the split `train` .* must have a label, but .*nan"),
+        ({"label": [1, -1] * 10}, r"must have a label, but .*\[-1\]. Drop .* give the class another number than -1"),
         ({"label": ["ham", None] * 10}, "Every example of the split `train` .* must have a label"),
         ({"text": [None] + ["a"] * 19}, "Every `text` of the split `.*` must be a text, but number .* is None"),
     ],
@@ -209,6 +233,15 @@ def test_columns_in_doubt(tmp_path):
 def test_wrong_data(tmp_path, changes, message):
     with pytest.raises(InvalidInputError, match=message):
         load(write(tmp_path / "x.parquet", table(20, **changes)), test_size=4)
+
+
+def test_amounts_are_no_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr("searchhub.data.splits.MAX_NUMBERED_CLASSES", 3)
+    amounts = write(tmp_path / "x.parquet", table(40, label=[7, 9, 40, 2] * 10))
+    with pytest.raises(InvalidInputError, match=r"at most 3 .* holds 4, from 2 to 40\. Put amounts into bins"):
+        load(amounts)
+    classes = write(tmp_path / "y.parquet", table(40, label=[0, 1, 2, 3] * 10))
+    assert load(classes).num_labels == 4
 
 
 def test_a_folder_without_train(tmp_path):

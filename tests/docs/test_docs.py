@@ -114,7 +114,7 @@ def test_quickstart(folder, finished_run, capsys):
         assert (finished_run / "models" / "macs-430K" / name).exists(), name
 
 
-def test_my_data(folder):
+def test_my_data(folder, capsys):
     from PIL import Image
 
     from ..data.tiny_text import tiny_tokenizer
@@ -123,10 +123,11 @@ def test_my_data(folder):
         (folder / "pictures" / "train" / name).mkdir(parents=True)
         for i in range(10):
             Image.new("RGB", (12, 8), (20 * i, 50, 90)).save(folder / "pictures" / "train" / name / f"{i}.png")
-    rows = [f'"w{i} good, w{i}",{i % 2 + 1} stars' for i in range(40)]
+    rows = [f'"w{i} good, w{i}",{i % 5 + 1}' for i in range(100)]
     (folder / "reviews.csv").write_text("\n".join(["review,stars", *rows]) + "\n")
     tiny_tokenizer(folder / "tokenizer")
     namespace = run(page_of("my_data"))
+    assert "('1', '2', '3', '4', '5') " in capsys.readouterr().out
     assert len(namespace["result"].history) == namespace["searcher"].num_trials
     splits = {split: tuple(t.clone() for t in part) for split, part in namespace["task"].splits.items()}
     splits["test"][1][0] = 1 - splits["test"][1][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
-from searchhub.data.splits import from_hub, limited, reason, split_off
+from searchhub.data.splits import HELD_OUT, from_hub, limited, reason, split_off
+from searchhub.data.task import Published
 from searchhub.data.text import TextTask, longest_first
 from searchhub.data.text_loading import load_tokenizer, read_files, source
 from searchhub.errors import InvalidInputError
@@ -154,6 +156,24 @@ class GlueTask(TextTask):
             return longest_first(lengths)
         mismatched = longest_first(lengths[self.matched :]) + self.matched
         return torch.cat([longest_first(lengths[: self.matched]), mismatched])
+
+    @property
+    def published(self) -> Published:
+        """The official dev set is the Hub's validation split; of MNLI there are two."""
+        own = [name.replace("dev", "validation") for name in self.definition.dev]
+        parts = {}
+        if self.matched is not None:
+            sizes = self.matched, self.size("test") - self.matched
+            names = "accuracy_m", "accuracy_mm"
+            parts = {name: ("accuracy", *part) for name, part in zip(names, zip(own, sizes, strict=True), strict=True)}
+        return dataclasses.replace(
+            super().published,
+            dataset_name=f"GLUE {self.definition.folder}",
+            dataset_id=HUB_DATASET,
+            dataset_config=self.name,
+            splits={"test": " + ".join(own), "validation": HELD_OUT},
+            parts=parts,
+        )
 
     def score(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:
         """The official metrics, and the mean of two as "combined_score" where that is the primary metric.

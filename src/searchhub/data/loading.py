@@ -21,6 +21,7 @@ from searchhub.data.splits import (
     limited,
     marked_classes,
     reason,
+    split_off,
     three_splits,
     with_class_labels,
     with_classes_marked,
@@ -58,6 +59,7 @@ def load_image_splits(
     max_train_samples: int | None = None,
     max_eval_samples: int | None = None,
     classes: int | Sequence[str] | None = None,
+    logits_size: float | int | None = None,
     seed: int = 0,
 ) -> ImageSplits:
     """Load an image classification data set and split it for a search.
@@ -67,7 +69,7 @@ def load_image_splits(
 
     1. Of a data set with a train and a validation split only, the validation split is the test split, and the search
        validates on a part of train. A test split without labels (all -1 or null, as ImageNet's on the Hub) is none.
-    2. Labels that are integers, strings or booleans become classes; integers must be 0 … n - 1.
+    2. Labels that are whole numbers, strings or booleans become classes, named and ordered by their values.
     3. Without a network a Hub id is read from the cache that an earlier run filled, or refused at once.
 
     Args:
@@ -81,6 +83,9 @@ def load_image_splits(
         max_eval_samples: Take so many validation and so many test examples; None: all.
         classes: Names of the classes to take, or how many to draw; None: all. An example is in the same split
             whichever are taken, as long as the sizes are the same.
+        logits_size: Share or number of the training examples, of the classes that are taken, that take the place of
+            the validation split, which is left out. For a training of logits on examples that choose nothing later;
+            None: the validation split stays.
         seed: Of splitting and shuffling.
 
     Raises:
@@ -95,6 +100,9 @@ def load_image_splits(
     splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed)
     if classes is not None:
         splits = marked_classes(splits, label_column)
+    if logits_size is not None:
+        parts = split_off(splits["train"], logits_size, label_column, "logits", seed)
+        splits = DatasetDict(train=parts["train"], validation=parts["test"], test=splits["test"])
     splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
     name = Path(dataset).name if dataset != DIGITS and Path(dataset).exists() else dataset
     return ImageSplits(name, splits, image_column, label_column)

@@ -15,11 +15,18 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from searchhub.errors import InvalidInputError
 
-CLASS_TYPES = re.compile(r"u?int\d+|(large_)?string(_view)?|bool")
-"""Arrow types of label columns that can stand for classes."""
+CLASS_TYPES = re.compile(r"u?int\d+|float\d+|double|(large_)?string(_view)?|bool")
+"""Arrow types of label columns that can stand for classes; of floats, whole numbers only."""
+
+MAX_NUMBERED_CLASSES = 1000
+"""So many different numbers are classes as they are; more, other than 0 … n - 1, are rather amounts to predict."""
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 """What data sets call their validation split."""
+
+
+HELD_OUT = "a part of train"
+"""What cards call a split that was drawn from the data set's train split."""
 
 
 def from_hub(dataset: str, config: str | None = None) -> DatasetDict:
@@ -49,41 +56,71 @@ def _from_cache(dataset: str, config: str | None) -> DatasetDict | None:
 
 
 def labelled(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDict:
-    """The splits that have labels; -1 and null stand for none."""
+    """The splits that have labels; -1, null and NaN stand for none."""
     kind = next(iter(splits.values())).features[label_column]
     if not (isinstance(kind, ClassLabel) or (isinstance(kind, Value) and CLASS_TYPES.fullmatch(kind.dtype))):
         raise InvalidInputError(
-            f"`{label_column}` of `{dataset}` must hold classes (ClassLabel, integers, strings or booleans), but holds "
-            f"{kind}. Name another `--label_column`."
+            f"`{label_column}` of `{dataset}` must hold classes (ClassLabel, whole numbers, strings or booleans), but "
+            f"holds {kind}. Name another `--label_column`."
         )
     kept = {}
     for name, split in splits.items():
         values = split.unique(label_column)
-        missing = [v for v in values if v is None or (v == -1 and not isinstance(v, str))]
+        missing = [v for v in values if v is None or v != v or (v == -1 and not isinstance(v, str))]
         if missing and len(missing) == len(values) and name != "train":
             continue
         if missing:
             raise InvalidInputError(
                 f"Every example of the split `{name}` of `{dataset}` must have a label, but `{label_column}` holds "
-                f"{missing}. Drop those examples."
+                f"{missing}. Drop those examples"
+                + (", or give the class another number than -1." if -1 in missing else ".")
             )
         kept[name] = split
     return DatasetDict(kept)
 
 
 def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDict:
-    """Integers 0 … n - 1, strings or booleans as a `ClassLabel`."""
+    """Whole numbers, strings or booleans as a `ClassLabel`: its names are the values in their order.
+
+    Raises:
+        InvalidInputError: Numbers are not whole, or more than `MAX_NUMBERED_CLASSES` and not 0 … n - 1.
+    """
     if isinstance(next(iter(splits.values())).features[label_column], ClassLabel):
         return splits
-    values = sorted({value for split in splits.values() for value in split.unique(label_column)})
-    if values and all(isinstance(v, int) for v in values) and values != list(range(len(values))):
-        shown = ", ".join(map(str, values[:8])) + (", …" if len(values) > 8 else "")
+    values = {value for split in splits.values() for value in split.unique(label_column)}
+    numbers = sorted(v for v in values if isinstance(v, int | float) and not isinstance(v, bool))
+    _check_numbers(numbers, dataset, label_column)
+    if len(numbers) == len(values):
+        names = [str(int(v)) for v in numbers]
+    else:  # Where one file holds numbers alone and another words too, all are words.
+        names = sorted({str(int(v)) if isinstance(v, float) else str(v) for v in values})
+    as_they_are = names == [str(i) for i in range(len(names))]
+
+    def cast(split: datasets.Dataset) -> datasets.Dataset:
+        kind = split.features[label_column].dtype
+        if "float" in kind or kind == "double":
+            split = split.cast_column(label_column, Value("int64"))
+        if numbers and not as_they_are:  # A `ClassLabel` takes numbers for indices, but finds strings among its names.
+            split = split.cast_column(label_column, Value("string"))
+        return split.cast_column(label_column, ClassLabel(names=names))
+
+    return DatasetDict({name: cast(split) for name, split in splits.items()})
+
+
+def _check_numbers(numbers: Sequence[float], dataset: str, label_column: str) -> None:
+    """Whether numbers, in ascending order, can stand for classes."""
+    broken = [v for v in numbers if not float(v).is_integer()]
+    if broken:
         raise InvalidInputError(
-            f"Integer labels must be 0 … {len(values) - 1}, but `{label_column}` of `{dataset}` holds {shown}. "
-            "Renumber them, or store them as strings."
+            f"Numbers of `{label_column}` of `{dataset}` must be whole to be classes, but one is {broken[0]}. Put "
+            "amounts into bins, or name another `--label_column`."
         )
-    label = ClassLabel(names=[str(v) for v in values])
-    return DatasetDict({name: split.cast_column(label_column, label) for name, split in splits.items()})
+    if len(numbers) > MAX_NUMBERED_CLASSES and (numbers[0], numbers[-1]) != (0, len(numbers) - 1):
+        raise InvalidInputError(
+            f"Integer labels other than 0 … n - 1 must be at most {MAX_NUMBERED_CLASSES:,} different ones, but "
+            f"`{label_column}` of `{dataset}` holds {len(numbers):,}, from {numbers[0]:g} to {numbers[-1]:g}. Put "
+            "amounts into bins; renumber classes, or write a letter before each number."
+        )
 
 
 _NUMBER = "number among the chosen classes"
@@ -142,6 +179,13 @@ def marked_classes(splits: DatasetDict, label_column: str) -> DatasetDict:
     return DatasetDict(chosen)
 
 
+def own_splits(splits: DatasetDict) -> dict[str, str]:
+    """The test and the validation split that `three_splits` makes, by what the data set itself calls them."""
+    own = ["test"] if "test" in splits else []
+    own += [name for name in VALIDATION_NAMES if name in splits][:1]
+    return dict(zip(("test", "validation"), [*own, HELD_OUT, HELD_OUT], strict=False))
+
+
 def three_splits(
     splits: DatasetDict,
     label_column: str,
@@ -190,7 +234,7 @@ def split_off(
     except ValueError as error:
         raise InvalidInputError(
             f"`--{name}_size` must leave every class in both parts of the {len(train)} training examples, but {size} "
-            f"does not: {error}."
+            f"does not: {error}. Give a share, e.g. 0.2."
         ) from error
 
 

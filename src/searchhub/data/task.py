@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
@@ -19,6 +20,28 @@ class SavesItself(Protocol):
     """An image processor or a tokenizer."""
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others know a task's data as: what a model's card calls them.
+
+    Args:
+        dataset_name: What people call it.
+        dataset_id: On the Hub; None: local data.
+        dataset_config: Which of that data set's configurations; None: it has but one.
+        num_classes: How many classes there are; None: it is no classification.
+        splits: By split of the task, the data set's own name of it where that is another.
+        parts: By metric of the test split, where that is of a part of it: the metric's own name, the data set's name
+            of the part, and how many examples it holds.
+    """
+
+    dataset_name: str
+    dataset_id: str | None = None
+    dataset_config: str | None = None
+    num_classes: int | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, tuple[str, str, int]] = field(default_factory=dict)
 
 
 class Task(ABC):
@@ -56,6 +79,11 @@ class Task(ABC):
     def num_labels(self) -> int:
         """Number of classes."""
         return len(self.label_names)
+
+    @property
+    def published(self) -> Published:
+        """What a card calls the data. Names of local data are the last part of a path."""
+        return Published(self.name, self.name if "/" in self.name else None, num_classes=self.num_labels)
 
     @abstractmethod
     def size(self, split: Split) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from searchhub.data.splits import check_labels
-from searchhub.data.task import Batch, Split, Task
+from searchhub.data.task import Batch, Published, Split, Task
 from searchhub.errors import InvalidInputError
 
 TEXTS_AT_ONCE = 1000
@@ -101,6 +102,7 @@ class TextTask(Task):
         max_length: Longer inputs are cut to so many tokens, special ones included; of a pair the longer text first.
         pad_to_multiple_of: Pad batches to such a length, for GPUs with tensor cores.
         source: As in `Task`.
+        own_splits: By split, the data set's own name of it where that is another, for cards.
 
     Raises:
         InvalidInputError: A split is empty or lacks a column, a text is missing, a label is out of range, or the
@@ -125,8 +127,10 @@ class TextTask(Task):
         max_length: int = 128,
         pad_to_multiple_of: int = 1,
         source: Mapping[str, Any] | None = None,
+        own_splits: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(name, label_names, metric_name, source)
+        self._own_splits = dict(own_splits or {})
         _check_tokenizer(tokenizer, max_length, pad_to_multiple_of, pair=len(text_columns) == 2)
         self.tokenizer, self.max_length, self.pad_to_multiple_of = tokenizer, max_length, pad_to_multiple_of
         self.regression = regression
@@ -143,6 +147,16 @@ class TextTask(Task):
             self._rows[split], self._labels[split] = rows, labels
         self._rows["full"] = self._rows["train"] + self._rows["validation"]
         self._labels["full"] = torch.cat([self._labels["train"], self._labels["validation"]])
+
+    @property
+    def published(self) -> Published:
+        """As in `Task`; a regression has no classes."""
+        return dataclasses.replace(
+            super().published,
+            dataset_config=self.source.get("dataset_config_name"),
+            num_classes=None if self.regression else self.num_labels,
+            splits=self._own_splits,
+        )
 
     def _tokenised(self, columns: Sequence[Sequence[str]]) -> TokenRows:
         # A tokenizer keeps the truncation of its last call, and would be published with it.

@@ -17,6 +17,7 @@ from searchhub.data.splits import (
     from_hub,
     labelled,
     limited,
+    own_splits,
     reason,
     three_splits,
     with_class_labels,
@@ -58,7 +59,7 @@ def load_text_task(
 
     Splits are made as `load_image_splits` makes them: the data set's own are used; what is missing is drawn from train,
     stratified; with a train and a validation split only, the latter is the test split; a test split without labels is
-    none. Labels are classes: a `ClassLabel`, integers 0 … n - 1, strings or booleans.
+    none. Labels are classes: a `ClassLabel`, whole numbers (1 to 5 stars, say), strings or booleans.
 
     Args:
         dataset: A Hub id, or a path: a csv, tsv, json, jsonl or parquet file, or a folder of such files named after
@@ -84,6 +85,7 @@ def load_text_task(
     # A test split without the column is as one whose labels are all missing.
     splits = DatasetDict({n: s for n, s in splits.items() if n == "train" or label_column in s.column_names})
     splits = with_class_labels(labelled(splits, dataset, label_column), dataset, label_column)
+    own = own_splits(splits)
     splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed)
     splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
     tokenizer = load_tokenizer(tokenizer)
@@ -111,6 +113,7 @@ def load_text_task(
         max_length=max_length,
         pad_to_multiple_of=pad_to_multiple_of,
         source=source("text", tokenizer, options),
+        own_splits=own,
     )
 
 
@@ -127,7 +130,8 @@ def load_tokenizer(tokenizer: str | PreTrainedTokenizerBase) -> PreTrainedTokeni
     except Exception as error:
         raise InvalidInputError(
             f"The tokenizer must be a folder or a Hub id with a tokenizer, but `{tokenizer}` could not be loaded: "
-            f"{reason(error)}. Without a network, give the path of a local copy."
+            f"{reason(error)}. Without a network, give the path of a local copy; where its config.json names no "
+            "`model_type`, write one into it."
         ) from error
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from searchhub.data.task import Batch, SavesItself, Split, Task
+from searchhub.data.task import Batch, Published, SavesItself, Split, Task
 
 
 class TaskView(Task):
@@ -24,6 +24,10 @@ class TaskView(Task):
         self.auto_class = task.auto_class
         self.processor_class = task.processor_class
         self.augmented = task.augmented
+
+    @property
+    def published(self) -> Published:
+        return self.task.published
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
