@@ -20,9 +20,9 @@ import searchhub
 from searchhub import MobileSupernetConfig, MobileSupernetForImageClassification
 from searchhub.cli.arguments import (
     ImageDataArguments,
+    ImageSearchArguments,
     NetworkArguments,
     RunArguments,
-    SearchArguments,
     TrainingArguments,
     option,
     parse,
@@ -36,6 +36,7 @@ from searchhub.hub.finished import save_trainer
 from searchhub.hub.networks import NetworkTrainer
 from searchhub.reports.dry_run import estimate
 from searchhub.reports.progress import ProgressDisplay
+from searchhub.training.batches import check_batch_size
 
 
 @dataclass
@@ -61,7 +62,7 @@ class SpaceArguments:
         return MobileSupernetForImageClassification(config)
 
 
-KINDS = (ImageDataArguments, SpaceArguments, SearchArguments, TrainingArguments, NetworkArguments, RunArguments)
+KINDS = (ImageDataArguments, SpaceArguments, ImageSearchArguments, TrainingArguments, NetworkArguments, RunArguments)
 
 
 def main(argv: list[str]) -> None:
@@ -73,15 +74,17 @@ def main(argv: list[str]) -> None:
     with accelerator.main_process_first():
         task = data.task(seed)
     say(f"Data: {describe(task)}")
-    supernet = sizes.supernet(task.num_labels, task.image_size, seed)
+    # On the device that trains: a dry run's times are of it.
+    supernet = sizes.supernet(task.num_labels, task.image_size, seed).to(accelerator.device)
     searcher = searching.build(supernet.search_space, seed)
     say(f"Space: {len(searcher.space.choices)} layers, {searcher.space.size:,} architectures")
     costs = (searchhub.macs_table(supernet), searchhub.params_table(supernet))
-    settings = training.search_settings()
+    settings, final_settings = training.search_settings(), training.final_settings()
     limits = limits_from(costs, wanted.max_macs, wanted.max_params)
     if run.dry_run:
-        say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs))
+        say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs, final_settings))
         return
+    check_batch_size(task, "full", final_settings, accelerator)
     check_limits(costs, limits, random_networks=wanted.random_networks, seed=seed)
 
     with ProgressDisplay(2, enabled=accelerator.is_main_process) as progress:
@@ -103,7 +106,7 @@ def main(argv: list[str]) -> None:
             supernet,
             result,
             task,
-            training.final_settings(),
+            final_settings,
             accelerator,
             epochs=training.epochs,
             seed=seed,

@@ -32,6 +32,7 @@ _HOMES = {
     "cluster_features": "searchhub.searchers.clustering",
     "most_probable": "searchhub.searchers.clustering",
     "over_k": "searchhub.searchers.clustering",
+    "over_k_features": "searchhub.searchers.clustering",
     "DCSearcher": "searchhub.searchers.dc",
     "DCSupernetSearcher": "searchhub.searchers.dc",
     "winners_in_order": "searchhub.searchers.division",
@@ -39,6 +40,7 @@ _HOMES = {
     "pruning_confidence": "searchhub.searchers.confidence",
     "EvolutionSearcher": "searchhub.searchers.evolution",
     "RandomSearcher": "searchhub.searchers.random",
+    "WarmupSearcher": "searchhub.searchers.warmup",
     "Evaluator": "searchhub.evaluators.base",
     "ScratchEvaluator": "searchhub.evaluators.scratch",
     "SupernetEvaluator": "searchhub.evaluators.supernet",
@@ -201,7 +203,14 @@ if TYPE_CHECKING:
     from searchhub.reports.html import write_report
     from searchhub.result import SearchResult
     from searchhub.searchers.base import Searcher
-    from searchhub.searchers.clustering import best_of, cluster_codes, cluster_features, most_probable, over_k
+    from searchhub.searchers.clustering import (
+        best_of,
+        cluster_codes,
+        cluster_features,
+        most_probable,
+        over_k,
+        over_k_features,
+    )
     from searchhub.searchers.confidence import pruning_confidence
     from searchhub.searchers.dc import DCSearcher, DCSupernetSearcher
     from searchhub.searchers.ddp import DDPSearcher
@@ -209,6 +218,7 @@ if TYPE_CHECKING:
     from searchhub.searchers.evolution import EvolutionSearcher
     from searchhub.searchers.lloyd import Clusters
     from searchhub.searchers.random import RandomSearcher
+    from searchhub.searchers.warmup import WarmupSearcher
     from searchhub.space import Architecture, Choice, Condition, SearchSpace
     from searchhub.spaces.bert import bert_space
     from searchhub.spaces.channels import channels_space

@@ -25,8 +25,8 @@ class SearchCallback:
     def on_trial_start(self, trial: Trial) -> None:
         """A trial begins."""
 
-    def on_trial_end(self, result: TrialResult, done: int, total: int, best: float) -> None:
-        """A trial has ended and, where there is a run folder, is saved."""
+    def on_trial_end(self, result: TrialResult, done: int, total: int, best: float | None) -> None:
+        """A trial has ended and, where there is a run folder, is saved; `best` is None while weights are warmed up."""
 
     def on_search_end(self, result: SearchResult) -> None:
         """All trials are done; also called for a run that was found finished."""

@@ -25,7 +25,7 @@ class SearchResult:
 
     Args:
         space: What was searched.
-        history: Every trial, in order.
+        history: Every trial, in order; those of round `searchhub.trial.WARMUP` came before the search.
         distribution: θ with its survivors; None where the searcher has none (random search).
         trajectory: θ before the first round and after each (DDPNAS Fig. 4).
         searcher: The searcher's settings.
@@ -51,11 +51,12 @@ class SearchResult:
         """The trial with the best score among those of the largest budget; of equal ones the first.
 
         Raises:
-            InvalidInputError: There was no trial.
+            InvalidInputError: There was no trial of the search.
         """
-        if not self.history:
+        compared = most_trained(self.history)
+        if not compared:
             raise InvalidInputError("A search result must hold at least one trial to have a best one.")
-        return max(most_trained(self.history), key=lambda r: r.score)
+        return max(compared, key=lambda r: r.score)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; `from_dict` reads it."""

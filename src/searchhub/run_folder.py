@@ -31,9 +31,10 @@ from searchhub.result import SearchResult
 
 FORMAT_VERSION = 1
 CONFIG, JOURNAL, CHECKPOINTS, RESULT, LOCK = "config.yaml", "journal.jsonl", "checkpoints", "result.json", ".lock"
-ORIGINAL, LATENCY, MIXTURE = "original", "latency.json", "mixture"
-"""What may be there before the search: the fine-tuned checkpoint that it makes smaller, measured latency, and the
-training of a supernet's mixture."""
+ORIGINAL, LATENCY, MIXTURE, EARLY = "original", "latency.json", "mixture", "early"
+BEFORE = (ORIGINAL, LATENCY, MIXTURE, EARLY)
+"""What may be there before the search: the fine-tuned checkpoint that it makes smaller, measured latency, the training
+of a supernet's mixture, and early-stopped networks."""
 
 INFORMATION = "versions"
 """The part of config.yaml that is recorded and not compared."""
@@ -206,9 +207,7 @@ def _refuse_foreign_folder(path: Path) -> None:
     if not path.is_dir() or (path / CONFIG).exists():
         return
     try:
-        others = sorted(
-            p.name for p in path.iterdir() if p.name not in (LOCK, ORIGINAL, LATENCY, MIXTURE) and not _is_temporary(p)
-        )
+        others = sorted(p.name for p in path.iterdir() if p.name not in (LOCK, *BEFORE) and not _is_temporary(p))
     except OSError as error:
         raise RunFolderError(f"`{path}` must be readable, but the system said: {error}.") from error
     if others:

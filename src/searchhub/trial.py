@@ -42,6 +42,10 @@ class Budget:
         return {"epochs": self.epochs, "max_steps": self.max_steps, **share}
 
 
+WARMUP = -1
+"""The round of trials that warm up shared weights before the search: of none."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One architecture to evaluate.
@@ -50,7 +54,7 @@ class Trial:
         number: 0, 1, 2, … in the order in which a searcher proposes.
         architecture: What to evaluate.
         budget: For how long to train it.
-        round: Which round of the search it belongs to, from 0.
+        round: Which round of the search it belongs to, from 0; `WARMUP`: none.
     """
 
     number: int
@@ -128,7 +132,9 @@ class TrialResult:
 def most_trained(results: Sequence[TrialResult]) -> list[TrialResult]:
     """The results whose trials had the largest budget: scores of less training are no match for them.
 
-    Where all budgets are alike, as in every search of one round after another, that is all of them.
+    Where all budgets are alike, as in every search of one round after another, that is all of them but those that only
+    warmed up shared weights.
     """
+    results = [result for result in results if result.trial.round != WARMUP]
     largest = max((result.trial.budget.size for result in results), default=None)
     return [result for result in results if result.trial.budget.size == largest]

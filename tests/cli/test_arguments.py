@@ -19,6 +19,7 @@ from searchhub.searchers.evolution import EvolutionSearcher
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Choice, SearchSpace
 from searchhub.training.settings import TrainingSettings
+from searchhub.trial import WARMUP
 
 KINDS = (ImageDataArguments, SearchArguments, TrainingArguments, NetworkArguments, RunArguments)
 SPACE = SearchSpace("s", (Choice("a", ("x", "y", "z")), Choice("b", (1, 2, 3))))
@@ -200,6 +201,33 @@ def test_estimators_have_a_momentum_of_their_own():
     for name in ("regression", "pairs"):
         config = SearchArguments(estimator=name).build(SPACE, seed=0).config
         assert (config["estimator"], config["momentum"]) == (name, 0.0)
+
+
+def test_what_ddp_makes_of_scores_can_be_set():
+    given = SearchArguments(score_scale=100.0, theta_normalization="sum")
+    for searcher in ("ddp", "ddp-noprune"):
+        config = dataclasses.replace(given, searcher=searcher).build(SPACE, seed=0).config
+        assert (config["score_scale"], config["normalization"]) == (100.0, "sum")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"estimator": "pairs"}, {"momentum": 0.5}, {"score_scale": 100.0}, {"theta_normalization": "sum"}]
+)
+def test_others_have_none_of_it(changed):
+    for searcher in ("random", "evolution"):
+        with pytest.raises(InvalidInputError, match=rf"`--{next(iter(changed))}` is for `--searcher ddp`"):
+            SearchArguments(searcher=searcher, **changed).build(SPACE, seed=0)
+
+
+def test_warmup_comes_before_any_searcher():
+    for searcher in ("ddp", "ddp-noprune", "random", "evolution"):
+        alone = SearchArguments(searcher=searcher, steps_per_trial=7).build(SPACE, seed=4)
+        warmed = SearchArguments(searcher=searcher, steps_per_trial=7, warmup_trials=2).build(SPACE, seed=4)
+        assert warmed.num_trials == alone.num_trials + 2
+        assert warmed.config == {**alone.config, "warmup_trials": 2}
+        assert {(t.round, t.budget.max_steps) for t in warmed.ask()} == {(WARMUP, 7)}
+    with pytest.raises(InvalidInputError, match="`warmup_trials >= 1` must hold, but got -1"):
+        SearchArguments(warmup_trials=-1).build(SPACE, seed=4)
 
 
 def test_ddp_takes_as_many_trials_as_it_takes():

@@ -4,7 +4,7 @@ import pytest
 
 from searchhub.reports.progress import ProgressDisplay
 from searchhub.space import Architecture
-from searchhub.trial import Trial, TrialResult
+from searchhub.trial import WARMUP, Trial, TrialResult
 
 
 class Clock:
@@ -90,6 +90,19 @@ def test_search_callback(clock, file):
         "[1/3] search: 3/6, 0:08, ETA 0:09, best 0.5000, trial 3, round 1, step 9/10",
         "[1/3] search: 5/6, 0:16, ETA 0:00, best 0.5000, trial 5, round 1, step 9/10",
         "[1/3] search: 6/6 done in 0:16, best 0.5000",
+    ]
+
+
+def test_warmup_counts_as_trials_and_has_no_best(clock, file):
+    callback = ProgressDisplay(1, file=file, clock=clock).callback()
+    callback.on_search_start(4, 0, None)
+    for number in range(2):
+        callback.on_trial_start(trial(number, round=WARMUP))
+        clock.now += 6
+        callback.on_trial_end(TrialResult(trial(number, round=WARMUP), 0.5), number + 1, 4, None)
+    assert file.getvalue().splitlines()[1:] == [
+        "[1/1] search: 1/4, 0:06, ETA 0:18, trial 0, warm-up",
+        "[1/1] search: 2/4, 0:12, ETA 0:12, trial 1, warm-up",
     ]
 
 

@@ -14,13 +14,14 @@ from transformers import HfArgumentParser
 
 from searchhub.data.images import IMAGENET_MEAN, IMAGENET_STD, Augmentation, ImageTask
 from searchhub.data.loading import DIGITS, ImageSplits, load_image_splits, load_image_task
-from searchhub.distribution import FloatArray
+from searchhub.distribution import FloatArray, Normalization
 from searchhub.errors import InvalidInputError
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.dc import DCSearcher
 from searchhub.searchers.ddp import DDPSearcher, Estimator
 from searchhub.searchers.evolution import EvolutionSearcher
 from searchhub.searchers.random import RandomSearcher
+from searchhub.searchers.warmup import WarmupSearcher
 from searchhub.space import SearchSpace
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget
@@ -36,6 +37,7 @@ def option(default: Any, text: str, **more: Any) -> Any:
 
 SEARCHERS = ("ddp", "ddp-noprune", "random", "evolution")
 ESTIMATORS = get_args(Estimator)
+THETA_NORMALIZATIONS = get_args(Normalization)
 
 NORMALIZATIONS = {"half": ((0.5,) * 3, (0.5,) * 3), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 """Mean and standard deviation of the channels, by name."""
@@ -113,22 +115,48 @@ class SearchArguments:
     estimator: str = option("mean", "How `ddp` credits candidates; the paper's mean.", choices=list(ESTIMATORS))
     estimation_epochs: int = option(2, "T of DDPNAS: how often each round repeats its draw.")
     momentum: float | None = option(None, "γ of the distribution's update. Default: 0.8 with `mean`, else 0.")
+    score_scale: float = option(1.0, "Factor on scores in it; the paper's 1, the published code's 100.")
+    theta_normalization: str = option(
+        "softmax", "Of θ in it: the paper's, or the published code's.", choices=list(THETA_NORMALIZATIONS)
+    )
+    warmup_trials: int = option(0, "Random paths to train on shared weights before the search, without credit.")
     evaluations: int | None = option(None, "Trials of all but `ddp`. Default: as many as `ddp` takes.")
     epochs_per_trial: int = option(1, "Epochs of training each sampled architecture.")
     steps_per_trial: int | None = option(None, "Bound on the optimizer steps of a trial.")
-    batch_norm_batches: int = option(8, "Batches that measure BatchNorm statistics before validation.")
 
     def build(self, space: SearchSpace, seed: int) -> Searcher:
-        """The searcher of that name."""
+        """The searcher of that name, after warm-up where that is asked for.
+
+        Raises:
+            InvalidInputError: A setting is of another searcher.
+        """
+        searcher = self._build(space, seed)
+        return WarmupSearcher(searcher, self.warmup_trials) if self.warmup_trials else searcher
+
+    def _refuse_settings_of_ddp(self) -> None:
+        """Check that what only DDPNAS has is left at its default."""
+        defaults = {f.name: f.default for f in dataclasses.fields(SearchArguments)}
+        for name in ("estimator", "momentum", "score_scale", "theta_normalization"):
+            if getattr(self, name) != defaults[name]:
+                raise InvalidInputError(
+                    f"`--{name}` is for `--searcher ddp` and `ddp-noprune`, but the searcher is `{self.searcher}`. "
+                    "Drop it."
+                )
+
+    def _build(self, space: SearchSpace, seed: int) -> Searcher:
         budget = Budget(self.epochs_per_trial, self.steps_per_trial)
         common: dict[str, Any] = {
             "estimator": self.estimator,
             "momentum": self.momentum,
+            "score_scale": self.score_scale,
+            "normalization": self.theta_normalization,
             "seed": seed,
             "budget": budget,
         }
         pruned = DDPSearcher(space, estimation_epochs=self.estimation_epochs, **common)
         trials = pruned.num_trials if self.evaluations is None else self.evaluations
+        if not self.searcher.startswith("ddp"):
+            self._refuse_settings_of_ddp()
         if self.searcher == "random":
             return RandomSearcher(space, num_trials=trials, seed=seed, budget=budget)
         if self.searcher == "evolution":
@@ -146,6 +174,13 @@ class SearchArguments:
 
 
 @dataclass
+class ImageSearchArguments(SearchArguments):
+    """How the space of networks with BatchNorm is searched."""
+
+    batch_norm_batches: int = option(8, "Batches that measure BatchNorm statistics before validation.")
+
+
+@dataclass
 class DivideArguments:
     """What is early-stopped, and how it is divided (DC-NAS on networks trained apart)."""
 
@@ -156,6 +191,7 @@ class DivideArguments:
     method: str = option("kmeans", "Of clustering.", choices=["kmeans", "hierarchical"])
     features: str = option("outputs", "Eq. 7, or Eq. 6 on parameters.", choices=["outputs", "parameters"])
     feature_examples: int | None = option(1000, "Of so many examples layers' mean outputs are taken, at most.")
+    early_from: str | None = option(None, "Another run's folder: its early-stopped networks are not trained again.")
 
     def searcher(
         self, space: SearchSpace, epochs: int, seed: int, probabilities: Sequence[FloatArray] | None = None

@@ -24,7 +24,7 @@ from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.files import write_text
 from searchhub.hub.card import Spent
 from searchhub.hub.chosen import draw_run
-from searchhub.hub.trained import MODELS, Network, Report, comparison
+from searchhub.hub.trained import MODELS, Network, Report, comparison, read_original
 from searchhub.models.supernet import Supernet
 from searchhub.reports.html import write_report
 from searchhub.reports.progress import ProgressDisplay
@@ -128,7 +128,7 @@ def tell_networks(
         also: More lines to print.
     """
     pictures = draw_run(result, networks, folder / "report")
-    rows = comparison(reports, task.metric_name)
+    rows = comparison(reports, task.metric_name, read_original(folder))
     write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
     if published := [folder / MODELS / n.name for n in networks if n.published]:
         reload(published)

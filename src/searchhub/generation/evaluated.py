@@ -12,7 +12,7 @@ from searchhub.generation.infeasible import infeasible_error
 from searchhub.generation.limits import Window, unbound
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
-from searchhub.trial import most_trained
+from searchhub.trial import WARMUP, most_trained
 
 METHOD = "best evaluated"
 REACH = "the architectures that were evaluated"
@@ -77,8 +77,8 @@ def _points(result: SearchResult, tables: Mapping[str, CostTable]) -> list[Gener
         architecture = trial.trial.architecture
         scores[architecture] = max(trial.score, scores.get(architecture, trial.score))
     note = f"This search has no θ; the best of {len(scores)} evaluated architectures, not of the whole space."
-    if len(compared) < len(result.history):
-        left_out = len(result.history) - len(compared)
+    left_out = sum(trial.trial.round != WARMUP for trial in result.history) - len(compared)
+    if left_out:
         note += f" Scores of {left_out:,} trials with less training are not compared with theirs."
     return [
         GeneratedArchitecture(

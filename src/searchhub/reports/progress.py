@@ -15,7 +15,7 @@ from rich.text import Text
 from searchhub.callbacks import SearchCallback
 from searchhub.reports.tables import duration
 from searchhub.result import SearchResult
-from searchhub.trial import Trial, TrialResult
+from searchhub.trial import WARMUP, Trial, TrialResult
 
 Clock = Callable[[], float]
 
@@ -307,9 +307,10 @@ class _SearchProgress(SearchCallback):
 
     def on_trial_start(self, trial: Trial) -> None:
         if self._stage is not None:
-            self._stage.begin(f"trial {trial.number}, round {trial.round}")
+            when = "warm-up" if trial.round == WARMUP else f"round {trial.round}"
+            self._stage.begin(f"trial {trial.number}, {when}")
 
-    def on_trial_end(self, result: TrialResult, done: int, total: int, best: float) -> None:
+    def on_trial_end(self, result: TrialResult, done: int, total: int, best: float | None) -> None:
         if self._stage is not None:
             self._stage.advance(best=best, n=done - self._stage.done)
 

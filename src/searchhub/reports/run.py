@@ -17,7 +17,7 @@ from searchhub.hub.trained import Report, read_reports
 from searchhub.result import SearchResult
 from searchhub.run_folder import CONFIG, JOURNAL, RESULT
 from searchhub.space import Candidate
-from searchhub.trial import Budget
+from searchhub.trial import WARMUP, Budget
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,16 @@ class Run:
     @property
     def best(self) -> JournalTrial | None:
         """The trial with the best score among those of the largest budget; of equal ones the first."""
-        largest = max((t.budget.size for t in self.trials), default=None)
-        return max((t for t in self.trials if t.budget.size == largest), key=lambda t: t.score, default=None)
+        searched = [t for t in self.trials if t.round != WARMUP]
+        largest = max((t.budget.size for t in searched), default=None)
+        return max((t for t in searched if t.budget.size == largest), key=lambda t: t.score, default=None)
 
     @property
     def planned(self) -> int | None:
         """How many trials the search has; None: its settings do not say."""
         searcher = self.part("searcher")
         found = searcher.get("evaluations", searcher.get("num_trials"))
-        return found if isinstance(found, int) else None
+        return found + searcher.get("warmup_trials", 0) if isinstance(found, int) else None
 
     @property
     def metric(self) -> str | None:

@@ -27,7 +27,9 @@ class TrackerCallback(SearchCallback):
         # Not earlier: trackers make files, and a search begins in a folder that is empty or its own.
         self._accelerator.init_trackers("searchhub", config=self._config)
 
-    def on_trial_end(self, result: TrialResult, done: int, total: int, best: float) -> None:
+    def on_trial_end(self, result: TrialResult, done: int, total: int, best: float | None) -> None:
         values = {f"search/{name}": value for name, value in result.metrics.items()}
-        values |= {"search/score": result.score, "search/best": best, "search/seconds": result.seconds}
+        values |= {"search/score": result.score, "search/seconds": result.seconds}
+        if best is not None:
+            values["search/best"] = best
         self._accelerator.log(values, step=result.trial.number)
