@@ -51,7 +51,7 @@ from searchhub.models.bert.plain_bert import as_plain_bert
 from searchhub.reports.progress import ProgressDisplay
 from searchhub.reports.tables import markdown_table
 from searchhub.run_folder import ORIGINAL
-from searchhub.spaces.bert import DEPTH, full_width, heads_choice, intermediate_choice, kept_layers
+from searchhub.spaces.bert import DEPTH, heads_choice, intermediate_choice, kept_layers
 from searchhub.training.batches import steps_per_epoch
 from searchhub.training.distillation import distilled
 from searchhub.training.fit import fit
@@ -355,7 +355,7 @@ def main(argv: list[str]) -> None:
     transformers_logging.set_verbosity_error()
     limits = wanted_limits(wanted)
     supernet = load_original(folder)
-    whole = supernet.extract(full_width(supernet.search_space)[0])
+    whole = supernet.extract(supernet.on_shared_weights(supernet.whole))
     pruned = {name: prune_to(supernet, as_plain_bert(whole), together) for name, together in limits.items()}
     rows = [described(pruned[x], costs_of(supernet, pruned[x].architecture), limits[x]) for x in limits]
     if run.dry_run:

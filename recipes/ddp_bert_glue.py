@@ -15,13 +15,11 @@ import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 import searchhub
@@ -45,14 +43,15 @@ from searchhub.hub.chosen import between, check_limits, choose_networks, first_w
 from searchhub.hub.finished import save_trainer
 from searchhub.hub.networks import NetworkTrainer, name_labels
 from searchhub.hub.original import OriginalTrainer, importance_batches
+from searchhub.models.bert.checkpoint_bert import load_for_task
 from searchhub.models.bert.importance_bert import order_by_importance
-from searchhub.models.bert.plain_bert import as_plain_bert
+from searchhub.models.bert.plain_bert import plain_where_possible
 from searchhub.reports.dry_run import estimate
 from searchhub.reports.progress import ProgressDisplay
 from searchhub.run_folder import CONFIG, LATENCY
-from searchhub.spaces.bert import full_width
 from searchhub.training.batches import check_batch_size
 from searchhub.training.distillation import distilled
+from searchhub.training.settings import TrainingSettings
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 """Variables by which a launcher says that there are several processes."""
@@ -67,19 +66,31 @@ KINDS = (
 )
 
 
-def load_supernet(sizes: BertArguments, task: TextTask, seed: int) -> BertSupernetForSequenceClassification:
-    """The checkpoint as a supernet, with a new classifier where it has none for this task."""
+def load_supernet(
+    sizes: BertArguments, task: TextTask, seed: int, accelerator: Accelerator
+) -> BertSupernetForSequenceClassification:
+    """The checkpoint as a supernet, with a new classifier where it has none, where it will be trained."""
     torch.manual_seed(seed)
-    supernet = BertSupernetForSequenceClassification.from_pretrained(
+    supernet, new, note = load_for_task(
         sizes.model_name_or_path,
-        num_labels=task.num_labels,
-        problem_type="regression" if task.regression else "single_label_classification",
+        task.label_names,
+        regression=task.regression,
+        ignore_mismatched_sizes=sizes.ignore_mismatched_sizes,
         depths=sizes.depths,
         intermediate_sizes=sizes.intermediate_sizes,
         num_heads=sizes.num_heads,
         sequence_length=sizes.sequence_length,
         dtype=torch.float32,  # whatever the checkpoint was saved in
     )
+    if new and not sizes.original_epochs:
+        raise InvalidInputError(
+            f"`--original_epochs 0` is for a checkpoint that is fine-tuned for the task, but of "
+            f"`{sizes.model_name_or_path}` the {' and '.join(new)} would be newly drawn. Raise it."
+        )
+    if new:
+        accelerator.print(f"Newly drawn, to be fine-tuned before the search: {' and '.join(new)}")
+    if note:
+        accelerator.print(note)
     config = supernet.config
     if task.max_length > config.max_position_embeddings or len(task.tokenizer) > config.vocab_size:
         raise InvalidInputError(
@@ -91,7 +102,18 @@ def load_supernet(sizes: BertArguments, task: TextTask, seed: int) -> BertSupern
     # Settings of a run are compared when it goes on: what a checkpoint holds counts, not where it lies, and saving it
     # notes its class.
     config._name_or_path, config.architectures = "", [type(supernet).__name__]
-    return supernet
+    # Latency and the time of a step are those of the device that trains.
+    return supernet.to(accelerator.device)
+
+
+def check_training(task: TextTask, search: TrainingSettings, final: TrainingSettings, accelerator: Accelerator) -> None:
+    """Check before work starts what would stop the search, or the training after it."""
+    check_batch_size(task, "train", search, accelerator)
+    check_batch_size(task, "full", final, accelerator)
+    if task.regression and final.label_smoothing:
+        raise InvalidInputError(
+            f"`--final_label_smoothing` must be 0 for `{task.name}`, whose label is a number and no class. Drop it."
+        )
 
 
 def cost_tables(
@@ -108,6 +130,7 @@ def cost_tables(
     ]
     if wanted.max_latency_ms:
         tables.append(latency_table(supernet, wanted.latency_batch_size, file, accelerator))
+        accelerator.print(f"Latency: {tables[-1].unit}")
     return tables
 
 
@@ -158,12 +181,12 @@ def main(argv: list[str]) -> None:
     with accelerator.main_process_first():
         task = data.task(load_tokenizer(sizes.model_name_or_path), seed)
     say(f"Data: {task.name}: " + ", ".join(f"{task.size(s):,} {s}" for s in ("train", "validation", "test")))
-    supernet = load_supernet(sizes, task, seed)
+    supernet = load_supernet(sizes, task, seed, accelerator)
     space = supernet.search_space
     settings, final_settings = training.search_settings(), training.distilling(training.final_settings())
     if searching.search_distillation:
         settings = training.distilling(settings)
-    check_batch_size(task, "train", settings, accelerator)
+    check_training(task, settings, final_settings, accelerator)
     searcher = searching.build(space, seed)
     say(f"Space: {space.size:,} architectures of {sizes.model_name_or_path}")
     costs = cost_tables(supernet, wanted, None if run.dry_run else folder / LATENCY, accelerator)
@@ -172,24 +195,30 @@ def main(argv: list[str]) -> None:
         limits = limits_together({"encoder_params": [between(costs[2], 0.6)]})
     if searcher is None and (folder / CONFIG).exists():
         raise InvalidInputError(f"`{folder}` must not hold a search where nobody searches. Choose another folder.")
+    uniform = first_within(supernet.whole_layers) if supernet.whole_layers else None
+    if searcher is None and uniform is None:
+        raise InvalidInputError(
+            "`--searcher uniform` keeps whole layers, so `--intermediate_sizes` and `--num_heads` must offer the "
+            f"checkpoint's {supernet.config.intermediate_size} and {supernet.config.num_attention_heads}, but do not. "
+            "Add them."
+        )
     if run.dry_run:
-        say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs))
+        say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs, final_settings))
         return
-    uniform = first_within(full_width(space))
-    find = uniform if searcher is None else generate
+    find = generate if searcher is not None else uniform
     check_limits(costs, limits, random_networks=wanted.random_networks, seed=seed, find=find)
 
     with ProgressDisplay(2 if searcher is None else 3, enabled=accelerator.is_main_process) as progress:
         original = OriginalTrainer(
             supernet,
-            full_width(space)[0],
+            supernet.whole,
             task,
             training.original_settings(sizes.original_learning_rate),
             accelerator,
             epochs=sizes.original_epochs,
             seed=seed,
             folder=folder,
-            then=ordering(sizes, task, training.batch_size),
+            then=ordering(sizes, task, training.batch_size, seed),
         )
         with progress.stage("fine-tune the original", 1) as stage:
             stage.begin(sizes.model_name_or_path)
@@ -198,7 +227,7 @@ def main(argv: list[str]) -> None:
         gc.freeze()  # each trial collects garbage; what is here now need not be looked at again
         with_teacher = task
         if training.distillation_weight:
-            with_teacher = distilled(task, supernet.extract(full_width(space)[0]), accelerator)
+            with_teacher = distilled(task, supernet.extract(supernet.on_shared_weights(supernet.whole)), accelerator)
         from_original = training.start == "original" or searcher is None
         start = copy.deepcopy(supernet) if from_original else supernet
         if searcher is None:
@@ -232,9 +261,12 @@ def main(argv: list[str]) -> None:
             search_settings={"searcher": dict(result.searcher), "training": settings.to_dict()},
             search_cost=spent(result, accelerator),
             command=["python", *sys.argv],
-            publish_as=plain_where_possible(progress.message) if wanted.plain_bert else None,
+            publish_as=plain_where_possible if wanted.plain_bert else None,
         )
-        save_trainer(trainer)
+        save_trainer(trainer, searched=supernet if from_original else None)
+        beside = {UNIFORM: uniform} if wanted.uniform_network and searcher is not None and uniform is not None else None
+        if wanted.uniform_network and uniform is None:
+            progress.message("No uniform networks: the sizes on offer leave no layer whole.")
         networks = choose_networks(
             result,
             limits,
@@ -243,7 +275,7 @@ def main(argv: list[str]) -> None:
             seed=seed,
             on_unmet=progress.message,
             find=find,
-            beside={UNIFORM: uniform} if wanted.uniform_network and searcher is not None else None,
+            beside=beside,
         )
         reports = trainer.train_all(networks, progress)
     accelerator.end_training()
@@ -253,29 +285,16 @@ def main(argv: list[str]) -> None:
         tell_networks(result, networks, reports, task, folder, reload, also=also)
 
 
-def plain_where_possible(say: Callable[[str], None]) -> Callable[[PreTrainedModel], PreTrainedModel]:
-    """Stock BERT where that can express a network; else the network itself, and why."""
-
-    def convert(model: PreTrainedModel) -> PreTrainedModel:
-        try:
-            return as_plain_bert(model)
-        except InvalidInputError as error:
-            say(f"Published as it is: {error}")
-            return model
-
-    return convert
-
-
-def ordering(sizes: BertArguments, task: TextTask, batch_size: int) -> tuple | None:
+def ordering(sizes: BertArguments, task: TextTask, batch_size: int, seed: int) -> tuple | None:
     """What orders heads and neurons by importance, and the words for it."""
     if sizes.order == "none":
         return None
 
     def order(supernet: BertSupernetForSequenceClassification) -> None:
-        batches = importance_batches(task, sizes.order_examples, batch_size, supernet.device)
+        batches = importance_batches(task, sizes.order_examples, batch_size, supernet.device, seed)
         order_by_importance(supernet, batches, sizes.order)
 
-    return order, {"order": sizes.order, "order_examples": sizes.order_examples}
+    return order, {"order": sizes.order, "order_examples": sizes.order_examples, "order_seed": seed}
 
 
 if __name__ == "__main__":

@@ -69,9 +69,11 @@ def test_a_glue_task(tmp_path):
         ({"task_name": "rte", "dataset_config_name": "x"}, "`--dataset_config_name` is for `--dataset`"),
         (
             {"task_name": "rte", "pair_column": "x"},
-            "`--pair_column` is for `--dataset`; the columns of `rte` are known",
+            "`--pair_column` is for `--dataset`; of `rte` the columns are known",
         ),
         ({"task_name": "rte", "label_column": "x"}, "`--label_column` is for `--dataset`"),
+        ({"task_name": "rte", "test_size": 0.1}, "`--test_size` is for `--dataset`; of `rte` the test split is the"),
+        ({"dataset": __file__, "dataset_config_name": "x"}, "`--dataset_config_name` is for a Hub id, but"),
     ],
 )
 def test_data_that_contradict(given, message):
@@ -90,6 +92,9 @@ def test_who_searches():
     assert BertSearchArguments(searcher=UNIFORM).build(space, 5) is None
     with pytest.raises(InvalidInputError, match=r"`--evaluations` is for a search"):
         BertSearchArguments(searcher=UNIFORM, evaluations=3).build(space, 5)
+    for changed in ({"warmup_trials": 2}, {"search_distillation": True}, {"estimator": "pairs"}, {"momentum": 0.5}):
+        with pytest.raises(InvalidInputError, match=rf"`--{next(iter(changed))}` is for .* Drop it"):
+            BertSearchArguments(searcher=UNIFORM, **changed).build(space, 5)
     with pytest.raises(InvalidInputError, match=r"`ddp`, which takes \d+ trials"):
         BertSearchArguments(evaluations=3).build(space, 5)
 

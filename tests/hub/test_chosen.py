@@ -236,12 +236,38 @@ def test_networks_beside_random_ones():
     ]
 
 
+def test_headings_say_what_costs_are_of():
+    units = {"macs": "multiply-adds at 128 tokens", "latency_ms": "ms, A CPU, batch 1 of 128 tokens", "params": "p"}
+    report = dataclasses.replace(next(reports()), facts={"units": units})
+    report = dataclasses.replace(report, costs={**report.costs, "latency_ms": 2.5})
+    headings = list(comparison([report], "accuracy")[0])
+    assert headings[1:4] == ["MACs at 128 tokens", "parameters", "latency_ms (A CPU, batch 1 of 128 tokens)"]
+
+
 def test_other_baselines_have_a_column_each():
     limit = Limit("macs", max=3_000_000)
     network = Network("macs-3M-uniform", Architecture({}), (limit,), published=False)
     rows = comparison([*reports(), Report(network, {}, {"accuracy": 0.85})], "accuracy")
     assert [row["uniform"] for row in rows] == ["0.8500", "", ""]
     assert rows[0]["random within 5 %"] == "0.7000 ± 0.1414 (n=2)"
+
+
+def test_the_original_has_a_row_and_the_largest_is_told_from_it():
+    original = {"metrics": {"accuracy": 0.99}, "costs": {"macs": 2_999_000, "params": 1234}}
+    *_, largest, last = comparison(list(reports()), "accuracy", original)
+    assert (largest["limit"], largest["test accuracy"]) == ("none: full size, trained on alike", "0.9700")
+    assert last == {
+        "limit": "none: the original, before the search",
+        "MACs": "2,999,000",
+        "parameters": "1,234",
+        "test accuracy": "0.9900",
+        "random within 5 %": "",
+    }
+    # A space that does not offer all of it; and a run of an earlier version.
+    for costs in ({"macs": 4_000_000, "params": 5000}, {}):
+        *_, largest, last = comparison(list(reports()), "accuracy", {**original, "costs": costs})
+        assert largest["limit"] == "none: the largest, trained on alike"
+    assert (last["parameters"], last["test accuracy"]) == ("", "0.9900")
 
 
 def test_one_random_network_has_no_spread():
@@ -291,6 +317,12 @@ def test_baselines_that_are_found_stand_beside_and_others_stay_away():
     assert beside["macs-3M-plain"].limits == (LIMITS[0],)
     tight = Limit("macs", max=MACS(cheap) + 1)
     assert [n.name for n in choose(tight, beside={"plain": first_within([dear])}, random_networks=0)][1:] == ["largest"]
+    said = []
+    choose(tight, beside={"plain": first_within([dear])}, random_networks=0, on_unmet=said.append)
+    assert said == [
+        f"No plain network for {tight}: One of 1 architectures must keep to {tight}, but they have at least "
+        f"{MACS(dear):,.6g} macs. Raise the limit."
+    ]
     with pytest.raises(InfeasibleLimitError, match="have at least") as caught:
         first_within([dear])(result(), tight)
     assert caught.value.smallest == {"macs": MACS(dear)}

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 import os
@@ -12,6 +13,7 @@ from searchhub.errors import InvalidInputError, RunFolderError
 from searchhub.generation import Limit, generate
 from searchhub.hub import networks
 from searchhub.hub.finished import load_trainer, save_trainer, supernet_class, supernet_config
+from searchhub.hub.folder import save_supernet
 from searchhub.hub.trained import Network
 from searchhub.models.mobile.supernet_mobile import MobileSupernetForImageClassification
 from searchhub.result import SearchResult
@@ -65,6 +67,36 @@ def test_a_network_trained_later_is_the_one_trained_then(searched, trainer):
     again = later.train(network)
     assert again.metrics == report.metrics
     assert again.facts["loss"] == report.facts["loss"]
+
+
+def published(model):
+    """Stands for what makes a stock model of one."""
+    return model
+
+
+def test_what_makes_the_published_model_is_kept(trainer):
+    save_trainer(dataclasses.replace(trainer, publish_as=published))
+    assert load_trainer(trainer.folder).publish_as is published
+    saved = json.loads((trainer.folder / "training.json").read_text())
+    (trainer.folder / "training.json").write_text(json.dumps({**saved, "publish_as": "searchhub.hub.finished.gone"}))
+    with pytest.raises(InvalidInputError, match=r"must hold what `save_trainer` wrote, but: AttributeError"):
+        load_trainer(trainer.folder)
+    with pytest.raises(InvalidInputError, match=r"`publish_as` must be a function of a module"):
+        save_trainer(dataclasses.replace(trainer, publish_as=lambda model: model))
+
+
+def test_where_networks_start_from_the_original_the_searched_weights_are_kept_too(trainer, searched):
+    original = copy.deepcopy(searched.supernet)
+    with torch.no_grad():
+        for parameter in original.parameters():
+            parameter.mul_(2)
+    save_supernet(original, trainer.folder / "original")
+    save_trainer(dataclasses.replace(trainer, supernet=original), searched=searched.supernet)
+    kept = MobileSupernetForImageClassification.from_pretrained(trainer.folder / "supernet")
+    loaded = load_trainer(trainer.folder).supernet
+    for name, parameter in searched.supernet.named_parameters():
+        assert torch.equal(kept.get_parameter(name), parameter), name
+        assert torch.equal(loaded.get_parameter(name), 2 * parameter), name
 
 
 def test_what_is_written_is_hub_ready_and_readable(searched):

@@ -11,7 +11,6 @@ from searchhub.errors import RunMismatchError
 from searchhub.hub.original import OriginalTrainer, importance_batches
 from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassification
 from searchhub.run_folder import ORIGINAL
-from searchhub.spaces.bert import full_width
 from searchhub.training.accelerator import make_accelerator
 from searchhub.training.fit import fit
 from searchhub.training.settings import TrainingSettings
@@ -46,7 +45,7 @@ def task():
 def trainer(task, tmp_path):
     def make(**changes):
         supernet = changes.pop("supernet", None) or tiny_bert_supernet()
-        whole = full_width(supernet.search_space)[0]
+        whole = supernet.whole
         given = {"epochs": 2, "seed": 3, "folder": tmp_path / "run", "task": task, "settings": SETTINGS, **changes}
         return OriginalTrainer(supernet, whole, accelerator=make_accelerator(), **given)
 
@@ -138,10 +137,62 @@ def test_a_file_that_cannot_be_read_is_trained_anew(left, trainer):
     assert same(first.supernet, again.supernet)
 
 
-def test_batches_for_importance(task):
-    batches = importance_batches(task, 12, 8, torch.device("cpu"))
-    assert [len(batch["labels"]) for batch in batches] == [8, 4]
-    for part, batch in zip((torch.arange(8), torch.arange(8, 12)), batches, strict=True):
-        wanted = task.batch("train", part, device=torch.device("cpu"))
-        assert all(torch.equal(batch[name], wanted[name]) for name in wanted)
-    assert sum(len(b["labels"]) for b in importance_batches(task, 10_000, 8, torch.device("cpu"))) == 20
+class Asked:
+    """A task that notes which training examples it is asked for."""
+
+    def __init__(self, size):
+        self._size, self.asked = size, []
+
+    def size(self, split):
+        assert split == "train"
+        return self._size
+
+    def batch(self, split, indices, *, device):
+        assert split == "train"
+        self.asked.append(indices.tolist())
+        return {"labels": indices.to(device)}
+
+
+def drawn(examples, seed, size=1000):
+    task = Asked(size)
+    importance_batches(task, examples, 8, torch.device("cpu"), seed)
+    return task.asked
+
+
+def test_importance_is_measured_on_random_examples():
+    batches = drawn(100, seed=0)
+    assert [len(part) for part in batches] == [8] * 12 + [4]
+    found = [i for part in batches for i in part]
+    assert len(set(found)) == 100
+    # Of data sorted by label it sees all: 100 from 1000, in each half 50 but for bad luck.
+    assert 30 < sum(i < 500 for i in found) < 70
+    assert drawn(100, seed=0) == batches != drawn(100, seed=1)
+    assert sorted(i for part in drawn(10_000, seed=0, size=20) for i in part) == list(range(20))
+
+
+def test_the_whole_checkpoint_is_trained_where_the_space_offers_less_of_it(trainer, task):
+    sizes = {"depths": [2, 3], "intermediate_sizes": [8, 16], "num_heads": [2]}
+    made = trainer(supernet=tiny_bert_supernet(**sizes))
+    before = copy.deepcopy(made.supernet)
+    facts = made.train()
+    for name, parameter in made.supernet.named_parameters():
+        moved = parameter != before.get_parameter(name)
+        if name not in NOT_MOVED and "embeddings" not in name:
+            assert moved.float().mean() > 0.99, name
+    # It is the same training as that of a space which offers all of it.
+    other = trainer(folder=made.folder.with_name("other"))
+    assert (
+        other.train()["costs"]
+        == facts["costs"]
+        == {"macs": FULL_MACS, "params": sum(p.numel() for p in before.parameters())}
+    )
+    assert same(made.supernet, other.supernet)
+    assert made.supernet.whole_layers == []
+    assert [a["depth"] for a in other.supernet.whole_layers] == [4, 3, 2]
+
+
+NOT_MOVED = {f"bert.encoder.layer.{i}.attention.self.key.bias" for i in range(4)}
+"""Softmax takes no notice of what is added to all keys."""
+
+FULL_MACS = 4 * (12 * (4 * 24 * 24 + 2 * 24 * 32) + 2 * 12 * 12 * 24) + 24 * 24 + 24 * 2
+"""At 12 tokens: matrices of four layers, attention, pooler and classifier."""

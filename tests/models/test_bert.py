@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +16,7 @@ from transformers import (
     pipeline,
 )
 
+from searchhub import export_onnx
 from searchhub.errors import InvalidInputError
 from searchhub.hub.folder import save_model_folder
 from searchhub.models.bert.configuration_bert import SearchedBertConfig
@@ -133,6 +135,18 @@ def test_regression_and_classification(num_labels, loss):
     output = model(**batch)
     assert output.logits.shape == (5, num_labels)
     torch.testing.assert_close(output.loss, loss(output.logits, batch["labels"]))
+
+
+@pytest.mark.parametrize("num_labels", [1, 3])
+def test_onnx_computes_the_same(num_labels, tmp_path):
+    model = searched_bert(num_labels=num_labels)
+    report = export_onnx(model, tmp_path / "x.onnx", sequence_length=9, threads=1, rounds=1, min_run_time=0.001)
+    session = onnxruntime.InferenceSession(report.path, providers=["CPUExecutionProvider"])
+    for n, length in ((5, 9), (2, 20)):
+        batch = text_batch(n, length, seed=length)
+        del batch["labels"]
+        (found,) = session.run(["logits"], {name: tensor.numpy() for name, tensor in batch.items()})
+        torch.testing.assert_close(torch.from_numpy(found), logits(model, **batch), atol=1e-5, rtol=1e-4)
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():

@@ -175,6 +175,53 @@ def test_what_transformers_would_say_of_loading_is_there_on_request(tmp_path):
 # -- refused ----------------------------------------------------------------------------------------------------------
 
 
+def write_config(folder, **changes):
+    """The configuration again with some fields changed, or left out where None."""
+    fields = {**json.loads((folder / "config.json").read_text()), **changes}
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in fields.items() if v is not None}))
+
+
+@pytest.mark.parametrize("architectures", [None, ["BertForSequenceClassification"]])
+def test_a_configuration_from_before_model_types(tmp_path, architectures):
+    stock = stock_checkpoint(tmp_path)
+    write_config(tmp_path, model_type=None, architectures=architectures)
+    supernet, batch = from_pretrained(tmp_path), text_batch()
+    assert torch.equal(logits(supernet.subnet(architecture(4, 32, 4)), **batch), logits(stock, **batch))
+
+
+@pytest.mark.parametrize("changes", [{"architectures": ["RobertaForMaskedLM"]}, {"type_vocab_size": None}])
+def test_a_configuration_without_a_model_type_that_may_not_be_bert(tmp_path, changes):
+    stock_checkpoint(tmp_path)
+    write_config(tmp_path, model_type=None, **changes)
+    with pytest.raises(
+        InvalidInputError, match=r"must be there and name a `model_type`.*Write `\"model_type\": \"bert"
+    ):
+        from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("model.safetensors", None, "no file named model.safetensors"),
+        ("model.safetensors", lambda whole: whole[:-100], "whole weights"),
+        ("model.safetensors", lambda _: b"", "whole weights"),
+        ("pytorch_model.bin", lambda _: b"garbage", "whole weights"),
+        ("pytorch_model.bin", lambda _: b"", "whole weights"),
+        ("config.json", lambda _: b"{", "not a valid JSON file"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path, name, damage, message):
+    stock_checkpoint(tmp_path)
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    if name != "config.json":
+        (tmp_path / "model.safetensors").unlink()
+    if damage is not None:
+        (tmp_path / name).write_bytes(damage(whole))
+    with pytest.raises(InvalidInputError, match=rf"The checkpoint must be .*{message}") as error:
+        from_pretrained(tmp_path)
+    assert str(error.value).endswith("Check the path, or fetch its files again.")
+
+
 def test_a_checkpoint_that_is_not_bert(tmp_path):
     DistilBertForSequenceClassification(DistilBertConfig(vocab_size=20, dim=8, n_layers=1, n_heads=1)).save_pretrained(
         tmp_path
@@ -196,8 +243,7 @@ def test_a_checkpoint_that_is_not_bert(tmp_path):
 )
 def test_checkpoints_of_other_kinds(tmp_path, fields, message):
     stock_checkpoint(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, **fields}))
+    write_config(tmp_path, **fields)
     with pytest.raises(InvalidInputError, match=message):
         from_pretrained(tmp_path)
 

@@ -11,16 +11,20 @@ import yaml
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification, pipeline
 
 from searchhub.costs.macs import count_macs
-from searchhub.hub.trained import read_facts
+from searchhub.hub.finished import load_trainer
+from searchhub.hub.trained import Network, read_facts
 from searchhub.models.bert.importance_bert import importance
+from searchhub.models.bert.plain_bert import plain_where_possible
 from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassification
 from searchhub.result import SearchResult
+from searchhub.space import Architecture
 from searchhub.spaces.bert import full_width
 
 from .bert_cases import ALONE, NAME, SHALLOW, TRIALS
 from .harness import content, outcome, trials_done, two_processes
 
 MODEL_FILES = {
+    ".eval_results",
     "README.md",
     "architecture.png",
     "config.json",
@@ -113,6 +117,14 @@ def test_a_checkpoint_becomes_smaller(bert_once):
     assert uniform["costs"]["encoder_params"] == SHALLOW <= 9000
     largest = json.loads((folder / "baselines" / "largest.json").read_text())
     assert largest["costs"]["params"] == sizes(stock)[0]
+    before = json.loads((folder / "original" / "original.json").read_text())
+    assert before["costs"] == {name: largest["costs"][name] for name in ("macs", "params")}
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    at = rows[0].index("test accuracy")
+    known = {row[0]: (row[2], row[at]) for row in rows}
+    both = {"full size, trained on alike": largest, "the original, before the search": before}
+    for name, facts_ in both.items():
+        assert known[f"none: {name}"] == (f"{sizes(stock)[0]:,}", f"{facts_['metrics']['accuracy']:.4f}")
     assert (folder / "report" / "theta.png").exists()
     assert (folder / "report" / "report.html").exists()
 
@@ -143,7 +155,8 @@ def test_again_nothing_is_done_again(finished, finish):
 def test_other_limits_train_only_what_is_new(finished, finish):
     before = content(finished / "models", finished / "baselines", finished / "original")
     result = (finished / "result.json").read_bytes()
-    finish(finished, "--max_encoder_params", "7000", "9000")
+    said = finish(finished, "--max_encoder_params", "7000", "9000")
+    assert "No uniform network for encoder_params <= 7,000: " in said
     after = content(finished / "models", finished / "baselines", finished / "original")
     assert before.items() <= after.items()
     new = {path.relative_to(finished).parts[:2] for path in set(after) - set(before)}
@@ -188,7 +201,10 @@ def test_latency_is_measured_once(finished, finish, run):
     ],
 )
 def test_other_tasks(task, metrics, labels, finish, tmp_path):
-    said = finish(tmp_path / "run", f"--task_name={task}", *ALONE)
+    # The checkpoint's classifier is of two labels.
+    other = ["--ignore_mismatched_sizes"] if len(labels) != 2 else []
+    said = finish(tmp_path / "run", f"--task_name={task}", *other, *ALONE)
+    assert ("Newly drawn, to be fine-tuned before the search: classifier" in said) == bool(other)
     model = tmp_path / "run" / "models" / NAME
     facts, config = read_facts(model), json.loads((model / "config.json").read_text())
     assert sorted(facts["metrics"]) == metrics
@@ -210,7 +226,7 @@ def test_other_data_by_columns(finish, tmp_path):
     rows = [f"{'a good b' if i % 3 else 'bad c'},d {'e ' * (i % 4)},{('no', 'yes', 'so')[i % 3]}" for i in range(90)]
     (tmp_path / "opinions.csv").write_text("\n".join(["first,second,opinion", *rows]))
     argv = [f"--dataset={tmp_path / 'opinions.csv'}", "--text_column=first", "--pair_column=second"]
-    argv += ["--label_column=opinion", *ALONE]
+    argv += ["--label_column=opinion", "--ignore_mismatched_sizes", *ALONE]
     said = finish(tmp_path / "run", *argv, without=["task_name", "data_dir"])
     assert "Data: opinions.csv: 72 train, 9 validation, 9 test" in said
     config = json.loads((tmp_path / "run" / "models" / NAME / "config.json").read_text())
@@ -271,6 +287,9 @@ def test_what_stock_bert_can_express_is_published_as_stock_bert(finish, tmp_path
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "searched" / "models" / NAME)
     assert type(model).__name__ == "SearchedBertForSequenceClassification"
     assert "Published as it is: Stock BERT must have one feed-forward width and 4 heads in every layer" in said
+    assert "No uniform networks" not in said  # they were not asked for
+    for folder in (tmp_path / "run", tmp_path / "searched"):
+        assert load_trainer(folder).publish_as is plain_where_possible
 
 
 @pytest.mark.slow
@@ -301,9 +320,15 @@ def test_without_pruning_all_candidates_stay(finish, tmp_path):
 def test_networks_may_start_from_the_original_and_learn_from_it(finished, finish):
     before, result = weights(finished), (finished / "result.json").read_bytes()
     architecture = read_facts(finished / "models" / NAME)["identity"]["architecture"]
+    searched = (finished / "supernet" / "model.safetensors").read_bytes()
     finish(finished, "--start=original", *ALONE)
     from_original = weights(finished)
     assert "`start`: weights of the fine-tuned checkpoint" in card(finished)
+    # What is published as the supernet, and looked at as shared weights, is what was searched.
+    assert (finished / "supernet" / "model.safetensors").read_bytes() == searched
+    # A network trained later starts as the others did: the same one is found to be done.
+    later, name = load_trainer(finished), Network(NAME, Architecture(architecture))
+    assert later._identity(name) == read_facts(finished / "models" / NAME)["identity"]
     finish(finished, "--distillation_weight=0.5", *ALONE)
     taught = weights(finished)
     assert "`distillation_weight`: 0.5" in card(finished)
@@ -335,6 +360,17 @@ def test_what_is_fine_tuned_already_is_taken_as_it_is(finish, tmp_path, bert_onc
         assert torch.equal(parameter, original.get_parameter(name)), name
 
 
+@pytest.mark.slow
+def test_sizes_that_leave_no_layer_whole_are_offered(finish, tmp_path):
+    sizes_ = ["--num_heads", "2", "--intermediate_sizes", "8", "16", "--max_encoder_params", "7000"]
+    said = finish(tmp_path / "run", *sizes_, "--random_networks=0")
+    assert "No uniform networks: the sizes on offer leave no layer whole" in said
+    assert {p.name for p in (tmp_path / "run" / "baselines").iterdir()} == {"largest.json"}
+    table = (tmp_path / "run" / "report" / "networks.md").read_text()
+    assert "none: the largest, trained on alike" in table
+    assert "none: the original, before the search" in table
+
+
 # -- stopped and started ----------------------------------------------------------------------------------------------
 
 
@@ -357,6 +393,34 @@ def test_killed_it_goes_on_to_the_same_bits(bert_once, run, finish, tmp_path):
     assert content(folder / "original") == original
     assert outcome(folder) == outcome(once)
     assert weights(folder) == weights(once)
+
+
+@pytest.mark.slow
+def test_warmup_is_done_once_and_goes_on_to_the_same_bits(bert_once, run, finish, tmp_path):
+    once, killed = tmp_path / "once", tmp_path / "killed"
+    warm = ["--warmup_trials=2", "--estimation_epochs=1", *ALONE]
+    said = finish(once, *warm)
+    assert f"search: {TRIALS + 2}/{TRIALS + 2} done" in said
+    going = run(killed, *warm).wait_for(lambda: trials_done(killed) >= 1)
+    assert going.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    done = trials_done(killed)
+    said = finish(killed, *warm)
+    assert re.search(rf"search: {TRIALS + 2} to do, [{max(done - 1, 1)}-{done}] of them done before", said) or done == 1
+    assert outcome(killed) == outcome(once)
+    assert weights(killed) == weights(once)
+
+    result = SearchResult.load(once)
+    assert [r.trial.round for r in result.history] == [-1, -1, 0, 0, 0, 1, 1]
+    lines = [json.loads(line) for line in (once / "journal.jsonl").read_text().splitlines()]
+    assert [line["trial"] for line in lines] == list(range(TRIALS + 2))
+    assert "warmup_trials: 2" in (once / "config.yaml").read_text()
+    # The same paths as without, on other weights.
+    alone = SearchResult.load(bert_once[0] / "run").history[:3]
+    assert [r.trial.architecture for r in result.history[2:5]] == [r.trial.architecture for r in alone]
+    assert all(a.metrics["loss"] != b.metrics["loss"] for a, b in zip(alone, result.history[2:5], strict=True))
+    code, said = run(once, "--estimation_epochs=1", *ALONE).end()
+    assert code == 1
+    assert "`searcher.warmup_trials` was 2, now not set" in said
 
 
 # -- several processes ------------------------------------------------------------------------------------------------

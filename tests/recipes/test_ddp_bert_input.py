@@ -7,6 +7,7 @@ import re
 import runpy
 import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from transformers import BertConfig
 
 import searchhub
 from searchhub.cli.arguments import parse
+from searchhub.errors import InvalidInputError
 from searchhub.models.bert.supernet_bert import BertSupernetConfig, BertSupernetForSequenceClassification
 
 from ..data.tiny_text import write_glue
@@ -25,10 +27,11 @@ from .harness import RECIPES, content, started_by_a_user, words
 @pytest.mark.slow
 def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(run, tmp_path):
     limits = ["--max_encoder_params", "9000", "1000", "--max_latency_ms=1"]
-    dry = run(tmp_path / "run", "--dry_run", "--epochs=7", *limits)
+    dry = run(tmp_path / "run", "--dry_run", "--epochs=7", "--warmup_trials=4", *limits)
     code, said = dry.end()
     assert code == 0, said
-    assert f"Search: {TRIALS} trials of 1 steps of 16" in said
+    assert f"Search: {TRIALS + 4} trials of 1 steps of 16, the first 4 of them warm-up" in said
+    assert re.search(r"Latency: ms, .*, batch 1 of 12 tokens", said)
     assert re.search(r"multiply-adds: about [\d.]+M \(forward and backward", said)
     assert re.search(r"memory: [\d.]+KB weights, [\d.]+KB optimizer state, at most [\d.]+[MK]B activations", said)
     assert re.search(r"time: about \d+:\d\d in one process", said)
@@ -63,6 +66,20 @@ def test_the_papers_settings_are_of_bert_base():
     assert round(high / 1e6) == 109
 
 
+def test_costs_are_taken_on_the_device_that_trains(bert_once):
+    """Here there is one device; "meta" stands for another."""
+    recipe = runpy.run_path(str(RECIPE))
+    sizes = recipe["BertArguments"](model_name_or_path=str(bert_once[0] / "checkpoint"), sequence_length=12)
+    data = recipe["TextDataArguments"](task_name="sst2", data_dir=str(bert_once[0] / "glue"), max_length=16)
+    accelerator = SimpleNamespace(device=torch.device("meta"), print=print)
+    supernet = recipe["load_supernet"](sizes, data.task(sizes.model_name_or_path, 0), 0, accelerator)
+    assert {p.device.type for p in supernet.parameters()} == {"meta"}
+    tables = recipe["cost_tables"](supernet, recipe["BertNetworkArguments"](), None, accelerator)
+    assert [table.name for table in tables] == ["macs", "params", "encoder_params"]
+    with pytest.raises(InvalidInputError, match="meta"):
+        recipe["latency_table"](supernet, 1, None, accelerator)
+
+
 # -- what cannot be ---------------------------------------------------------------------------------------------------
 
 WHOLE_NUMBERS = "must be distinct whole numbers from 1 to 4"
@@ -87,6 +104,25 @@ BAD = {
     "no learning rate of final training": (["--final_learning_rate=-1"], "`learning_rate > 0`"),
     "learning more than all from a teacher": (["--distillation_weight=1.5"], "`distillation_weight` must be in [0, 1]"),
     "a search that learns from no teacher": (["--search_distillation"], "but `--distillation_weight` is 0. Raise it"),
+    "a final batch beyond the data": (["--final_batch_size=128"], "must hold at least one batch of 128, but holds 96"),
+    "smoothing of a number": (
+        ["--task_name=stsb", "--ignore_mismatched_sizes", "--final_label_smoothing=0.1"],
+        "`--final_label_smoothing` must be 0 for `stsb`",
+    ),
+    "more labels than the classifier has": (["--task_name=mnli"], "has 2, ['LABEL_0', 'LABEL_1']. Give a checkpoint"),
+    "a new classifier that is not fine-tuned": (
+        ["--task_name=mnli", "--ignore_mismatched_sizes", "--original_epochs=0"],
+        "`--original_epochs 0` is for a checkpoint that is fine-tuned for the task, but of",
+    ),
+    "statistics of no BatchNorm": (["--batch_norm_batches=2"], "must hold settings of this recipe (see --help)"),
+    "uniform networks of no whole layers": (
+        ["--searcher=uniform", "--num_heads=2"],
+        "must offer the checkpoint's 32 and 4, but do not. Add them",
+    ),
+    "credit where nobody assigns it": (
+        ["--searcher=random", "--estimator=pairs"],
+        "`--estimator` is for `--searcher ddp",
+    ),
     "trials of no search": (["--searcher=uniform", "--evaluations=3"], "`--evaluations` is for a search"),
     "no such checkpoint": (["--model_name_or_path=nobody/nothing"], "Without a network, give the path of a local copy"),
 }

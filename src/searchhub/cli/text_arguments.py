@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -34,7 +35,7 @@ class TextDataArguments:
     max_length: int = option(128, "Longer inputs are cut to so many tokens.")
     pad_to_multiple_of: int = option(1, "Pad batches to such a length, for GPUs with tensor cores.")
     validation_size: float = option(0.1, "Share, or number, of training examples that score the search.")
-    test_size: float = option(0.1, "The same for the test, where other data have no such split.")
+    test_size: float | None = option(None, "The same for the test, where other data have no such split. Default: 0.1.")
     max_train_samples: int | None = option(None, "Use so many training examples.")
     max_eval_samples: int | None = option(None, "Use so many validation and so many test examples.")
 
@@ -59,17 +60,21 @@ class TextDataArguments:
             return load_glue_task(self.task_name, tokenizer, data_dir=self.data_dir, seed=seed, **common)
         if self.data_dir is not None:
             raise InvalidInputError("`--data_dir` is for GLUE tasks; give the folder as `--dataset`.")
-        columns = ("dataset_config_name", "text_column", "pair_column", "label_column", "test_size")
+        if self.dataset_config_name is not None and Path(self.dataset).exists():
+            raise InvalidInputError(
+                f"`--dataset_config_name` is for a Hub id, but `--dataset {self.dataset}` is a file or folder. Drop it."
+            )
+        columns = ("dataset_config_name", "text_column", "pair_column", "label_column")
         common |= {name: getattr(self, name) for name in columns}
+        common["test_size"] = 0.1 if self.test_size is None else self.test_size
         return load_text_task(self.dataset, tokenizer, seed=seed, **common)
 
     def _refuse_columns(self) -> None:
-        names = ("dataset_config_name", "text_column", "pair_column", "label_column")
+        names = ("dataset_config_name", "text_column", "pair_column", "label_column", "test_size")
         given = [name for name in names if getattr(self, name) is not None]
         if given:
-            raise InvalidInputError(
-                f"`--{given[0]}` is for `--dataset`; the columns of `{self.task_name}` are known. Drop it."
-            )
+            known = "test split is the official dev set" if given[0] == "test_size" else "columns are known"
+            raise InvalidInputError(f"`--{given[0]}` is for `--dataset`; of `{self.task_name}` the {known}. Drop it.")
 
 
 @dataclass
@@ -77,6 +82,9 @@ class BertArguments:
     """Which checkpoint becomes smaller, and what may vary."""
 
     model_name_or_path: str = option("google-bert/bert-base-uncased", "Any BERT checkpoint: a Hub id or a folder.")
+    ignore_mismatched_sizes: bool = option(
+        False, "Draw a new classifier where the checkpoint's is of another number of labels."
+    )
     depths: list[int] | None = option(None, "Numbers of layers on offer. Default: 1/2, 2/3, 5/6 and all.")
     intermediate_sizes: list[int] | None = option(None, "Widths on offer. Default: 1/6, 1/4, 1/3 and all.")
     num_heads: list[int] | None = option(None, "Numbers of heads on offer. Default: 1/3, 2/3 and all.")
@@ -85,7 +93,7 @@ class BertArguments:
         "first_order", "By what heads and neurons are ordered.", choices=["first_order", "magnitude", "none"]
     )
     order_examples: int = option(512, "Training examples that importance is measured on.")
-    original_epochs: int = option(3, "Epochs of fine-tuning the checkpoint before the search.")
+    original_epochs: int = option(3, "Epochs of fine-tuning the checkpoint before the search; 0: it is fine-tuned.")
     original_learning_rate: float = option(5e-5, "Peak of that fine-tuning's cosine, to 0.")
 
     def __post_init__(self) -> None:
@@ -104,10 +112,12 @@ class BertSearchArguments(SearchArguments):
         """The searcher of that name; None: nobody searches."""
         if self.searcher != UNIFORM:
             return super().build(space, seed)
-        if self.evaluations is not None:
-            raise InvalidInputError(
-                "`--evaluations` is for a search, which `--searcher uniform` does without. Drop it."
-            )
+        self._refuse_settings_of_ddp()
+        for name in ("evaluations", "warmup_trials", "search_distillation"):
+            if getattr(self, name) not in (None, 0):
+                raise InvalidInputError(
+                    f"`--{name}` is for a search, which `--searcher uniform` does without. Drop it."
+                )
         return None
 
 
@@ -161,8 +171,8 @@ class BertNetworkArguments:
     together: bool = option(False, "One network for the first number of all limits at once, one for all second ones ….")
     plain_bert: bool = option(False, "Publish as stock `bert` what stock BERT can express.")
     random_networks: int = option(3, "Random architectures in (0.95 ν, ν] to train beside each network.")
-    uniform_network: bool = option(True, "Also train evenly spread layers at full width within each limit.")
-    train_largest: bool = option(True, "Also train the original on, as long as the others.")
+    uniform_network: bool = option(True, "Also train evenly spread whole layers within each limit.")
+    train_largest: bool = option(True, "Also train the largest network of the space on, like the others.")
 
     def limits(self) -> dict[str, list[float] | None]:
         """What was asked for, by the name of the cost."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -113,7 +112,8 @@ def choose_networks(
         seed: Of the random ones; they depend neither on the search nor on other limits.
         on_unmet: Told what was not met; None: that is an error.
         find: What finds the network of some limits.
-        beside: By name, what finds baselines to train with them; one that finds nothing stays away.
+        beside: By name, what finds baselines to train with them; one that finds nothing stays away, and
+            `on_unmet` hears of it.
 
     Raises:
         InfeasibleLimitError: Nothing meets a limit.
@@ -140,8 +140,9 @@ def choose_networks(
         for i, architecture in enumerate(_random_beside(result, together, generated, random_networks, rng)):
             networks.append(Network(f"{name}-{RANDOM}{i}", architecture, together, published=False))
         for label, other in (beside or {}).items():
-            with suppress(InfeasibleLimitError):
-                networks.append(Network(f"{name}-{label}", other(result, *together), together, published=False))
+            baseline = _found(other, result, together, label, on_unmet)
+            if baseline is not None:
+                networks.append(Network(f"{name}-{label}", baseline, together, published=False))
     if with_largest:
         networks.append(Network(LARGEST, result.space.decode(result.costs["macs"].extreme_row(1)), published=False))
     names = [n.name for n in networks]
@@ -149,6 +150,17 @@ def choose_networks(
     if twice:
         raise InvalidInputError(f"Limits must be distinct, but {twice} come twice. Drop one.")
     return networks
+
+
+def _found(
+    find: Find, result: SearchResult, limits: Sequence[Limit], label: str, on_unmet: Callable[[str], None] | None
+) -> Architecture | None:
+    try:
+        return find(result, *limits)
+    except InfeasibleLimitError as error:
+        if on_unmet is not None:
+            on_unmet(f"No {label} network for {' and '.join(map(str, limits))}: {error}")
+        return None
 
 
 def first_within(candidates: Sequence[Architecture]) -> Find:

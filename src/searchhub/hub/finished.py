@@ -2,6 +2,7 @@
 
 result.json                  θ, history and costs
 supernet/                    shared weights after the search, Hub-ready
+original/                    the fine-tuned checkpoint, where networks start from that and not from those
 training.json                task, settings, epochs, seed, and what the search took
 teacher_logits.safetensors   of a distilled task only
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from searchhub.hub.networks import NetworkTrainer
 from searchhub.hub.trained import TRAINING, read_json_object
 from searchhub.models.supernet import Supernet
 from searchhub.result import SearchResult
-from searchhub.run_folder import RESULT
+from searchhub.run_folder import ORIGINAL, RESULT
 from searchhub.training.accelerator import make_accelerator
 from searchhub.training.settings import TrainingSettings
 
@@ -43,13 +44,19 @@ _KEPT = ("epochs", "seed", "inherit_weights", "start", "base_model", "search_set
 """Fields of a trainer that are plain JSON."""
 
 
-def save_trainer(trainer: NetworkTrainer) -> None:
+def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> None:
     """Write into the run's folder what `load_trainer` makes the same trainer from.
 
     Each file appears whole or not at all. Every process makes this call, once after the search; the main one writes.
 
+    Args:
+        trainer: Of the run's networks.
+        searched: The shared weights after the search, where the trainer's own are those of the fine-tuned checkpoint
+            in `original/`, from which its networks start; None: they are the trainer's.
+
     Raises:
-        InvalidInputError: The task cannot be loaded again, for it was put together by hand.
+        InvalidInputError: The task cannot be loaded again, for it was put together by hand; or what is published is
+            made by a function that is not of a module.
         RunFolderError: The place cannot be written to.
     """
     task = trainer.task
@@ -58,8 +65,9 @@ def save_trainer(trainer: NetworkTrainer) -> None:
             f"A task must have a `source` for networks to be trained on it later, but `{task.name}` has none. Load it "
             "with `searchhub.data.sources.load_task` or the loader of its kind."
         )
+    publish_as = None if trainer.publish_as is None else _name_of(trainer.publish_as)
     if trainer.accelerator.is_main_process:
-        save_supernet(trainer.supernet, trainer.folder / SUPERNET)
+        save_supernet(trainer.supernet if searched is None else searched, trainer.folder / SUPERNET)
         if isinstance(task, DistilledTask):
             with replacing(trainer.folder / LOGITS) as temporary:
                 save_file({TEACHER_LOGITS: task.logits}, temporary)
@@ -68,6 +76,8 @@ def save_trainer(trainer: NetworkTrainer) -> None:
         data = {
             "format_version": FORMAT_VERSION,
             "supernet": f"{kind.__module__}.{kind.__qualname__}",
+            "weights": SUPERNET if searched is None else ORIGINAL,
+            "publish_as": publish_as,
             "task": task.source,
             "task_fingerprint": task.fingerprint(),
             "distilled": isinstance(task, DistilledTask),
@@ -100,7 +110,8 @@ def load_trainer(
         if saved["distilled"]:
             task = DistilledTask(task, load_file(folder / LOGITS)[TEACHER_LOGITS])
         _check_same(task, saved["task_fingerprint"], folder)
-        supernet = supernet_class(folder / SUPERNET).from_pretrained(folder / SUPERNET)
+        weights = folder / saved.get("weights", SUPERNET)
+        supernet = supernet_class(folder / SUPERNET).from_pretrained(weights)
         supernet.config._name_or_path = ""  # of this machine; configurations of networks would carry it on
         accelerator = accelerator or make_accelerator(mixed_precision=saved["mixed_precision"], seed=saved["seed"])
         return NetworkTrainer(
@@ -111,11 +122,12 @@ def load_trainer(
             accelerator,
             folder=folder,
             search_cost=Spent(**saved["search_cost"]),
+            publish_as=_imported(saved["publish_as"]) if saved.get("publish_as") else None,
             **{name: saved[name] for name in _KEPT if name in saved},
         )
     except InvalidInputError:
         raise
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, ImportError, AttributeError) as error:
         raise InvalidInputError(f"`{folder}` must hold what `save_trainer` wrote, but: {error!r}.") from error
 
 
@@ -138,9 +150,8 @@ def supernet_class(folder: Path) -> type[Supernet]:
         )
     own = str(saved["supernet"]) if folder.name == SUPERNET and saved and "supernet" in saved else ""
     name = own or str((config.get("architectures") or [""])[0])
-    module, _, attribute = name.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module) if module else searchhub, attribute)
+        found = _imported(name)
     except (ImportError, AttributeError):
         found = None
     if not (isinstance(found, type) and issubclass(found, Supernet)):
@@ -166,6 +177,22 @@ def supernet_config(folder: Path) -> PreTrainedConfig:
 
 
 # -- inside -----------------------------------------------------------------------------------------------------------
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    name = f"{function.__module__}.{getattr(function, '__qualname__', '<object>')}"
+    if "<" in name:
+        raise InvalidInputError(
+            f"`publish_as` must be a function of a module, to be found again when networks are trained later, but is "
+            f"`{name}`. Define it in a module."
+        )
+    return name
+
+
+def _imported(name: str) -> Any:
+    """What a dotted name stands for; one without dots is a public name of searchhub."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module) if module else searchhub, attribute)
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -12,20 +12,23 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file
 
+from searchhub.costs.counting import count_architecture
+from searchhub.costs.macs import macs_per_module
+from searchhub.costs.params import params_per_module
 from searchhub.data.task import Task
 from searchhub.errors import RunMismatchError
 from searchhub.hub.folder import save_supernet
 from searchhub.hub.networks import plain_config, weights_digest
-from searchhub.hub.trained import read_json_object
+from searchhub.hub.trained import ORIGINAL_FACTS, read_json_object
 from searchhub.models.supernet import Supernet
 from searchhub.run_folder import ORIGINAL
 from searchhub.space import Architecture
-from searchhub.training.batches import steps_per_epoch
+from searchhub.training.batches import derive_seed, steps_per_epoch
 from searchhub.training.fit import Fitted, fit
 from searchhub.training.loop import OnStep
 from searchhub.training.settings import TrainingSettings
 
-FACTS, WEIGHTS = "original.json", "model.safetensors"
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class OriginalTrainer:
 
     Args:
         supernet: Of the checkpoint; trained in place.
-        whole: The architecture that leaves nothing out.
+        whole: The architecture that leaves nothing out, whether or not the space offers it.
         task: Data and metric.
         settings: Optimizer, schedule and batch.
         accelerator: Of this process.
@@ -77,17 +80,17 @@ class OriginalTrainer:
         fitted = self._fit(on_step)
         if self.then is not None:
             self.then[0](self.supernet)
-        facts = {"identity": identity, **fitted.to_dict()}
+        facts = {"identity": identity, "costs": self._costs(), **fitted.to_dict()}
         if not self.epochs:
             facts["loss"] = None  # there was no training
         if self.accelerator.is_main_process:
-            save_supernet(self.supernet, self.folder / ORIGINAL, {FACTS: facts})
+            save_supernet(self.supernet, self.folder / ORIGINAL, {ORIGINAL_FACTS: facts})
         self.accelerator.wait_for_everyone()
         return facts
 
     def _fit(self, on_step: OnStep | None) -> Fitted:
         # Nothing is sliced off the whole network, so that its parameters are the supernet's own.
-        model = self.supernet.subnet(self.whole)
+        model = self.supernet.on_shared_weights(self.whole)
         return fit(
             model,
             self.task,
@@ -98,6 +101,10 @@ class OriginalTrainer:
             train_on="train",
             on_step=on_step,
         )
+
+    def _costs(self) -> dict[str, int]:
+        counts = {"macs": macs_per_module, "params": params_per_module}
+        return {name: count_architecture(self.supernet, self.whole, count)[""] for name, count in counts.items()}
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -114,7 +121,7 @@ class OriginalTrainer:
     def _finished(self, identity: dict[str, Any]) -> dict[str, Any] | None:
         found: list[dict[str, Any] | None] = [None]
         if self.accelerator.is_main_process:
-            found[0] = read_json_object(self.folder / ORIGINAL / FACTS)
+            found[0] = read_json_object(self.folder / ORIGINAL / ORIGINAL_FACTS)
         if self.accelerator.num_processes > 1:
             broadcast_object_list(found, from_process=0)
         if found[0] is not None:
@@ -128,8 +135,10 @@ class OriginalTrainer:
         return found[0]
 
 
-def importance_batches(task: Task, examples: int, batch_size: int, device: torch.device) -> list[dict[str, Any]]:
-    """Batches of the first training examples, to measure importance on; the same on every process."""
-    size = min(examples, task.size("train"))
-    indices = torch.arange(size).split(batch_size)
-    return [task.batch("train", part, device=device) for part in indices]
+def importance_batches(
+    task: Task, examples: int, batch_size: int, device: torch.device, seed: int
+) -> list[dict[str, Any]]:
+    """Batches of randomly drawn training examples, to measure importance on; the same on every process."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "importance"))
+    drawn = torch.randperm(task.size("train"), generator=generator)[:examples]
+    return [task.batch("train", part, device=device) for part in drawn.split(batch_size)]

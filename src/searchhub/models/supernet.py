@@ -92,6 +92,10 @@ class Supernet(PreTrainedModel):
             InvalidInputError: The architecture is not of this space.
         """
         self.search_space.encode(architecture)
+        return self.on_shared_weights(architecture)
+
+    def on_shared_weights(self, architecture: Architecture) -> PreTrainedModel:
+        """As `subnet`, of sizes that the supernet has weights for, whether the space offers them or not."""
         with no_init_weights():
             model = self.subnet_class(self.subnet_config(architecture))
         shared = dict(self.named_parameters())

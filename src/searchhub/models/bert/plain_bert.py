@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from transformers import BertConfig, BertForSequenceClassification
+import logging
+
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from searchhub.errors import InvalidInputError
 from searchhub.models.bert.modeling_bert import SearchedBertForSequenceClassification
+
+logger = logging.getLogger(__name__)
 
 
 def as_plain_bert(model: SearchedBertForSequenceClassification) -> BertForSequenceClassification:
@@ -32,6 +36,15 @@ def as_plain_bert(model: SearchedBertForSequenceClassification) -> BertForSequen
     plain = BertForSequenceClassification(BertConfig(**fields, attn_implementation=config._attn_implementation))
     plain.load_state_dict(model.state_dict())
     return plain.to(device=model.device, dtype=model.dtype).train(model.training)
+
+
+def plain_where_possible(model: SearchedBertForSequenceClassification) -> PreTrainedModel:
+    """Stock BERT where that can express a network; else the network itself, and a warning that says why."""
+    try:
+        return as_plain_bert(model)
+    except InvalidInputError as error:
+        logger.warning("Published as it is: %s", error)
+        return model
 
 
 _OURS = {"model_type", "architectures", "transformers_version", "attention_head_size", "per_layer_config", "auto_map"}

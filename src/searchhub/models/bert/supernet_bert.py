@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
+from safetensors import SafetensorError
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 from transformers import initialization as init
@@ -19,7 +21,7 @@ from searchhub.models.bert.configuration_bert import SearchedBertConfig
 from searchhub.models.bert.modeling_bert import SearchedBertForSequenceClassification
 from searchhub.models.supernet import Supernet, Window
 from searchhub.space import Architecture, SearchSpace
-from searchhub.spaces.bert import DEPTH, bert_space, heads_choice, intermediate_choice, kept_layers
+from searchhub.spaces.bert import DEPTH, bert_space, full_width, heads_choice, intermediate_choice, kept_layers
 
 
 @strict
@@ -79,7 +81,12 @@ class BertSupernetConfig(BertConfig):
 
 
 def _check_stock_bert(fields: Mapping[str, Any], checkpoint: str) -> None:
-    found = fields.get("model_type")
+    found = fields.get("model_type", BertConfig.model_type if _is_early_bert(fields) else None)
+    if found is None:
+        raise InvalidInputError(
+            f"The config.json of `{checkpoint}` must be there and name a `model_type`, but does not. Write "
+            f'`"model_type": "{BertConfig.model_type}"` into it if it is BERT, or give a BERT checkpoint.'
+        )
     if found != BertConfig.model_type:
         raise InvalidInputError(
             f"The checkpoint must be BERT (`model_type` `{BertConfig.model_type}`), but `{checkpoint}` is "
@@ -94,6 +101,12 @@ def _check_stock_bert(fields: Mapping[str, Any], checkpoint: str) -> None:
         raise InvalidInputError(
             f"The checkpoint must have absolute position embeddings, but those of `{checkpoint}` are `{positions}`."
         )
+
+
+def _is_early_bert(fields: Mapping[str, Any]) -> bool:
+    """Whether a configuration that names no model type is BERT's, as those of the first uploads."""
+    sizes = {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "type_vocab_size"}
+    return sizes <= fields.keys() and all(name.startswith("Bert") for name in fields.get("architectures") or ())
 
 
 class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassification):
@@ -159,11 +172,20 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
                 `sequence_length`), and what `from_pretrained` of transformers takes.
 
         Raises:
-            InvalidInputError: The checkpoint is no BERT encoder, or its weights are not those of its configuration.
+            InvalidInputError: The checkpoint is no BERT encoder, cannot be found or read, or its weights are not those
+                of its configuration.
         """
         asked = kwargs.pop("output_loading_info", False)
         kwargs |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
-        supernet, info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        try:
+            supernet, info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except _UNREADABLE as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise InvalidInputError(
+                "The checkpoint must be a folder or a Hub id that holds config.json and whole weights, best as "
+                f"model.safetensors, but `{pretrained_model_name_or_path}` could not be loaded: {said}. Check the "
+                "path, or fetch its files again."
+            ) from error
         lacking = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
         wrong = sorted(key for key in lacking if not key.startswith(_MAY_BE_NEW))
         if wrong:
@@ -176,6 +198,20 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
     @cached_property
     def search_space(self) -> SearchSpace:
         return self.config.space()
+
+    @property
+    def whole(self) -> Architecture:
+        """The checkpoint itself, whether the space offers its sizes or not; for `on_shared_weights`."""
+        config = self.config
+        return full_width(bert_space(config.num_hidden_layers, config.intermediate_size, config.num_attention_heads))[0]
+
+    @property
+    def whole_layers(self) -> list[Architecture]:
+        """Evenly spread layers as they are, the most first; empty where the space offers none at full width."""
+        config = self.config
+        sizes = {config.intermediate_size, config.num_attention_heads}
+        found = full_width(self.search_space)
+        return found if sizes == {found[0][intermediate_choice(0)], found[0][heads_choice(0)]} else []
 
     def subnet_config(self, architecture: Architecture) -> SearchedBertConfig:
         layers = {
@@ -233,6 +269,9 @@ NEURONS_DIM = {"intermediate.dense": 0, "output.dense": 1}
 
 _MAY_BE_NEW = ("classifier.", "bert.pooler.")
 """What a checkpoint may lack, or have for another number of labels."""
+
+_UNREADABLE = (OSError, SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError)
+"""What transformers, safetensors and torch raise of files that are missing, cut short or something else."""
 
 _SUPERNET_ONLY = {
     "architectures",
