@@ -1,11 +1,14 @@
 import json
+import re
 
 import numpy as np
 
 from searchhub.cli.information import theta_by_entropy
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.result import SearchResult
+from searchhub.searchers.division import Division
 from searchhub.space import Choice, SearchSpace
+from searchhub.trial import Budget, Trial, TrialResult
 
 
 def test_info_of_a_run(cli, trained):
@@ -51,6 +54,29 @@ def test_sharpest_choice_first():
         ("flat", 1, 1.0),
     ]
     assert theta_by_entropy(SearchResult(space, ())) is None
+
+
+def test_info_tells_clusters_and_winners_in_their_order(cli, tmp_path):
+    space = SearchSpace("s", (Choice("a", ("x", "y")), Choice("b", ("skip", "k3"))))
+    one, other = (space.decode(row) for row in ([0, 0], [1, 1]))
+    history = tuple(
+        TrialResult(Trial(i, a, Budget(3)), score) for i, (a, score) in enumerate([(one, 0.5), (other, 0.75)])
+    )
+    division = Division((700, 300), (one, other), (-1.5, -2.5)).to_dict()
+    SearchResult(space, history, division=division).save(tmp_path / "result.json")
+    rows = json.loads(cli("info", tmp_path, "--json").stdout)["clusters"]
+    assert rows[0] == {
+        "order": 1,
+        "cluster": 1,
+        "architectures": 300,
+        "won_by": -2.5,
+        "score": 0.75,
+        "architecture": {"a": "y", "b": "k3"},
+    }
+    assert [row["cluster"] for row in rows] == [1, 0]
+    shown = cli("info", tmp_path).stdout
+    assert "Winners of the clusters" in shown
+    assert re.search(r"1 │ +1 │ +300 │ +-2.5 │ +0.75 │ y · k3", shown), shown
 
 
 def test_info_of_a_model(cli, trained):

@@ -36,6 +36,18 @@ def test_train_finds_what_the_run_trained(cli, run):
     assert (run / "models" / "macs-100K" / "searchhub.json").read_text() == before
 
 
+@pytest.mark.parametrize("name", ["", "..", "a/b"])
+def test_train_refuses_a_name_that_is_no_folders(cli, run, name):
+    assert "`--name` must be" in cli("train", run, "--max", "macs=100K", "--name", name).stderr
+    assert [p.name for p in (run / "models").iterdir()] == ["macs-100K"]
+
+
+def test_train_replaces_no_network_of_another_architecture(cli, run):
+    before = (run / "models" / "macs-100K" / "searchhub.json").read_text()
+    assert "another `--name`" in cli("train", run, "--max", "params=4K", "--name", "macs-100K").stderr
+    assert (run / "models" / "macs-100K" / "searchhub.json").read_text() == before
+
+
 def test_train_says_before_it_loads_anything_what_does_not_fit(cli, run):
     (run / "training.json").unlink()
     assert "`max macs >= " in cli("train", run, "--max", "macs=1K").stderr

@@ -72,6 +72,14 @@ def layer_macs(length, intermediate_size, num_heads):
     return 4 * length * 768 * width + 2 * length * length * width + 2 * length * 768 * intermediate_size
 
 
+def test_the_mean_is_that_of_architectures_as_they_are_drawn():
+    """A layer that the depth leaves out costs nothing."""
+    macs = macs_table(bert_base())
+    drawn = macs.of_codes(macs.space.sample(100_000, np.random.default_rng(0)))
+    assert macs.mean() == pytest.approx(drawn.mean(), abs=4 * drawn.std() / 100_000**0.5)
+    assert macs.unit == "multiply-adds at 128 tokens"
+
+
 @pytest.mark.parametrize(
     ("depth", "intermediate_size", "num_heads"), [(12, 3072, 12), (6, 3072, 12), (10, 768, 4), (8, 512, 8)]
 )

@@ -285,6 +285,13 @@ def test_a_table_of_another_device_is_refused_unless_told_so(by_hand):
     assert LatencyTable.load(file, SPACE, allow_other_device=True).unit == "ms, Pixel 1, batch 1"
 
 
+def test_a_table_of_texts_says_how_long_they_are(by_hand, tmp_path):
+    table = LatencyTable.load(by_hand(BY_HAND + "tokens: 128\n"), SPACE)
+    assert table.unit == f"ms, {cpu_name()}, batch 1 of 128 tokens"
+    table.save(tmp_path / "again.json")
+    assert LatencyTable.load(tmp_path / "again.json", SPACE).unit == table.unit
+
+
 def test_a_table_of_other_threads_is_refused_unless_told_so(by_hand):
     file = by_hand(BY_HAND + "threads: 1000\n")
     with pytest.raises(InvalidInputError, match=r"with as many threads as torch uses .* was with 1000"):

@@ -1,19 +1,25 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
+from searchhub.generation import Limit, generate
 from searchhub.hub.contents import Contents, contents_of, difference
 from searchhub.hub.publish import publish
 from searchhub.hub.search_folder import result_card
 from searchhub.result import SearchResult
 from searchhub.search import search
+from searchhub.searchers.division import Division
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Choice, SearchSpace
 from searchhub.testing import ChainEvaluator
+from searchhub.trial import Budget, Trial, TrialResult
 
 HERE = Path(__file__).parent
 SPACE = SearchSpace("s", (Choice("a", ("x", "y")), Choice("b", (1, 2, 3))))
@@ -80,6 +86,24 @@ def test_whole_card_of_a_result():
         "- θ: none, the best evaluated is generated\n"
         + "".join(f"- `{name}`: {value}\n" for name, value in result.searcher.items())
     )
+
+
+def test_a_card_of_dc_nas_tells_of_its_clusters_and_takes_a_limit_that_can_be_met():
+    """Only winners can be generated; half way between the bounds there may be none."""
+    entries = (np.array([0.0, 1_000_000.0]), np.array([2_345.6, 0.0, 1.0]))
+    winners = (SPACE.decode([1, 2]), SPACE.decode([1, 0]))
+    history = tuple(TrialResult(Trial(i, a, Budget(2)), 0.25 * (i + 1)) for i, a in enumerate(winners))
+    division = Division((700, 300), winners, (-1.5, -2.5)).to_dict()
+    result = SearchResult(SPACE, history, costs={"macs": CostTable("macs", SPACE, 0.0, entries)}, division=division)
+    card = result_card(result)
+    assert "- clusters: 700, 300 architectures\n- no. 1, of cluster 1: 0.5000 fully trained, log-prob" in card
+    assert "log-probability -2.5000: `y · 1`" in card
+    assert "- no. 2, of cluster 0: 0.2500 fully trained, log-probability -1.5000: `y · 3`" in card
+    (most,) = re.findall(r'Limit\("macs", max=(.*)\)\)', card)
+    assert generate(result, Limit("macs", max=float(most))) == winners[1]
+    one = result_card(SearchResult(SPACE, history[:1], costs=result.costs))
+    (most,) = re.findall(r'Limit\("macs", max=(.*)\)\)', one)
+    assert generate(SearchResult(SPACE, history[:1], costs=result.costs), Limit("macs", max=float(most))) == winners[0]
 
 
 def model(**config):

@@ -74,6 +74,8 @@ def report(
 
 
 def _run(run: ReadRun) -> dict[str, Any]:
+    from searchhub.generation.cells import reachable_range
+
     result = run.result
     data: dict[str, Any] = {
         "kind": "run",
@@ -108,10 +110,28 @@ def _run(run: ReadRun) -> dict[str, Any]:
         data["costs"] = [
             {"name": table.name, "unit": table.unit, "smallest": low, "largest": high}
             for table in result.costs.values()
-            for low, high in [table.bounds()]
+            for low, high in [reachable_range(table)]
         ]
         data["theta"] = theta_by_entropy(result)
+        data["clusters"] = winners(result) if result.division else None
     return data
+
+
+def winners(result: SearchResult) -> list[dict[str, Any]]:
+    """A row for each cluster's winner of a DC-NAS search, best first."""
+    from searchhub.searchers.division import winners_in_order
+
+    return [
+        {
+            "order": order,
+            "cluster": winner.cluster,
+            "architectures": winner.size,
+            "won_by": winner.won_by,
+            "score": winner.score,
+            "architecture": dict(winner.architecture),
+        }
+        for order, winner in enumerate(winners_in_order(result), 1)
+    ]
 
 
 def theta_by_entropy(result: SearchResult) -> list[dict[str, Any]] | None:
@@ -177,6 +197,11 @@ def _show_run(run: ReadRun, data: Mapping[str, Any]) -> None:
     else:
         print_table(theta[:MOST_CHOICES], title="θ of the sharpest choices")
         print_table(theta[-MOST_CHOICES:], title="θ of the flattest choices")
+    rows_of_winners = [
+        {**row, "architecture": " · ".join(map(str, row["architecture"].values()))}
+        for row in data.get("clusters") or ()
+    ]
+    print_table(rows_of_winners, title="Winners of the clusters, best first")
     if run.metric:
         print_table(comparison(run.reports, run.metric), title="Networks trained so far")
 

@@ -74,19 +74,17 @@ def train(
     from searchhub.cli.limits import read_limits
     from searchhub.cli.output import hide_loading, print_facts, print_json
     from searchhub.cli.source import load_result
-    from searchhub.errors import InvalidInputError
     from searchhub.generation import generate
     from searchhub.hub.finished import load_trainer
-    from searchhub.hub.trained import MODELS, Network, network_name
+    from searchhub.hub.trained import MODELS, Network, check_name, network_name
     from searchhub.reports.progress import ProgressDisplay
 
     limits = read_limits(maximum, minimum, equal)
-    name = name or network_name(limits)
-    if Path(name).name != name or name.startswith("."):
-        raise InvalidInputError(f"`--name` must be the name of a folder, like `macs-300M`, but got `{name}`.")
+    name = network_name(limits) if name is None else name
     result, folder = load_result(str(run))
     result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
     architecture = generate(result, *limits, candidates=candidates.value)
+    check_name(name, folder, architecture)
     network = Network(name, architecture, tuple(limits))
     hide_loading()
     trainer = load_trainer(folder, data=read_settings(data))

@@ -74,6 +74,12 @@ def _chain_table(supernet: Supernet, name: str, unit: str, count: Count) -> Cost
     return _checked(table, supernet, count, counted)
 
 
+def example_tokens(supernet: Supernet) -> int | None:
+    """Tokens of the example that costs are of; None: it is no text."""
+    tokens = supernet.example_inputs().get("input_ids")
+    return None if tokens is None else int(tokens.shape[-1])
+
+
 def step_of(choice: int, row: Codes) -> tuple[int, int, int]:
     """A choice by its position, the code before it (0 before the first choice) and its own."""
     return choice, int(row[choice - 1]) if choice else 0, int(row[choice])

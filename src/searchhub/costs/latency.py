@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from searchhub.costs.counting import count_architecture
+from searchhub.costs.counting import count_architecture, example_tokens
 from searchhub.costs.device import device_name
 from searchhub.costs.latency_table import LATENCY, LatencyAccuracy, LatencyReference, LatencyTable
 from searchhub.costs.macs import macs_per_module
@@ -106,6 +106,7 @@ def measure_latency(
         device=name,
         threads=threads if device.type == "cpu" else None,
         batch_size=batch_size,
+        tokens=example_tokens(supernet),
         versions={package: importlib.metadata.version(package) for package in ("torch", "transformers")},
         calibration=calibration,
         accuracy=_accuracy(supernet, table, drawn, seen, others, held),

@@ -74,6 +74,7 @@ class LatencyTable(CostTable):
         device: Name of the processor that ran it.
         threads: Of torch; None on a GPU, or where it is not known.
         batch_size: Examples in one forward pass.
+        tokens: Of each example; None: they are no texts.
         versions: Of the packages it was measured with.
         calibration: How block latencies became network latencies; empty where they were only added.
         accuracy: On networks held out; None where it was not measured.
@@ -85,6 +86,7 @@ class LatencyTable(CostTable):
     device: str
     threads: int | None = None
     batch_size: int = 1
+    tokens: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     calibration: Mapping[str, float] = field(default_factory=dict)
     accuracy: LatencyAccuracy | None = None
@@ -94,19 +96,21 @@ class LatencyTable(CostTable):
     def __post_init__(self) -> None:
         if not self.unit:
             threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.threads else ""
-            object.__setattr__(self, "unit", f"ms, {self.device}, batch {self.batch_size}{threads}")
+            tokens = f" of {self.tokens} tokens" if self.tokens else ""
+            object.__setattr__(self, "unit", f"ms, {self.device}, batch {self.batch_size}{tokens}{threads}")
         super().__post_init__()
 
     def save(self, path: str | Path) -> None:
         """Write the table, atomically: JSON where the name ends in .json, else YAML."""
         path = Path(path)
-        data = {
+        data: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "name": self.name,
             "space": self.space.name,
             "device": self.device,
             "threads": self.threads,
             "batch_size": self.batch_size,
+            **({} if self.tokens is None else {"tokens": self.tokens}),
             "versions": dict(self.versions),
             "calibration": dict(self.calibration),
             "accuracy": None if self.accuracy is None else asdict(self.accuracy),
@@ -179,6 +183,7 @@ class LatencyTable(CostTable):
             device=str(data["device"]),
             threads=data.get("threads"),
             batch_size=int(data.get("batch_size", 1)),
+            tokens=data.get("tokens"),
             versions=data.get("versions") or {},
             calibration=data.get("calibration") or {},
             accuracy=None if accuracy is None else LatencyAccuracy(**accuracy),

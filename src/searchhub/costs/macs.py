@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from searchhub.costs.counting import count_table
+from searchhub.costs.counting import count_table, example_tokens
 from searchhub.costs.table import CostTable
 from searchhub.models.supernet import Supernet
 
@@ -38,4 +38,6 @@ def count_macs(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> int:
 
 def macs_table(supernet: Supernet) -> CostTable:
     """Multiply-adds of every architecture of a supernet, for one example at its native size."""
-    return count_table(supernet, "macs", "multiply-adds", macs_per_module)
+    tokens = example_tokens(supernet)
+    unit = "multiply-adds" if tokens is None else f"multiply-adds at {tokens} tokens"
+    return count_table(supernet, "macs", unit, macs_per_module)

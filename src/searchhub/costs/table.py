@@ -112,8 +112,16 @@ class CostTable:
         return max(rows, key=lambda row: sign * self.of_row(row))
 
     def mean(self) -> float:
-        """The mean cost of architectures whose choices are all drawn uniformly, each on its own."""
-        return self.fixed + sum(float(part.mean()) for part in (*self.entries, *self.pairs))
+        """The mean cost of architectures whose choices are all drawn uniformly, each on its own (`SearchSpace.sample`).
+
+        A choice that what was drawn leaves inactive costs nothing.
+        """
+        total = self.fixed + sum(float(pair.mean()) for pair in self.pairs)
+        for branch in self.space.branches():
+            active = [(entry, list(codes)) for entry, codes in zip(self.entries, branch.codes, strict=True) if codes]
+            probability = math.prod(len(codes) / len(entry) for entry, codes in active)
+            total += probability * sum(float(entry[codes].mean()) for entry, codes in active)
+        return total
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON without the space; `from_dict` reads it."""

@@ -87,6 +87,7 @@ class CardFacts:
         tags: Beyond "searchhub" and "neural-architecture-search".
         license: The Hub's id of the model's licence, e.g. "apache-2.0".
         dataset_id: The data set's id on the Hub; None for local data.
+        dataset_config: Which of its configurations; None: it has but one.
         dataset_name: What people call the data set.
         dataset_revision: The data set's commit or fingerprint.
         base_model: The checkpoint that it was made from.
@@ -98,6 +99,7 @@ class CardFacts:
         expectation: E[α] of DDPNAS Eq. 9 under the search's θ.
         params: Number of parameters.
         macs: Multiply-adds of one input.
+        macs_unit: What they are of, e.g. "multiply-adds at 128 tokens".
         evaluations: What was measured on it. The first is the one to compare by.
         comparison: Rows of a table that sets it beside others, e.g. random architectures trained alike.
         space_name: Of the search space.
@@ -124,6 +126,7 @@ class CardFacts:
     tags: tuple[str, ...] = ()
     license: str | None = None
     dataset_id: str | None = None
+    dataset_config: str | None = None
     dataset_name: str | None = None
     dataset_revision: str | None = None
     base_model: str | None = None
@@ -135,6 +138,7 @@ class CardFacts:
     expectation: float | None = None
     params: int | None = None
     macs: int | None = None
+    macs_unit: str = "multiply-adds"
     evaluations: tuple[Evaluation, ...] = ()
     comparison: tuple[Mapping[str, object], ...] = ()
     space_name: str | None = None
@@ -181,12 +185,12 @@ def model_card(facts: CardFacts) -> str:
     return redact_tokens(f"---\n{_metadata(facts).to_yaml()}\n---\n\n{body}\n")
 
 
-def eval_results_yaml(facts: CardFacts, *, task_id: str = "default") -> str | None:
+def eval_results_yaml(facts: CardFacts, *, task_id: str | None = None) -> str | None:
     """The content of `.eval_results/<name>.yaml`, which the Hub prefers to the card's model-index.
 
     Args:
         facts: What happened.
-        task_id: Of the benchmark, as its data set's repository names it.
+        task_id: Of the benchmark, as its data set's repository names it; None: the data set's configuration.
 
     Returns:
         None where nothing was measured, or on data that are not on the Hub: the format has no place for those.
@@ -196,7 +200,7 @@ def eval_results_yaml(facts: CardFacts, *, task_id: str = "default") -> str | No
     entries = [
         EvalResultEntry(
             dataset_id=facts.dataset_id,
-            task_id=task_id,
+            task_id=task_id or facts.dataset_config or "default",
             value=e.value,
             dataset_revision=_git_revision(facts),
             notes=_evaluation_words(e),
@@ -217,6 +221,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
             task_type=facts.pipeline_tag,
             dataset_type=dataset,
             dataset_name=redact(facts.dataset_name or dataset),
+            dataset_config=facts.dataset_config,
             dataset_split=e.split,
             dataset_revision=_git_revision(facts),
             metric_type=e.metric,
@@ -298,7 +303,7 @@ def _sizes(facts: CardFacts) -> str:
     ]
     lines = [
         ("Parameters", None if facts.params is None else _amount(facts.params)),
-        ("FLOPs (multiply-adds)", None if facts.macs is None else _amount(facts.macs)),
+        (f"FLOPs ({facts.macs_unit})", None if facts.macs is None else _amount(facts.macs)),
         ("Input", None if facts.input_shape is None else " × ".join(str(n) for n in facts.input_shape)),
         ("Chosen by", None if facts.selection is None else redact(facts.selection)),
         ("E[α]", None if facts.expectation is None else f"{facts.expectation:.6g} (DDPNAS Eq. 9)"),

@@ -26,7 +26,7 @@ from searchhub.generation.cells import known_costs
 from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, eval_results_yaml, model_card
 from searchhub.hub.folder import is_stock, save_model_folder
 from searchhub.hub.redact import redact_whole
-from searchhub.hub.trained import BASELINES, MODELS, Network, Report, read_facts, read_json_object
+from searchhub.hub.trained import BASELINES, MODELS, Network, Report, read_facts, read_json_object, read_original
 from searchhub.models.supernet import Supernet
 from searchhub.reports.diagram import plot_architecture
 from searchhub.reports.progress import ProgressDisplay
@@ -192,6 +192,7 @@ class NetworkTrainer:
             "identity": self._identity(network),
             "limits": [{"cost": x.name, "max": x.max, "min": x.min, "equal": x.equal} for x in network.limits],
             "costs": dict(costs),
+            "units": {name: table.unit for name, table in self._tables(network).items()},
             "task": {k: redact_whole(v) if isinstance(v, str) else v for k, v in self.task.source.items()},
             **fitted.to_dict(),
         }
@@ -224,7 +225,7 @@ class NetworkTrainer:
         )
 
     def _card_facts(self, network: Network, model: PreTrainedModel, facts: Mapping[str, Any]) -> CardFacts:
-        costs = facts["costs"]
+        costs, data = facts["costs"], self.task.published
         limits = tuple(
             ReachedLimit(
                 cost=x.name,
@@ -246,23 +247,20 @@ class NetworkTrainer:
             base_model=self.base_model,
             remote_code=not is_stock(model),
             needs_searchhub=not is_stock(model),
-            # Names of local data are the last part of a path.
-            dataset_id=self.task.name if "/" in self.task.name else None,
-            dataset_name=self.task.name,
+            dataset_id=data.dataset_id,
+            dataset_config=data.dataset_config,
+            dataset_name=data.dataset_name,
             dataset_revision=self.task.fingerprint(),
-            num_labels=self.task.num_labels,
+            num_labels=data.num_classes,
             input_shape=self.task.input_shape,
             diagram="architecture.png",
             limits=limits,
             params=int(costs["params"]),
             macs=int(costs["macs"]),
-            evaluations=tuple(
-                Evaluation(metric=name, value=value, split=facts["split"], num_examples=facts["examples"])
-                for name, value in facts["metrics"].items()
-            )
-            + tuple(
-                Evaluation(metric=name, value=value, split="validation", num_examples=facts["validation"]["examples"])
-                for name, value in facts.get("validation", {"metrics": {}})["metrics"].items()
+            macs_unit=self.result.costs["macs"].unit,
+            evaluations=(
+                *_evaluations(self.task, facts["split"], facts),
+                *_evaluations(self.task, "validation", facts.get("validation")),
             ),
             space_name=self.result.space.name,
             search_settings=self.search_settings,
@@ -270,6 +268,7 @@ class NetworkTrainer:
             training_settings={
                 **self.settings.to_dict(),
                 "start": self.start if self.inherit_weights else "from scratch",
+                **_original_settings(self.folder),
             },
             training_cost=Spent(
                 epochs=self.epochs,
@@ -306,6 +305,29 @@ def name_labels(model: PreTrainedModel, task: Task) -> None:
     """Give a model the names of a task's classes."""
     names = dict(enumerate(task.label_names))
     model.config.id2label, model.config.label2id = names, {n: i for i, n in names.items()}
+
+
+def _evaluations(task: Task, split: str, found: Mapping[str, Any] | None) -> list[Evaluation]:
+    """What was measured on a split, the primary metric first, by the names that others know."""
+    if found is None:
+        return []
+    data = task.published
+    whole = data.splits.get(split, split), found["examples"]
+    names = sorted(found["metrics"], key=lambda name: name != task.metric_name)
+    known = {name: data.parts.get(name, (name, *whole)) for name in names}
+    return [
+        Evaluation(metric=metric, value=found["metrics"][name], split=where, num_examples=examples)
+        for name, (metric, where, examples) in known.items()
+    ]
+
+
+def _original_settings(folder: Path) -> dict[str, Any]:
+    """For the card, how the run fine-tuned its checkpoint before the search; empty where there was none."""
+    identity = (read_original(folder) or {}).get("identity")
+    if not identity:
+        return {}
+    training = {name: identity["training"][name] for name in ("epochs", "learning_rate")}
+    return {"original": {**training, **(identity["then"] or {"order": "none"})}}
 
 
 def _picture(network: Network, result: SearchResult) -> bytes:

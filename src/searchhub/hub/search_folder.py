@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from statistics import median_high
 from typing import TYPE_CHECKING
 
 from huggingface_hub import ModelCardData
 
+from searchhub.costs.table import CostTable
+from searchhub.generation.cells import reachable_range
 from searchhub.hub.redact import REDACTED, is_secret, redact, redact_tokens
 from searchhub.reports.tables import human
 from searchhub.result import SearchResult
+from searchhub.searchers.division import Division, winners_in_order
 from searchhub.space import SearchSpace
+from searchhub.trial import most_trained
 
 if TYPE_CHECKING:
     from searchhub.models.supernet import Supernet
@@ -31,17 +37,15 @@ def write_supernet_folder(supernet: Supernet, folder: Path) -> None:
 
 def result_card(result: SearchResult) -> str:
     """README.md of a search result. `path/to/search` stands for where it is published."""
-    limit = ""
-    for cost in list(result.costs.values())[:1]:
-        low, high = cost.bounds()
-        limit = f', Limit("{cost.name}", max={(low + high) / 2:.4g})'
+    limit = "".join(f', Limit("{c.name}", max={_reachable(result, c)})' for c in list(result.costs.values())[:1])
     names = "Limit, SearchResult, generate" if limit else "SearchResult, generate"
     rows = [_space_row(result.space)]
     rows.append(f"- trials: {len(result.history):,}")
     rows.append("- θ: " + ("none, the best evaluated is generated" if result.distribution is None else "yes"))
     for cost in result.costs.values():
-        low, high = cost.bounds()
+        low, high = reachable_range(cost)
         rows.append(f"- `{cost.name}`: {human(low)} to {human(high)} {cost.unit}".rstrip())
+    rows += _winners(result) if result.division else []
     for name, value in result.searcher.items():
         rows.append(f"- `{name}`: {REDACTED if is_secret(name) else redact(str(value))}")
     return _card(
@@ -52,6 +56,30 @@ def result_card(result: SearchResult) -> str:
         f"architecture = generate(result{limit})",
         rows,
     )
+
+
+def _reachable(result: SearchResult, cost: CostTable) -> str:
+    """A limit under which something is generated: half way; without θ a cost of what was evaluated, rounded up."""
+    low, high = reachable_range(cost)
+    if result.distribution is not None or not result.history:
+        return f"{(low + high) / 2:.4g}"
+    value = median_high(cost(r.trial.architecture) for r in most_trained(result.history))
+    step = 10.0 ** (math.floor(math.log10(value)) - 3) if value > 0 else 1.0
+    return f"{math.ceil(value / step) * step:.4g}"
+
+
+def _winners(result: SearchResult) -> list[str]:
+    """What DC-NAS divided, and who won, best first."""
+    division = Division.from_dict(result.division)
+    won_by = "log-probability" if division.labels is None else "early-stopped score"
+    rows = [f"- clusters: {', '.join(f'{size:,}' for size in division.sizes)} architectures"]
+    for order, winner in enumerate(winners_in_order(result), 1):
+        candidates = redact(" · ".join(map(str, winner.architecture.values())))
+        rows.append(
+            f"- no. {order}, of cluster {winner.cluster}: {winner.score:.4f} fully trained, {won_by} "
+            f"{winner.won_by:.4f}: `{candidates}`"
+        )
+    return rows
 
 
 def supernet_card(supernet: Supernet) -> str:

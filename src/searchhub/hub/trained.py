@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit
 from searchhub.reports.tables import magnitude
+from searchhub.run_folder import ORIGINAL
 from searchhub.space import Architecture
 
 FACTS = "searchhub.json"
@@ -25,6 +27,12 @@ MODELS, BASELINES = "models", "baselines"
 """Where in a run's folder published networks and baselines are."""
 
 LARGEST, RANDOM = "largest", "random"
+
+_LONGEST_NAME = 200
+"""Bytes of a folder's name; file systems take 255, and what is written first has a longer name."""
+
+ORIGINAL_FACTS = "original.json"
+"""In a run's folder of the checkpoint that it fine-tuned before the search: how, and what it reached."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,23 @@ def network_name(limits: Sequence[Limit]) -> str:
     return "-".join(words) or "unlimited"
 
 
+def check_name(name: str, run_dir: str | Path, architecture: Architecture) -> None:
+    """Check before work starts that a network may take a name that somebody gave, in a run's `models/`.
+
+    Raises:
+        InvalidInputError: It is no name of a folder, or its folder holds a network of another architecture.
+    """
+    if not name or Path(name).name != name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
+        raise InvalidInputError(f"`--name` must be the name of a folder, like `macs-300M`, but got `{name}`.")
+    path = Path(run_dir) / MODELS / name
+    there = _report(read_facts(path), published=True)
+    if there is not None and there.network.architecture != architecture:
+        raise InvalidInputError(
+            f"`{path}` must not be replaced by a network of another architecture than the one that it holds. "
+            "Choose another `--name`, or move it away."
+        )
+
+
 def _short(value: float) -> str:
     letter, factor = magnitude(value)
     return f"{value / factor:.12g}{letter}"
@@ -112,17 +137,22 @@ def _order(report: Report) -> tuple[object, ...]:
     return (not limits, *((x.name, x.high, x.low) for x in limits[:1]), report.network.name)
 
 
-def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
+def comparison(
+    reports: Sequence[Report], metric: str, original: Mapping[str, Any] | None = None
+) -> list[dict[str, str]]:
     """Rows of a table: a limit each, with the mean and spread of random networks beside it, and other baselines.
 
     Args:
         reports: Published networks and baselines of one run.
         metric: Which; a network without it is compared by nothing, and its cell is empty.
+        original: What `read_original` gave: the checkpoint as it was before the search has a row of its own.
     """
     rows = []
     baselines = [r for r in reports if not r.network.published and r.network.name != LARGEST]
     roles = list(dict.fromkeys(role for role in map(role_of, baselines) if role != RANDOM))
     others = list(dict.fromkeys(name for r in reports for name in r.costs if name not in ("macs", "params")))
+    units = {name: unit for r in reports for name, unit in r.facts.get("units", {}).items()}
+    macs = "MACs" + units.get("macs", "").removeprefix("multiply-adds")
     for report in reports:
         network = report.network
         if not network.published and network.name != LARGEST:
@@ -134,16 +164,33 @@ def comparison(reports: Sequence[Report], metric: str) -> list[dict[str, str]]:
         rows.append(
             {
                 "limit": " and ".join(str(limit) for limit in network.limits)
-                or ("none: the largest" if network.name == LARGEST else f"none: {network.name}"),
-                "MACs": _shown(report.costs.get("macs"), ",.0f"),
+                or f"none: {_largest(report, original) if network.name == LARGEST else network.name}",
+                macs: _shown(report.costs.get("macs"), ",.0f"),
                 "parameters": _shown(report.costs.get("params"), ",.0f"),
-                **{name: _shown(report.costs.get(name), ",.5g") for name in others},
+                **{_heading(name, units): _shown(report.costs.get(name), ",.5g") for name in others},
                 f"test {metric}": _shown(report.metrics.get(metric), ".4f"),
                 "random within 5 %": f"{np.mean(beside):.4f}{spread} (n={len(beside)})" if beside else "",
                 **{role: others_alike.get(role, "") for role in roles},
             }
         )
+    if original is not None:
+        costs = original.get("costs", {})  # those of earlier versions have none
+        known = {
+            "limit": "none: the original, before the search",
+            macs: _shown(costs.get("macs"), ",.0f"),
+            "parameters": _shown(costs.get("params"), ",.0f"),
+            f"test {metric}": _shown(original["metrics"].get(metric), ".4f"),
+        }
+        rows.append({name: known.get(name, "") for name in [*(rows[0] if rows else known)]})
     return rows
+
+
+def _largest(report: Report, original: Mapping[str, Any] | None) -> str:
+    """What the largest network is: of a compressed checkpoint it has come a long way since it was that."""
+    if original is None:
+        return "the largest"
+    whole = original.get("costs", {}).get("params") == report.costs.get("params")
+    return f"{'full size' if whole else 'the largest'}, trained on alike"
 
 
 def _beside(baseline: Network, network: Network) -> bool:
@@ -160,6 +207,12 @@ def role_of(report: Report) -> str:
     return report.network.name.rpartition("-")[2].rstrip("0123456789")
 
 
+def _heading(cost: str, units: Mapping[str, str]) -> str:
+    """The name of a cost; of a latency with what it was measured on."""
+    unit = units.get(cost, "")
+    return f"{cost} ({unit.removeprefix('ms, ')})" if unit.startswith("ms, ") else cost
+
+
 def _shown(value: float | None, form: str) -> str:
     """A number in a form; a large one in full."""
     return "" if value is None else format(value, ",.0f" if value >= 1e5 else form)
@@ -171,6 +224,11 @@ def _shown(value: float | None, form: str) -> str:
 def read_facts(folder: str | Path) -> dict[str, Any] | None:
     """The facts of a model folder; None where there are none that can be read."""
     return read_json_object(Path(folder) / FACTS)
+
+
+def read_original(run_dir: str | Path) -> dict[str, Any] | None:
+    """How a run fine-tuned its checkpoint before the search, and what that reached; None: it had none."""
+    return read_json_object(Path(run_dir) / ORIGINAL / ORIGINAL_FACTS)
 
 
 def read_task_source(folder: str | Path) -> dict[str, Any]:
