@@ -2,10 +2,15 @@
 
     python recipes/compare_runs.py runs/cifar10/*
 
-A row a limit and seed, a column a searcher or baseline: `random` is the mean of the random architectures in
-(0.95 ν, ν], `largest` the largest network of the space (of a checkpoint, the original), which keeps to no limit. Below
-them, for each searcher, its mean difference to every other column over the rows that have both, with its standard
-error, and its share of the other's mean. Ends with a line `RESULT {json}`.
+A section a task. In its first table a row a limit and seed, a column a searcher or baseline: `random` is the mean of
+the random architectures in (0.95 ν, ν], `largest` the largest network of the space (of a checkpoint, the original at
+full size, trained on alike), `original` the fine-tuned checkpoint that the search began from; these two keep to no
+limit. Runs of one searcher with other settings have columns of their own, named by what differs. Where runs trained
+their networks from other weights than each other, baselines are each run's own: `beside` it.
+
+Then a table a limit, for limits of one seed share a search and are no independent pairs: for each searcher its mean
+difference to every other column over the seeds that have both, with its standard error, how many seeds these are, and
+its share of the other's mean. Ends with a line `RESULT {json}`.
 """
 
 from __future__ import annotations
@@ -15,54 +20,207 @@ import json
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from searchhub.errors import InvalidInputError, SearchhubError
-from searchhub.hub.chosen import LARGEST
-from searchhub.hub.trained import RANDOM, read_reports, role_of
+from searchhub.hub.trained import (
+    LARGEST,
+    RANDOM,
+    TRAINING,
+    Report,
+    read_json_object,
+    read_original,
+    read_reports,
+    role_of,
+)
 from searchhub.reports.tables import markdown_table
+from searchhub.run_folder import CONFIG, ORIGINAL, RESULT
 
 Row = dict[str, list[float]]
 """Scores by column."""
 
+ELSEWHERE = ("seed", "tokenizer", "data_dir")
+"""What may differ in how runs of one task loaded their data."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one network reached.
+
+    Args:
+        value: Of the metric.
+        column: The searcher that found it, or what kind of baseline it is.
+        run: Folder of its run.
+        searcher: Of that run.
+        limit: In words; None: it keeps to none, and stands beside those of every limit.
+        seed: Of the run.
+        start: What tells the weights that its training started from; None: from scratch.
+        data: From what its task was loaded; empty where an earlier version wrote nothing of it.
+    """
+
+    value: float
+    column: str
+    run: Path
+    searcher: str
+    limit: str | None
+    seed: int
+    start: str | None
+    data: Mapping[str, Any]
+
+    @property
+    def found(self) -> bool:
+        """Whether a search found it."""
+        return self.column == self.searcher
+
 
 def searcher_of(folder: Path) -> str:
-    """What searched, from the run's frozen configuration."""
+    """What searched, from the run's result, or while it is unfinished from its frozen configuration."""
     try:
-        settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["searcher"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InvalidInputError(f"`{folder}` must be a run folder with its config.yaml, but: {error!r}.") from error
-    return settings["searcher"] + ("" if settings.get("prune", True) else " without pruning")
+        result = read_json_object(folder / RESULT)
+        settings = (result or yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))["searcher"]
+        return str(settings["searcher"]) + ("" if settings.get("prune", True) else " without pruning")
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInputError(
+            f"`{folder}` must be a run folder with its {RESULT} or {CONFIG}, but: {error!r}."
+        ) from error
 
 
-def read(folders: Sequence[Path], metric: str) -> tuple[dict[tuple[str, int], Row], list[str]]:
-    """Scores by limit and seed, then by column; and which columns are searchers."""
+def settings_of(folder: Path) -> dict[str, str]:
+    """What else a run says of how it searched and trained, in words; seeds apart."""
+    searcher = (read_json_object(folder / RESULT) or {}).get("searcher", {})
+    training = read_json_object(folder / TRAINING) or {}
+    parts = {
+        "": {name: value for name, value in searcher.items() if name not in ("searcher", "prune")},
+        "search ": training.get("search_settings", {}).get("training", {}),
+        "final ": {**training.get("training", {}), "epochs": training.get("epochs")},
+        "start from ": {"": str(training.get("start")).removeprefix("weights of ")},
+        "original ": ((read_original(folder) or {}).get("identity") or {}).get("then") or {},
+    }
+    found = {f"{part}{name}": str(value) for part, values in parts.items() for name, value in values.items()}
+    return {name.strip(): value for name, value in found.items() if not name.endswith("seed")}
+
+
+def task_of(folder: Path) -> str:
+    """What the networks of a run were trained for."""
+    reports = read_reports(folder)
+    if not reports:
+        raise InvalidInputError(
+            f"`{folder}` ({searcher_of(folder)}) must hold networks that it trained, but holds none yet. Let it "
+            "finish, or leave it out."
+        )
+    data = reports[0].facts.get("task") or {}
+    return " ".join(str(data[key]) for key in ("task_name", "dataset", "dataset_config_name") if data.get(key))
+
+
+def named(folders: Sequence[Path]) -> dict[Path, str]:
+    """What searched in each run; those of one searcher are told apart by the settings in which they differ."""
+    searchers = {folder: searcher_of(folder) for folder in folders}
+    settings = {folder: settings_of(folder) for folder in folders}
+    names = {}
+    for folder, searcher in searchers.items():
+        alike = [settings[other] for other in folders if searchers[other] == searcher]
+        own = settings[folder]
+        differ = sorted(name for name in own if any(own[name] != other.get(name) for other in alike))
+        words = ", ".join(f"{name} {own[name]}" for name in differ)
+        names[folder] = f"{searcher} ({words})" if words else searcher
+    return names
+
+
+def read(folder: Path, searcher: str, metric: str) -> Iterator[Score]:
+    """The scores of a run: of its networks, its baselines, and the checkpoint that it fine-tuned first."""
+    score = None
+    for report in read_reports(folder):
+        network, identity = report.network, report.facts["identity"]
+        column = searcher if network.published else role_of(report)
+        limit = " and ".join(map(str, network.limits))
+        score = Score(
+            value=_metric(report, metric, folder),
+            column=LARGEST if network.name == LARGEST else column,
+            run=folder,
+            searcher=searcher,
+            limit=None if network.name == LARGEST else limit,
+            seed=identity["seed"],
+            start=identity.get("inherited"),
+            data=report.facts.get("task") or {},
+        )
+        yield score
+    original = (read_original(folder) or {}).get("metrics", {}).get(metric)
+    if score is not None and original is not None:
+        # Runs of one seed fine-tune it alike; where they did not, the score tells.
+        yield replace(score, value=original, column=ORIGINAL, limit=None, start=str(original))
+
+
+def _metric(report: Report, metric: str, folder: Path) -> float:
+    if metric not in report.metrics:
+        raise InvalidInputError(
+            f"`--metric` must be one of {sorted(report.metrics)} of `{report.network.name}` in `{folder}`, but is "
+            f"{metric!r}."
+        )
+    return report.metrics[metric]
+
+
+def check_alike(scores: Sequence[Score]) -> None:
+    """Check that scores of one task can be set side by side.
+
+    Raises:
+        InvalidInputError: Runs had other data, or two are of the same searcher, limit and seed.
+    """
+    first: dict[tuple[str, str | None, int], Score] = {}
+    options = [{k: v for k, v in s.data.items() if k not in ELSEWHERE} for s in scores]
+    for score, given in zip(scores, options, strict=True):
+        changed = sorted(k for k in {*given, *options[0]} if given.get(k) != options[0].get(k))
+        if changed:
+            raise InvalidInputError(
+                f"Runs of one task must have the same data to be compared, but `{scores[0].run}` and `{score.run}` "
+                f"differ in {', '.join(f'`{name}`' for name in changed)}. Compare them apart."
+            )
+        if score.found and first.setdefault((score.column, score.limit, score.seed), score).run != score.run:
+            raise InvalidInputError(
+                "There must be one run of a searcher, limit and seed, but there are two of "
+                f"{score.column}, {score.limit} and seed {score.seed}: `{score.run}` and "
+                f"`{first[score.column, score.limit, score.seed].run}`. Leave one out."
+            )
+
+
+def told_apart(scores: Sequence[Score]) -> list[Score]:
+    """The same scores; baselines of runs that started from other weights than each other in columns of their own."""
+    starts: dict[tuple[str, str | None, int], set[str | None]] = defaultdict(set)
+    for s in scores:
+        if s.found or s.column == ORIGINAL:
+            starts["" if s.found else ORIGINAL, s.limit, s.seed].add(s.start)
+    apart = {kind for (kind, *_), found in starts.items() if len(found) > 1}
+    return [s if s.found or (ORIGINAL if s.column == ORIGINAL else "") not in apart else _beside(s) for s in scores]
+
+
+def _beside(score: Score) -> Score:
+    return replace(score, column=f"{score.column} beside {score.searcher}")
+
+
+def rows_of(scores: Sequence[Score]) -> dict[tuple[str, int], Row]:
+    """Scores by limit and seed, then by column."""
     rows: dict[tuple[str, int], Row] = defaultdict(lambda: defaultdict(list))
-    largest: dict[int, float] = {}
-    searchers = []
-    for folder in folders:
-        searchers.append(searcher_of(folder))
-        for report in read_reports(folder):
-            network, seed = report.network, report.facts["identity"]["seed"]
-            if metric not in report.metrics:
-                raise InvalidInputError(
-                    f"`--metric` must be one of {sorted(report.metrics)} of `{network.name}` in `{folder}`, but is "
-                    f"{metric!r}."
-                )
-            score = report.metrics[metric]
-            if network.name == LARGEST:
-                largest[seed] = score
-                continue
-            column = searchers[-1] if network.published else role_of(report)
-            limit = " and ".join(map(str, network.limits))
-            rows[limit, seed][column].append(score)
-    for (_, seed), row in rows.items():
-        if seed in largest:
-            row[LARGEST].append(largest[seed])
-    return rows, sorted(set(searchers))
+    for s in scores:
+        if s.limit is not None:
+            rows[s.limit, s.seed][s.column].append(s.value)
+    for s in scores:
+        for (_, seed), row in rows.items():
+            if s.limit is None and s.seed == seed and not (s.column == ORIGINAL and row[ORIGINAL]):
+                row[s.column].append(s.value)
+    return rows
+
+
+def columns_of(scores: Sequence[Score]) -> list[str]:
+    """Searchers, then random architectures, then other baselines, then what keeps to no limit."""
+
+    def place(s: Score) -> tuple[object, ...]:
+        return not s.found, s.limit is None, not s.column.startswith(RANDOM), s.column
+
+    return list(dict.fromkeys(s.column for s in sorted(scores, key=place)))
 
 
 def shown(scores: Sequence[float]) -> str:
@@ -72,55 +230,77 @@ def shown(scores: Sequence[float]) -> str:
     return f"{statistics.mean(scores):.4f} ± {statistics.stdev(scores):.4f} (n={len(scores)})"
 
 
-def differences(rows: Sequence[Mapping[str, Sequence[float]]], one: str, other: str) -> dict[str, float | int | None]:
-    """Mean difference of two columns over the rows that have both, its standard error, and how many these are."""
+def difference(rows: Sequence[Mapping[str, Sequence[float]]], one: str, other: str) -> dict[str, Any] | None:
+    """Mean difference of two columns over the seeds that have both, and its standard error; None: no seed has both.
+
+    Args:
+        rows: Of one limit, one a seed.
+        one: Whose difference.
+        other: To which.
+    """
     paired = [
         (statistics.mean(row[one]), statistics.mean(row[other])) for row in rows if row.get(one) and row.get(other)
     ]
     if not paired:
-        return {"difference": None, "standard_error": None, "rows": 0}
+        return None
     found = [a - b for a, b in paired]
     error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else None
     return {
         "difference": round(statistics.mean(found), 4),
         "standard_error": None if error is None else round(error, 4),
-        "rows": len(found),
+        "seeds": len(found),
         "share": round(statistics.mean(a for a, _ in paired) / statistics.mean(b for _, b in paired), 4),
     }
 
 
+def tell_task(task: str, folders: Sequence[Path], metric: str) -> dict[str, Any]:
+    """Print the tables of the runs for one task; differences by limit, searcher and other column."""
+    scores = [s for folder, searcher in named(folders).items() for s in read(folder, searcher, metric)]
+    check_alike(scores)
+    scores = told_apart(scores)
+    rows, columns = rows_of(scores), columns_of(scores)
+    if task:
+        print(f"## {task}\n")
+    told = [
+        {"limit": limit, "seed": seed, **{column: shown(rows[limit, seed].get(column, [])) for column in columns}}
+        for limit, seed in sorted(rows)
+    ]
+    print(markdown_table(told))
+    result: dict[str, Any] = {}
+    for limit in sorted({limit for limit, _ in rows}):
+        alike = [row for (other, _), row in rows.items() if other == limit]
+        table = []
+        for one in dict.fromkeys(s.column for s in scores if s.found):
+            for other in columns:
+                found = difference(alike, one, other)
+                if found is None or other == one:
+                    continue
+                result.setdefault(limit, {}).setdefault(one, {})[other] = found
+                error = found["standard_error"]
+                table.append(
+                    {
+                        "searcher": one,
+                        "against": other,
+                        "difference": f"{found['difference']:+.4f}",
+                        "± standard error": None if error is None else f"{error:.4f}",
+                        "seeds": found["seeds"],
+                        "share": f"{found['share']:.1%}",
+                    }
+                )
+        print(f"\n{limit}:\n\n{markdown_table(table)}\n")
+    return result
+
+
 def main(argv: list[str]) -> None:
-    """Print the table and the differences."""
+    """Print the tables of each task, and the differences as JSON by task, limit, searcher and other column."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders of the same settings and limits")
     parser.add_argument("--metric", default="accuracy", help="what is compared")
     args = parser.parse_args(argv)
-    rows, searchers = read(args.runs, args.metric)
-    others = sorted({name for row in rows.values() for name in row} - {*searchers, RANDOM, LARGEST})
-    columns = [*searchers, RANDOM, *others, LARGEST]
-    print(
-        markdown_table(
-            [
-                {
-                    "limit": limit,
-                    "seed": seed,
-                    **{column: shown(rows[limit, seed].get(column, [])) for column in columns},
-                }
-                for limit, seed in sorted(rows)
-            ]
-        )
-    )
-    result: dict[str, dict[str, object]] = {}
-    for name in searchers:
-        for other in columns:
-            found = differences(list(rows.values()), name, other)
-            if other == name or not found["rows"]:
-                continue
-            error = "" if found["standard_error"] is None else f" ± {found['standard_error']:.4f}"
-            print(
-                f"{name}: {found['difference']:+.4f}{error} to {other} (n={found['rows']}), {found['share']:.1%} of it"
-            )
-            result.setdefault(name, {})[other] = found
+    by_task: dict[str, list[Path]] = defaultdict(list)
+    for folder in args.runs:
+        by_task[task_of(folder)].append(folder)
+    result = {task: tell_task(task, folders, args.metric) for task, folders in by_task.items()}
     print("RESULT", json.dumps(result))
 
 

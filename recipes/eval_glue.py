@@ -3,7 +3,8 @@
     python recipes/eval_glue.py --models runs/sst2 runs/mrpc runs/cola --output_dir runs/table5
 
 Prints a JSON line a model, then a table: networks of the same name in a row, a column a task, the paper's average where
-all seven of its tasks are there. A run's folder stands for all its networks.
+all seven of its tasks are there. A run's folder stands for all its networks. Where several networks of one name are for
+the same task, as of runs with other seeds, each run has rows of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +41,10 @@ class Arguments:
     models: list[str] = field(metadata={"help": "Model folders, run folders, or Hub ids."})
     config: str | None = option(None, "YAML file of these settings; the command line wins.")
     batch_size: int = option(128, "Examples of one forward pass.")
-    seed: int = option(0, "Of the split, where data have no test split of their own.")
+    seed: int | None = option(
+        None,
+        "Of the split, where data have no test split of their own. Default: that of the model's training.",
+    )
     check: bool = option(False, "Fail where a model does not reach the score on its card.")
     output_dir: str | None = option(None, "Write table5.json and table5.md there.")
 
@@ -50,13 +55,16 @@ def expand(names: list[str]) -> list[str]:
     for name in names:
         inside = sorted(str(p) for p in (Path(name) / MODELS).glob("*") if not p.name.startswith("."))
         found += inside or [name]
-    return found
+    return list(dict.fromkeys(found))
 
 
-def task_of(name: str, data: TextDataArguments, seed: int) -> TextTask:
-    """The task that was asked for; else the one that the model was trained for, as its folder says."""
+def task_of(name: str, data: TextDataArguments, seed: int | None) -> TextTask:
+    """The task that was asked for; else the one that the model was trained for, as its folder says.
+
+    Without a seed, data are split as for the model's training, so that no example of the test split was in that.
+    """
+    source = read_task_source(name)
     if data.task_name is None and data.dataset is None:
-        source = read_task_source(name)
         if not source:
             raise InvalidInputError(
                 f"`{name}` must be a folder whose {FACTS} says what the model was trained for, but is none. Check the "
@@ -67,7 +75,7 @@ def task_of(name: str, data: TextDataArguments, seed: int) -> TextTask:
         options = {k: v for k, v in source.items() if k in known}
         data = dataclasses.replace(data, **{**options, **given})
     # Validation is not looked at: its size only has to be the one that the test split was drawn beside.
-    return data.task(name, seed)
+    return data.task(name, source.get("seed", 0) if seed is None else seed)
 
 
 def evaluate(name: str, task: TextTask, batch_size: int) -> dict[str, float]:
@@ -85,6 +93,28 @@ def evaluate(name: str, task: TextTask, batch_size: int) -> dict[str, float]:
     accelerator = Accelerator()
     model.to(accelerator.device)
     return task.score(*predict(model, task, "test", batch_size, accelerator))
+
+
+def row_names(models: Sequence[tuple[str, str]]) -> list[str]:
+    """In which row of the table each model stands: in that of its name.
+
+    Where two of a name are for the same task, all of it stand in rows of as much of their paths as tells these apart.
+
+    Args:
+        models: Path and task of each, all different.
+    """
+    parts = [tuple(part for part in Path(path).parts if part != MODELS) for path, _ in models]
+    rows = []
+    for (path, _), own in zip(models, parts, strict=True):
+        alike = [i for i, other in enumerate(parts) if other[-1:] == own[-1:]]
+        for n in range(1, max(len(parts[i]) for i in alike) + 1):
+            told_apart = {(parts[i][-n:], models[i][1]) for i in alike}
+            if len(told_apart) == len(alike):
+                rows.append("/".join(own[-n:]))
+                break
+        else:
+            rows.append(path)
+    return rows
 
 
 def check(name: str, task: TextTask, metrics: dict[str, float]) -> None:
@@ -108,16 +138,21 @@ def main(argv: list[str]) -> None:
     """Print a JSON line a model, and the table."""
     args, data = parse((Arguments, TextDataArguments), argv, __doc__)
     transformers_logging.disable_progress_bar()
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    done: list[tuple[str, str]] = []
+    measured: list[dict[str, float]] = []
     for name in expand(args.models):
         task = task_of(name, data, args.seed)
         metrics = evaluate(name, task, args.batch_size)
         rounded = {k: round(v, 4) for k, v in metrics.items()}
-        row = {"model": Path(name).name, "task": task.name, **rounded, "examples": task.size("test")}
+        row = {"model": Path(name).name, "path": name, "task": task.name, **rounded, "examples": task.size("test")}
         print(json.dumps(row), flush=True)
         if args.check:
             check(name, task, metrics)
-        found.setdefault(Path(name).name, {})[task.name] = metrics
+        done.append((name, task.name))
+        measured.append(metrics)
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row_name, (_, task_name), metrics in zip(row_names(done), done, measured, strict=True):
+        found.setdefault(row_name, {})[task_name] = metrics
     rows = [row_of(name, results) for name, results in found.items()]
     Console().print(rich_table(rows, title="Dev sets; all in percent"))
     if args.output_dir is not None:

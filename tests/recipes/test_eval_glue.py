@@ -7,13 +7,17 @@ import shutil
 import pytest
 from transformers import AutoModelForSequenceClassification
 
+from searchhub.cli.text_arguments import TextDataArguments
 from searchhub.data.glue import GLUE_TASKS, PAPER_TASKS
+from searchhub.data.text_loading import load_text_task
 from searchhub.errors import InvalidInputError
 
+from ..data.tiny_text import text, tiny_tokenizer
 from .bert_cases import NAME
 from .harness import RECIPES
 
-EVALUATE = runpy.run_path(str(RECIPES / "eval_glue.py"))["main"]
+RECIPE = runpy.run_path(str(RECIPES / "eval_glue.py"))
+EVALUATE = RECIPE["main"]
 
 
 @pytest.fixture
@@ -81,8 +85,47 @@ def test_no_average_of_fewer_tasks_and_a_row_a_name(run_folder, tmp_path, capsys
     assert "average" not in header
     assert [row.split("|")[1].strip() for row in rows] == [NAME, "other"]
     lines, shown = said(capsys)
-    assert "average" not in shown
+    assert "average" not in shown.partition("Dev sets")[2]
     assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("models", "rows"),
+    [
+        ([("r/a/models/x", "sst2"), ("r/b/models/x", "mrpc"), ("r/b/models/y", "mrpc")], ["x", "x", "y"]),
+        ([("r/a/models/x", "sst2"), ("r/b/models/x", "sst2"), ("r/b/models/y", "sst2")], ["a/x", "b/x", "y"]),
+        # A row of every run, for it is not said which of the two another task goes with.
+        ([("1/a/models/x", "sst2"), ("2/a/models/x", "sst2"), ("1/b/models/x", "rte")], ["1/a/x", "2/a/x", "1/b/x"]),
+        ([("a/models/x", "sst2"), ("a/x", "sst2")], ["a/models/x", "a/x"]),
+    ],
+)
+def test_networks_of_one_name_for_one_task_stand_in_rows_of_their_own(models, rows):
+    assert RECIPE["row_names"](models) == rows
+
+
+def test_data_are_split_as_for_the_training_of_the_model(tmp_path):
+    """With another seed, examples that the model was trained on would be in the test split."""
+    file = tmp_path / "mails.csv"
+    file.write_text("\n".join(["text,label", *(f"{text(i)},{('ham', 'spam')[i % 2]}" for i in range(40))]) + "\n")
+    trained = load_text_task(str(file), tiny_tokenizer(tmp_path / "tokenizer"), max_length=16, test_size=0.5, seed=3)
+    model = tmp_path / "run" / "models" / "x"
+    tiny_tokenizer().save_pretrained(model)
+    (model / "searchhub.json").write_text(json.dumps({"task": trained.source}))
+    nothing_said, task_of = TextDataArguments(), RECIPE["task_of"]
+    assert task_of(str(model), nothing_said, None).fingerprint() == trained.fingerprint()
+    assert task_of(str(model), nothing_said, 0).fingerprint() != trained.fingerprint()
+    again = TextDataArguments(dataset=str(file), max_length=16, test_size=0.5)
+    assert task_of(str(model), again, None).fingerprint() == trained.fingerprint()
+
+
+@pytest.mark.slow
+def test_runs_of_one_name_and_task_are_all_in_the_table(run_folder, tmp_path, capsys):
+    first = run_folder("sst2")
+    second = shutil.copytree(first, tmp_path / "runs" / "sst2-seed1")
+    EVALUATE(["--models", str(first), str(second), f"--output_dir={tmp_path / 'table'}"])
+    assert list(json.loads((tmp_path / "table" / "table5.json").read_text())) == [f"sst2/{NAME}", f"sst2-seed1/{NAME}"]
+    lines, _ = said(capsys)
+    assert [line["path"] for line in lines] == [str(run / "models" / NAME) for run in (first, second)]
 
 
 @pytest.mark.slow
