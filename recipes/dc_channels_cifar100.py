@@ -3,7 +3,8 @@
     python recipes/dc_channels_cifar100.py                                    # handwritten digits, minutes on a CPU
     accelerate launch recipes/dc_channels_cifar100.py --config recipes/dc_channels_cifar100.yaml
 
-Run the same command again to go on after an interruption.
+Run the same command again to go on after an interruption. To divide the same early-stopped networks otherwise, or train
+the winners otherwise, add `--early_from` with this run's folder, and name another `--output_dir`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from searchhub.cli.recipe import begin
 from searchhub.cli.reloading import reload_images
 from searchhub.data.loading import describe
 from searchhub.errors import SearchhubError
-from searchhub.hub.early_stopped import divide_and_conquer
+from searchhub.hub.early_stopped import divide_and_conquer, plan
 from searchhub.hub.finished import save_trainer
 from searchhub.hub.networks import NetworkTrainer
 from searchhub.reports.progress import ProgressDisplay
@@ -65,38 +66,41 @@ def main(argv: list[str]) -> None:
     say(f"Space: {len(space.choices)} layers, {space.size:,} architectures")
     searcher = dividing.searcher(space, training.epochs, seed)
     say(dividing.words(searcher))
+    progress = ProgressDisplay(1, enabled=accelerator.is_main_process)
+    early = ScratchEvaluator(
+        supernet,
+        task,
+        training.search_settings(),
+        accelerator,
+        features=dividing.features,
+        feature_examples=dividing.feature_examples,
+        seed=seed,
+        on_step=progress.step,
+    )
+    trainer = NetworkTrainer(
+        supernet,
+        SearchResult(space, ()).with_costs(searchhub.macs_table(supernet), searchhub.params_table(supernet)),
+        task,
+        training.final_settings(),
+        accelerator,
+        epochs=training.epochs,
+        seed=seed,
+        folder=folder,
+        train_on="train",
+        search_settings={"searcher": searcher.config, "training": early.settings.to_dict()},
+        command=["python", *sys.argv],
+    )
     if run.dry_run:
+        say(plan(searcher, early, trainer))
         return
 
-    with ProgressDisplay(1, enabled=accelerator.is_main_process) as progress:
-        early = ScratchEvaluator(
-            supernet,
-            task,
-            training.search_settings(),
-            accelerator,
-            features=dividing.features,
-            feature_examples=dividing.feature_examples,
-            seed=seed,
-            on_step=progress.step,
-        )
-        trainer = NetworkTrainer(
-            supernet,
-            SearchResult(space, ()).with_costs(searchhub.macs_table(supernet), searchhub.params_table(supernet)),
-            task,
-            training.final_settings(),
-            accelerator,
-            epochs=training.epochs,
-            seed=seed,
-            folder=folder,
-            train_on="train",
-            search_settings={"searcher": searcher.config, "training": early.settings.to_dict()},
-            command=["python", *sys.argv],
-        )
-        callbacks = [progress.callback("early-stop, divide, train the winners")]
-        if run.report_to:
-            config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
-            callbacks.append(TrackerCallback(accelerator, config))
-        found = divide_and_conquer(searcher, early, trainer, callbacks=callbacks, on_step=progress.step)
+    callbacks = [progress.callback("early-stop, divide, train the winners")]
+    if run.report_to:
+        config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
+        callbacks.append(TrackerCallback(accelerator, config))
+    with progress:
+        options = {"early_from": dividing.early_from, "callbacks": callbacks, "on_step": progress.step}
+        found = divide_and_conquer(searcher, early, trainer, **options)
     save_trainer(found.trainer)
     accelerator.end_training()
     if accelerator.is_main_process:

@@ -1,11 +1,20 @@
 import math
+import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from searchhub.errors import InvalidInputError
-from searchhub.evaluators.features import FeatureRecorder, cosines, layer_outputs, layer_parameters, pooled_mean
+from searchhub.evaluators.features import (
+    FeatureRecorder,
+    _double,
+    cosines,
+    layer_outputs,
+    layer_parameters,
+    pooled_mean,
+)
 
 
 class Net(nn.Module):
@@ -48,6 +57,8 @@ def test_cosines_of_zero_and_of_nothing_finite():
     assert cosines([zero, zero, one]) == [1.0, 1.0, 0.0]
     assert cosines([one, zero]) == [1.0, 0.0]
     assert math.isnan(cosines([one, torch.tensor([math.nan, 1.0])])[1])
+    endless = torch.full((2,), math.inf)
+    assert all(map(math.isnan, cosines([endless, endless]))), "though the same twice"
 
 
 def test_a_layers_output_is_averaged_over_all_examples_whatever_the_batches():
@@ -88,6 +99,24 @@ def test_features_of_epochs():
     assert parameters.features()[0] == pytest.approx([1, 0.5**0.5])
 
 
+class OnAppleGPU:
+    """A tensor of a device that this machine lacks."""
+
+    device = SimpleNamespace(type="mps")
+
+    def cpu(self):
+        return torch.tensor([1.5, 2.5])
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+
+def test_apple_gpus_have_no_float64():
+    double = _double(OnAppleGPU())
+    assert double.dtype == torch.float64
+    assert double.tolist() == [1.5, 2.5]
+
+
 def test_what_cannot_be_recorded_is_named():
     with pytest.raises(InvalidInputError, match="`skip` has none"):
         layer_parameters(Net(), ["skip"])
@@ -95,3 +124,43 @@ def test_what_cannot_be_recorded_is_named():
         layer_outputs(Net(), ["second"], batches(2))
     with pytest.raises(InvalidInputError, match="at least one example"):
         layer_outputs(Net(), ["first"], [])
+
+
+class Pair(nn.Module):
+    """Layers whose outputs are no tensors [batch, channels, *space]."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 2)
+        self.mean = nn.Flatten(0)
+
+    def forward(self, x):
+        return self.mean(self.lstm(x[:, 0])[0])
+
+
+def test_an_output_that_is_no_picture_is_named():
+    with pytest.raises(InvalidInputError, match="`lstm` is a tuple"):
+        layer_outputs(Pair(), ["lstm"], batches(2))
+    with pytest.raises(InvalidInputError, match=r"`mean` is one of \[12\]"):
+        layer_outputs(Pair(), ["mean"], batches(2))
+
+
+def test_a_layer_that_is_left_out_has_a_row_of_its_own():
+    recorder = FeatureRecorder([None, "first", None])
+    for seed in range(2):
+        torch.manual_seed(seed)
+        recorder.record(Net(), batches(4))
+    left_out, first, again = recorder.features()
+    assert left_out == again == [1.0, 1.0]
+    assert first[1] < 1
+    with pytest.raises(InvalidInputError, match="layer 0 is left out"):
+        FeatureRecorder([None, "first"], kind="parameters")
+
+
+def test_nothing_but_the_first_epoch_is_kept():
+    recorder, sizes = FeatureRecorder(["0"], kind="parameters"), []
+    for _ in range(5):
+        recorder.record(nn.Sequential(nn.Linear(100, 100)), [])
+        sizes.append(len(pickle.dumps(recorder)))
+    assert sizes[-1] - sizes[0] < 1000 < 4 * 100 * 100 < sizes[0]
+    assert recorder.epochs == 5

@@ -9,12 +9,19 @@ import torch
 from accelerate import Accelerator
 
 from searchhub.errors import InvalidInputError
+from searchhub.evaluators import features as features_module
 from searchhub.evaluators.scratch import DIVERGED, ScratchEvaluator, feature_layers
+from searchhub.models.nasbench201.supernet_nasbench201 import (
+    NasBench201SupernetConfig,
+    NasBench201SupernetForImageClassification,
+)
 from searchhub.search import search
 from searchhub.searchers.dc import DCSearcher
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget, Trial, TrialResult
 
+from ..hub.test_original import tiny_task
+from ..models.tiny_bert import tiny_bert_supernet
 from ..training.tiny import TinyTask, tiny_supernet
 
 SCRIPT = Path(__file__).with_name("two_processes_scratch.py")
@@ -106,7 +113,23 @@ def test_one_network_that_diverges_does_not_end_the_search():
     one.check(REDUCED)
     task.poisoned = True
     (result,) = one([trial(0, one.supernet)])
-    assert (result.score, result.features, dict(result.metrics)) == (0.0, None, {DIVERGED: 1.0})
+    assert (result.score, result.features, dict(result.metrics)) == (0.0, None, {DIVERGED: 1.0, "diverged_epoch": 1.0})
+
+
+def test_features_that_are_not_finite_name_layer_and_epoch(monkeypatch):
+    one = evaluator()
+    one.check(REDUCED)
+    original, calls = features_module.layer_outputs, []
+
+    def outputs(model, layers, batches):
+        calls.append(1)
+        found = original(model, layers, batches)
+        return [found[0], found[1] / 0, found[2] / 0] if len(calls) == 2 else found
+
+    monkeypatch.setattr(features_module, "layer_outputs", outputs)
+    (result,) = one([trial(0, one.supernet)])
+    assert (result.score, result.features) == (0.0, None)
+    assert dict(result.metrics) == {DIVERGED: 1.0, "diverged_epoch": 2.0, "diverged_layer": 1.0}
 
 
 def test_nothing_is_trained_where_something_does_not_fit():
@@ -120,7 +143,7 @@ def test_nothing_is_trained_where_something_does_not_fit():
         list(one([good, trial(1, one.supernet, budget=Budget(data_share=0.001))]))
 
 
-def test_wrong_labels_and_precision_are_refused():
+def test_wrong_labels_and_precision_are_refused(monkeypatch):
     class Binary(TinyTask):
         num_labels = 2
 
@@ -128,6 +151,48 @@ def test_wrong_labels_and_precision_are_refused():
         evaluator(task=Binary())
     with pytest.raises(InvalidInputError, match="feature_examples >= 1"):
         evaluator(feature_examples=0)
+    # Accelerate itself refuses fp16 on a CPU.
+    monkeypatch.setattr(Accelerator, "mixed_precision", property(lambda self: "fp16"))
+    with pytest.raises(InvalidInputError, match=r'must not be trained in fp16.*"bf16" or "no"'):
+        evaluator()
+
+
+def cells():
+    sizes = {"num_labels": 4, "image_size": 8, "width": 4, "num_stages": 1, "cells_per_stage": 1}
+    supernet = NasBench201SupernetForImageClassification(NasBench201SupernetConfig(**sizes))
+    names = supernet.search_space.choices[0].candidates
+    given = [["nor_conv_3x3"] * k + ["none"] + ["nor_conv_3x3"] * (5 - k) for k in (1, 2)]
+    rows = [supernet.search_space.decode([names.index(name) for name in row]) for row in given]
+    return supernet, [Trial(i, architecture, REDUCED) for i, architecture in enumerate(rows)]
+
+
+def test_rows_stay_with_their_choices_where_a_candidate_has_no_module():
+    supernet, trials = cells()
+    found = [result.features for result in evaluator(supernet=supernet)(trials)]
+    for given, rows in zip(trials, found, strict=True):
+        absent = [k for k, candidate in enumerate(given.architecture.values()) if candidate == "none"]
+        assert len(rows) == 6
+        assert [k for k, row in enumerate(rows) if row == (1.0, 1.0)] == absent
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"supernet": cells()[0], "features": "parameters"}, "layer 0 is left out"),
+        ({"supernet": tiny_supernet(), "features": "parameters"}, "`mobile.features.layers.[0-9]` has none"),
+    ],
+)
+def test_layers_without_features_are_named_before_anything_is_trained(options, message):
+    one = evaluator(on_step=lambda done, total: pytest.fail("trained"), **options)
+    with pytest.raises(InvalidInputError, match=message):
+        list(one([trial(0, one.supernet, 1)]))
+
+
+def test_text_cannot_be_divided_by_outputs():
+    settings = TrainingSettings(batch_size=4)
+    one = ScratchEvaluator(tiny_bert_supernet(), tiny_task(), settings, Accelerator(cpu=True))
+    with pytest.raises(InvalidInputError, match=r"`bert\.encoder\.layer\.0\..*` is a tuple"):
+        one.check(Budget(2))
 
 
 def run(folder, stop_after=None):

@@ -17,6 +17,7 @@ from searchhub.searchers.clustering import (
     cluster_features,
     most_probable,
     over_k,
+    over_k_features,
     silhouette,
 )
 from searchhub.searchers.code_space import CodedSamples
@@ -287,6 +288,17 @@ class TestTrainedApart:
         features = np.random.default_rng(0).random((30, 3, 4))
         by_layer, flat = cluster_features(features, 4), cluster_features(features.reshape(30, 12), 4)
         assert (by_layer.labels == flat.labels).all()
+
+    @pytest.mark.parametrize("method", ["kmeans", "hierarchical"])
+    def test_over_the_number_of_clusters(self, method):
+        features = np.random.default_rng(0).random((50, 3, 4))
+        rows = over_k_features(features, [1, 3], method=method, seed=4, n_init=2)
+        found = cluster_features(features, 3, method=method, seed=4, n_init=2)
+        assert [row.num_clusters for row in rows] == [1, 3]
+        assert (rows[1].inertia, rows[1].counts) == (found.inertia, tuple(found.counts))
+        assert rows[1].silhouette == silhouette(features.reshape(50, 12), found.labels)
+        part = over_k_features(features, [3], method=method, seed=4, n_init=2, silhouette_samples=20)
+        assert part[0].silhouette != rows[1].silhouette
 
     def test_k_means_agrees_with_code_space(self):
         """One candidate a network: a table is a matrix, and Lloyd from its centroids has nothing left to do."""

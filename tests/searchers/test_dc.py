@@ -170,7 +170,7 @@ def test_duplicates_in_a_list_are_named():
 
 
 def test_an_evaluator_without_features_is_named():
-    with pytest.raises(InvalidInputError, match="`ScratchEvaluator` does"):
+    with pytest.raises(InvalidInputError, match="the evaluator records none"):
         told(dc(), features=lambda trial: None)
 
 
@@ -187,11 +187,29 @@ def test_features_that_are_not_finite_name_layer_and_epoch():
 
 def test_layers_that_come_and_go_are_refused():
     space = SearchSpace("c", (Choice("a", (1, 2)), Choice("b", (1, 2, 3), condition=Condition("a", (2,)))))
+    with pytest.raises(InvalidInputError, match=r"choices of `c` depend on others: \['b'\]"):
+        dc(space, num_samples=4, num_clusters=2)
+    assert told(dc(space, num_samples=4, num_clusters=1), features=lambda t: None).division.sizes == (4,)
     with pytest.raises(InvalidInputError, match="same layers and epochs"):
-        told(
-            dc(space, num_samples=4, num_clusters=2),
-            features=lambda t: tuple((1.0, t.number / 10) for _ in t.architecture),
-        )
+        told(dc(), features=lambda t: ((1.0, 0.5),) * (1 + t.number % 2))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ({"diverged_epoch": 3.0, "diverged_layer": 1.0}, "trial 2, the output of `layer1` was .* finite in epoch 3"),
+        ({"diverged_epoch": 1.0}, "trial 2, the loss was no longer finite in epoch 1"),
+        ({}, r"trial 2, the loss was no longer finite\."),
+    ],
+)
+def test_where_too_many_diverge_the_first_is_told(metrics, words):
+    searcher = dc()
+    results = [
+        TrialResult(t, 0.5, features=learned(t)) if t.number < 2 else TrialResult(t, 0.0, {"diverged": 1.0, **metrics})
+        for t in searcher.ask()
+    ]
+    with pytest.raises(InvalidInputError, match=rf"of 12 only 2 have: 10 diverged.*{words}.*Lower `num_clusters`"):
+        searcher.tell(results)
 
 
 # -- sampled from a supernet ------------------------------------------------------------------------------------------
@@ -255,6 +273,8 @@ def test_settings_tell_tables_apart():
         ({"logits": LOGITS[:3]}, "has 4 choices, but 3"),
         ({"logits": [np.array([0.0, 1.0, np.nan, 0.0]), *LOGITS[1:]]}, "`logits` must be finite"),
         ({"table": TABLE[:3]}, "as many candidates a layer"),
+        ({"table": [TABLE[0] * np.nan, *TABLE[1:]]}, "layer 0, candidate 0, epoch 1 is nan"),
+        ({"table": [rows[:, :1] for rows in TABLE]}, "at least 2 epochs, but got 1.* Train for more epochs"),
     ],
 )
 def test_wrong_tables_are_refused(options, message):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -69,6 +70,13 @@ def test_winners_are_in_the_order_of_full_training():
 def test_winners_that_are_not_trained_yet_have_no_place():
     assert [w.cluster for w in winners_in_order(result((0.6,)))] == [0]
     assert winners_in_order(result(())) == []
+
+
+def test_winners_that_diverged_have_no_place():
+    whole = result((0.0, 0.7))
+    lost = dataclasses.replace(whole.history[4], metrics={"diverged": 1.0})
+    found = dataclasses.replace(whole, history=(*whole.history[:4], lost, whole.history[5]))
+    assert [w.cluster for w in winners_in_order(found)] == [1]
 
 
 def test_early_stopped_scores_are_not_compared_with_full_ones():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,10 @@ def pooled_mean(output: Tensor) -> Tensor:
 def cosines(outputs: Sequence[Tensor]) -> list[float]:
     """Eqs. 6 and 7: the cosine between what a layer was after epoch 1 and what it was after epoch e.
 
-    1. The first is always 1.
+    1. The first is 1.
     2. A layer that is zero both times has not turned: 1. Zero only once: 0.
-    3. What is not finite gives NaN, which `cluster_features` and `cluster_codes` refuse by layer and epoch.
+    3. What is not finite, even twice the same, gives NaN, which `cluster_features` and `cluster_codes` refuse by layer
+       and epoch.
 
     >>> cosines([torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0]), torch.tensor([3.0, 0.0])])
     [1.0, 0.0, 1.0]
@@ -44,11 +46,13 @@ def cosines(outputs: Sequence[Tensor]) -> list[float]:
     Returns:
         A number in [-1, 1] an epoch.
     """
-    first = outputs[0].double().cpu()
-    return [_cosine(first, output.double().cpu()) for output in outputs]
+    return [_cosine(outputs[0], output) for output in outputs]
 
 
-def _cosine(a: Tensor, b: Tensor) -> float:
+def _cosine(first: Tensor, later: Tensor) -> float:
+    a, b = _double(first).cpu(), _double(later).cpu()
+    if not (a.isfinite().all() and b.isfinite().all()):
+        return math.nan
     if torch.equal(a, b):
         return 1.0
     scale = a.norm() * b.norm()
@@ -88,14 +92,20 @@ def layer_outputs(model: nn.Module, layers: Sequence[str], batches: Iterable[Bat
         A vector [channels] a layer.
 
     Raises:
-        InvalidInputError: There are no examples, or the model has no such layer.
+        InvalidInputError: There are no examples, the model has no such layer, or its output is something else.
     """
     sums: list[Tensor | float] = [0.0] * len(layers)
     examples = 0
     training = model.training
 
-    def add(index: int, output: Tensor) -> None:
-        sums[index] = sums[index] + pooled_mean(output).double() * len(output)
+    def add(index: int, output: Any) -> None:
+        if not isinstance(output, Tensor) or output.ndim < 2:
+            found = f"one of {list(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+            raise InvalidInputError(
+                f"Features need layers whose output is a tensor [batch, channels, *space], but that of "
+                f"`{layers[index]}` is {found}. Networks of such layers cannot be divided by their outputs (Eq. 7)."
+            )
+        sums[index] = sums[index] + _double(pooled_mean(output)) * len(output)
 
     hooks = [
         _layer(model, name).register_forward_hook(lambda module, inputs, output, index=index: add(index, output))
@@ -117,28 +127,51 @@ def layer_outputs(model: nn.Module, layers: Sequence[str], batches: Iterable[Bat
 
 
 class FeatureRecorder:
-    """Remembers a model's layers after each epoch and turns them into features.
+    """Compares a model's layers after each epoch with what they were after the first, which alone is kept.
 
     Args:
-        layers: Names of the model's modules.
+        layers: Names of the model's modules; None: a choice that left its layer out, which is zero after every epoch.
         kind: Eq. 7 or Eq. 6.
+
+    Raises:
+        InvalidInputError: A layer that is left out has no parameters for Eq. 6.
     """
 
-    def __init__(self, layers: Sequence[str], *, kind: FeatureKind = "outputs") -> None:
+    def __init__(self, layers: Sequence[str | None], *, kind: FeatureKind = "outputs") -> None:
+        if kind == "parameters" and None in layers:
+            raise InvalidInputError(
+                f"Every layer must have parameters for features of parameters (Eq. 6), but layer {layers.index(None)} "
+                "is left out. Take features of outputs (Eq. 7)."
+            )
         self.layers = tuple(layers)
         self.kind = kind
-        self._epochs: list[list[Tensor]] = []
+        self._present = [name for name in layers if name is not None]
+        self._first: list[Tensor] = []
+        self._columns: list[list[float]] = []
+
+    @property
+    def epochs(self) -> int:
+        """How many are recorded."""
+        return len(self._columns)
 
     def record(self, model: nn.Module, batches: Iterable[Batch]) -> None:
         """To call after every epoch, with the same examples each time."""
         if self.kind == "parameters":
-            self._epochs.append(layer_parameters(model, self.layers))
+            now = layer_parameters(model, self._present)
         else:
-            self._epochs.append(layer_outputs(model, self.layers, batches))
+            now = layer_outputs(model, self._present, batches)
+        self._first = self._first or now
+        turned = iter([_cosine(first, later) for first, later in zip(self._first, now, strict=True)])
+        self._columns.append([1.0 if name is None else next(turned) for name in self.layers])
 
     def features(self) -> list[list[float]]:
-        """Cosines [layers, epochs]; the first column is 1."""
-        return [cosines(vectors) for vectors in zip(*self._epochs, strict=True)]
+        """Cosines [layers, epochs]; the first column is 1, and so is the row of a layer that is left out."""
+        return [list(row) for row in zip(*self._columns, strict=True)]
+
+
+def _double(tensor: Tensor) -> Tensor:
+    """In float64, which Apple's GPUs do not have."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 def _layer(model: nn.Module, name: str) -> nn.Module:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
 import transformers
 
-from searchhub.errors import InvalidInputError
+from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.evaluators.base import Evaluator
 from searchhub.hub.networks import NetworkTrainer, plain_config
 from searchhub.hub.trained import Network, Report
+from searchhub.searchers.division import DIVERGED
+from searchhub.space import Architecture
 from searchhub.training.accelerator import Processes
+from searchhub.training.batches import check_batch_size
 from searchhub.trial import Budget, Trial, TrialResult
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -23,6 +29,7 @@ class NetworkEvaluator(Evaluator):
 
     The test split is evaluated too, for the network's card, and no score depends on it. A finished network is read from
     its folder, so that a killed run loses at most the one in training. Several processes train each network together.
+    One that diverges has score 0, says so by the metric `diverged`, and is not published: the others are worth having.
 
     Args:
         trainer: With `train_on="train"`; its epochs are every trial's budget.
@@ -30,7 +37,7 @@ class NetworkEvaluator(Evaluator):
         on_step: Called during a trial with (steps done, steps of the trial).
 
     Raises:
-        InvalidInputError: The trainer trains on the validation split.
+        InvalidInputError: The trainer trains on the validation split, or its batch size does not fit.
     """
 
     def __init__(
@@ -44,6 +51,7 @@ class NetworkEvaluator(Evaluator):
                 '`train_on="train"` must hold for networks to be compared on the validation split, but the trainer '
                 f"trains on {trainer.train_on!r}."
             )
+        check_batch_size(trainer.task, trainer.train_on, trainer.settings, trainer.accelerator)
         self.trainer = trainer
         self.name = name
         self.on_step = on_step
@@ -56,7 +64,12 @@ class NetworkEvaluator(Evaluator):
                     f"Every trial must have the trainer's {self.trainer.epochs} epochs, but trial {trial.number} has "
                     f"{trial.budget}."
                 )
-            report = self.report(trial)
+            try:
+                report = self.report(trial)
+            except DivergedError as error:
+                logger.warning("%s diverged: %s", self.name(trial), error)
+                yield TrialResult(trial, 0.0, {DIVERGED: 1.0})
+                continue
             metrics = report.facts["validation"]["metrics"]
             yield TrialResult(
                 trial,
@@ -68,6 +81,10 @@ class NetworkEvaluator(Evaluator):
     def report(self, trial: Trial) -> Report:
         """The network of a trial in numbers, trained now unless it is finished."""
         return self.trainer.train(Network(self.name(trial), trial.architecture), self.on_step)
+
+    def reports(self, results: Sequence[TrialResult]) -> dict[Architecture, Report]:
+        """The networks of evaluated trials in numbers; of those that diverged there are none."""
+        return {r.trial.architecture: self.report(r.trial) for r in results if DIVERGED not in r.metrics}
 
     @property
     def config(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import transformers
 from accelerate import Accelerator
@@ -19,6 +20,7 @@ from searchhub.errors import DivergedError, InvalidInputError, SearchhubError
 from searchhub.evaluators.base import Evaluator
 from searchhub.evaluators.features import FeatureKind, FeatureRecorder
 from searchhub.models.supernet import Supernet
+from searchhub.searchers.division import DIVERGED, DIVERGED_EPOCH, DIVERGED_LAYER
 from searchhub.space import Architecture
 from searchhub.training.accelerator import Alone, Processes
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch
@@ -27,9 +29,6 @@ from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget, Trial, TrialResult
 
 T = TypeVar("T")
-
-DIVERGED = "diverged"
-"""The metric, 1, of a trial whose network diverged."""
 
 
 class ScratchEvaluator(Evaluator):
@@ -41,7 +40,7 @@ class ScratchEvaluator(Evaluator):
     1. Several processes train a network each at the same time, and wait for the slowest of these. Results are the same
        whatever their number.
     2. A network whose loss, or a feature of which, is not finite has score 0 and no features, and says so by the
-       metric `diverged`: one bad network must not end a search of thousands.
+       metric `diverged`: one bad network must not end a search of thousands. Further metrics tell the epoch and layer.
     3. Whole epochs only: a budget with `max_steps` is refused.
 
     Args:
@@ -102,19 +101,45 @@ class ScratchEvaluator(Evaluator):
         self._processes = Processes(accelerator)
         check_batch_size(task, "train", settings, self._alone)
         self._tasks: dict[float, Task] = {1.0: task}
+        self._records = False
 
     def check(self, budget: Budget) -> None:
         """Say before any training what would stop one of this budget.
 
         Raises:
-            InvalidInputError: The budget bounds steps, or its data miss a class or hold no batch.
+            InvalidInputError: The budget bounds steps, its data miss a class or hold no batch, or a layer has no
+                features of this kind.
         """
         if budget.max_steps is not None:
             raise InvalidInputError(
                 f"A network that is trained apart takes whole epochs, but the budget is {budget}. Leave `max_steps` "
                 "out, and lower `epochs` or `data_share`."
             )
-        check_batch_size(self._task(budget), "train", self.settings, self._alone)
+        try:
+            check_batch_size(self._task(budget), "train", self.settings, self._alone)
+        except InvalidInputError as error:
+            if budget.data_share == 1:
+                raise
+            share = f"{100 * budget.data_share:g} %"
+            raise InvalidInputError(f"{error} Or raise the budget's `data_share`, {share} of the data.") from error
+        self._check_features()
+
+    def _check_features(self) -> None:
+        """Record features of untrained networks that have every candidate of every choice, of an example or two."""
+        if self._records:
+            return
+        space = self.supernet.search_space
+        if any(choice.condition is not None for choice in space.choices):
+            rows = list(space.sample(1, np.random.default_rng(0)))
+        else:
+            most = max(len(choice.candidates) for choice in space.choices)
+            rows = [np.array([min(k, len(c.candidates) - 1) for c in space.choices], np.uint8) for k in range(most)]
+        examples = torch.arange(min(2, self.task.size("train")))
+        batch = self.task.batch("train", examples, device=self.accelerator.device)
+        for architecture in map(space.decode, rows):
+            model = self._model(architecture, self.seed).to(self.accelerator.device)
+            FeatureRecorder(feature_layers(self.supernet, architecture), kind=self.features).record(model, [batch])
+        self._records = True
 
     def _task(self, budget: Budget) -> Task:
         if budget.data_share not in self._tasks:
@@ -169,13 +194,13 @@ class ScratchEvaluator(Evaluator):
                 on_epoch=lambda trained: recorder.record(trained, self._feature_batches(task)),
             )
             features = recorder.features()
-            finite = all(math.isfinite(value) for row in features for value in row)
+            bad = _not_finite(features)
             more = {} if self.measure is None else self.measure(model)
         except DivergedError:
-            finite = False
+            bad = {DIVERGED: 1.0, DIVERGED_EPOCH: recorder.epochs + 1.0}
         seconds = time.perf_counter() - started
-        if not finite:
-            return TrialResult(trial, 0.0, {DIVERGED: 1.0}, seconds)
+        if bad:
+            return TrialResult(trial, 0.0, bad, seconds)
         metrics = {**fitted.metrics, "loss": fitted.loss, **more}
         score = self.task.search_score(fitted.metrics)
         return TrialResult(trial, score, metrics, seconds, tuple(map(tuple, features)))
@@ -231,6 +256,16 @@ class ScratchEvaluator(Evaluator):
         return self._processes.broadcast(value)
 
 
-def feature_layers(supernet: Supernet, architecture: Architecture) -> list[str]:
-    """The module of each active choice whose output is the choice's layer: the first of those that it decides."""
-    return [modules[0] for modules in supernet.choice_modules(architecture).values() if modules]
+def feature_layers(supernet: Supernet, architecture: Architecture) -> list[str | None]:
+    """Per choice of the space, the module whose output is its layer: the first that it decides; None: it has none."""
+    modules = supernet.choice_modules(architecture)
+    return [next(iter(modules.get(choice.name, ())), None) for choice in supernet.search_space.choices]
+
+
+def _not_finite(features: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Where features [layers, epochs] are first not finite, as metrics; empty: nowhere."""
+    bad = [(e, k) for k, row in enumerate(features) for e, value in enumerate(row, 1) if not math.isfinite(value)]
+    if not bad:
+        return {}
+    epoch, layer = min(bad)
+    return {DIVERGED: 1.0, DIVERGED_EPOCH: float(epoch), DIVERGED_LAYER: float(layer)}

@@ -149,17 +149,50 @@ def over_k(
         InvalidInputError: As `cluster_codes`.
     """
     samples = CodedSamples(table, codes)
+    part = _part(len(samples), silhouette_samples, seed)
+    features = samples.features(part)
+    return [_count(_cluster(samples, k, seed, n_init=n_init), features, part) for k in ks]
+
+
+def over_k_features(
+    features: FloatArray,
+    ks: Sequence[int],
+    *,
+    method: Method = "kmeans",
+    seed: int = 0,
+    n_init: int = 10,
+    silhouette_samples: int = 2000,
+) -> list[ClusterCount]:
+    """`over_k` for networks trained apart: what `cluster_features` gives for each of `ks`.
+
+    Args:
+        features: As in `cluster_features`.
+        ks: Numbers of clusters.
+        method: "kmeans" or "hierarchical".
+        seed: Seed of the starts and of the draw.
+        n_init: Starts of k-means for each K.
+        silhouette_samples: How many networks the silhouette looks at.
+
+    Raises:
+        InvalidInputError: As `cluster_features`.
+    """
+    matrix = _flat(features)
+    part = _part(len(matrix), silhouette_samples, seed)
+    found = [cluster_features(features, k, method=method, seed=seed, n_init=n_init) for k in ks]
+    return [_count(clusters, matrix[part], part) for clusters in found]
+
+
+def _part(samples: int, most: int, seed: int) -> NDArray[np.int64]:
     # A generator of its own: `seed` alone is that of the starts.
     rng = np.random.default_rng([seed, 1])
-    part = np.sort(rng.choice(len(samples), size=min(silhouette_samples, len(samples)), replace=False))
-    features = samples.features(part)
-    rows = []
-    for k in ks:
-        found = _cluster(samples, k, seed, n_init=n_init)
-        counts = tuple(int(count) for count in found.counts)
-        score = silhouette(features, found.labels[part])
-        rows.append(ClusterCount(k, found.inertia, score, counts, found.iterations, found.converged))
-    return rows
+    return np.sort(rng.choice(samples, size=min(most, samples), replace=False))
+
+
+def _count(found: Clusters, features: FloatArray, part: NDArray[np.int64]) -> ClusterCount:
+    """Of a clustering, and of the features [part, features] of some of its samples."""
+    counts = tuple(int(count) for count in found.counts)
+    score = silhouette(features, found.labels[part])
+    return ClusterCount(len(counts), found.inertia, score, counts, found.iterations, found.converged)
 
 
 def silhouette(features: FloatArray, labels: NDArray[np.integer[Any]]) -> float | None:

@@ -181,14 +181,14 @@ def check_table(table: Sequence[FloatArray] | FloatArray) -> list[FloatArray]:
     if rows[0].shape[1] == 1:
         raise InvalidInputError(
             "Features must cover at least 2 epochs, but got 1: the cosine of epoch 1 to itself is always 1, and no "
-            "network differs from another. Raise `proxy_epochs`."
+            "network differs from another. Train for more epochs."
         )
     for layer, r in enumerate(rows):
         if not np.isfinite(r).all():
             candidate, epoch = np.argwhere(~np.isfinite(r))[0]
             raise InvalidInputError(
                 f"Features must be finite, but layer {layer}, candidate {candidate}, epoch {epoch + 1} is "
-                f"{r[candidate, epoch]}. An output of norm 0 has no cosine; a diverged one must be left out."
+                f"{r[candidate, epoch]}. What was measured diverged: lower its learning rate."
             )
     return rows
 

@@ -14,7 +14,8 @@ from searchhub.errors import InvalidInputError
 from searchhub.result import SearchResult
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.clustering import Method, cluster_codes, most_probable
-from searchhub.searchers.division import Division, divide
+from searchhub.searchers.code_space import check_table
+from searchhub.searchers.division import DIVERGED, DIVERGED_EPOCH, DIVERGED_LAYER, Division, divide
 from searchhub.space import Architecture, Codes, SearchSpace
 from searchhub.trial import Budget, TrialResult
 
@@ -32,7 +33,7 @@ class DCSearcher(Searcher):
     winners of the K clusters with the full one. The answer is the best of these (DC-NAS Eq. 10). K = 1 is plain early
     stopping. Wants an evaluator that records features, `ScratchEvaluator`.
 
-    1. Networks without features, which diverged, belong to no cluster.
+    1. Networks without features, which diverged, belong to no cluster. With K = 1 they score 0.
     2. Scores of round 0 are not compared with those of round 1: `SearchResult.best_trial` and `generate` look at the
        largest budget only, that is at the K winners.
 
@@ -85,6 +86,13 @@ class DCSearcher(Searcher):
             raise InvalidInputError(
                 "`1 <= num_clusters <= samples <= size of the space` must hold, but got "
                 f"{self.num_clusters}, {self.num_samples:,} and {self.space.size:,}."
+            )
+        depends = [choice.name for choice in self.space.choices if choice.condition is not None]
+        if depends and self.num_clusters > 1:
+            raise InvalidInputError(
+                "Every network must have the same layers to be divided by their features, but choices of "
+                f"`{self.space.name}` depend on others: {depends[:3]}. Divide each branch of the space apart, or take "
+                "`num_clusters=1`."
             )
         if self.proxy.epochs < 2 and self.num_clusters > 1:
             raise InvalidInputError(
@@ -141,7 +149,7 @@ class DCSearcher(Searcher):
         if len(usable) < self.num_clusters:
             raise InvalidInputError(
                 f"At least {self.num_clusters} networks must have features to be divided, but of {len(results)} only "
-                f"{len(usable)} have: the others diverged, or the evaluator records none (`ScratchEvaluator` does)."
+                f"{len(usable)} have: {self._why(results)}"
             )
         kept = [results[i] for i in usable]
         features = np.zeros((len(kept), 0)) if self.num_clusters == 1 else _stacked(kept)
@@ -157,6 +165,20 @@ class DCSearcher(Searcher):
             tuple(kept[w].score for w in winners),
             tuple(labels.tolist()),
             None if clusters is None else clusters.summary(),
+        )
+
+    def _why(self, results: Sequence[TrialResult]) -> str:
+        """Why networks have no features, and the way out."""
+        diverged = [r for r in results if DIVERGED in r.metrics]
+        if not diverged:
+            return "the evaluator records none. Take one that does (`ScratchEvaluator`)."
+        first, what = diverged[0], "the loss"
+        if DIVERGED_LAYER in first.metrics:
+            what = f"the output of `{self.space.choices[int(first.metrics[DIVERGED_LAYER])].name}`"
+        when = f" in epoch {first.metrics[DIVERGED_EPOCH]:.0f}" if DIVERGED_EPOCH in first.metrics else ""
+        return (
+            f"{len(diverged)} diverged. Of the first of them, trial {first.trial.number}, {what} was no longer finite"
+            f"{when}. Lower `num_clusters`, or the learning rate of early-stopped training."
         )
 
     def result(self) -> SearchResult:
@@ -203,7 +225,7 @@ class DCSupernetSearcher(Searcher):
             raise InvalidInputError(
                 f"`1 <= num_clusters <= num_samples` must hold, but got {num_clusters} and {num_samples:,}."
             )
-        self.table = [np.asarray(rows, dtype=np.float64) for rows in table]
+        self.table = check_table(table)
         self.logits = [_log_softmax(np.asarray(row, dtype=np.float64)) for row in logits]
         check_probabilities(space, [np.exp(row) for row in self.logits])
         if [len(rows) for rows in self.table] != [len(row) for row in self.logits]:

@@ -16,6 +16,12 @@ from searchhub.searchers.clustering import Method, best_of, cluster_features
 from searchhub.searchers.lloyd import Clusters
 from searchhub.space import Architecture
 
+DIVERGED = "diverged"
+"""The metric, 1, of a trial whose network diverged."""
+
+DIVERGED_EPOCH, DIVERGED_LAYER = "diverged_epoch", "diverged_layer"
+"""Its metrics that say in which epoch, from 1, and in features of which choice's layer, from 0; the loss has none."""
+
 
 @dataclass(frozen=True)
 class Division:
@@ -85,6 +91,8 @@ class Winner:
 def winners_in_order(result: SearchResult) -> list[Winner]:
     """The winners of a DC-NAS search that were fully trained, best first: the first is DC-NAS Eq. 10's answer.
 
+    Those that diverged meanwhile are not among them.
+
     Raises:
         InvalidInputError: The result is not of such a search.
     """
@@ -92,7 +100,7 @@ def winners_in_order(result: SearchResult) -> list[Winner]:
         raise InvalidInputError("The winners of clusters need a result of DC-NAS, but this one has no `division`.")
     division = Division.from_dict(result.division)
     trained = [r for r in result.history if r.trial.number >= len(division.labels or ())]
-    scores = {r.trial.architecture: r.score for r in trained}
+    scores = {r.trial.architecture: r.score for r in trained if DIVERGED not in r.metrics}
     rows = zip(division.sizes, division.winners, division.won_by, strict=True)
     winners = [
         Winner(cluster, size, winner, won_by, scores[winner])
