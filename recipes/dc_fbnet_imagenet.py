@@ -23,16 +23,17 @@ from searchhub.cli.arguments import ImageDataArguments, RunArguments, TrainingAr
 from searchhub.cli.recipe import begin
 from searchhub.cli.reloading import reload_images
 from searchhub.costs.table import CostTable
+from searchhub.data.images import ImageTask
 from searchhub.data.loading import describe
 from searchhub.distribution import FloatArray
-from searchhub.errors import InvalidInputError, SearchhubError
+from searchhub.errors import DivergedError, InvalidInputError, SearchhubError
 from searchhub.evaluators.networks import NetworkEvaluator
 from searchhub.files import write_text
 from searchhub.hub.card import Spent
-from searchhub.hub.divided import tell_order
+from searchhub.hub.divided import narrow, tell_order
 from searchhub.hub.finished import save_trainer
 from searchhub.hub.networks import NetworkTrainer
-from searchhub.reports.clusters import plot_clusters, plot_winners
+from searchhub.reports.clusters import over_k_text, plot_clusters, plot_winners, tell_clusters
 from searchhub.reports.html import write_report
 from searchhub.reports.progress import ProgressDisplay
 from searchhub.reports.tables import human, markdown_table, rich_table
@@ -40,8 +41,10 @@ from searchhub.reports.trackers import TrackerCallback
 from searchhub.result import SearchResult
 from searchhub.run_folder import MIXTURE
 from searchhub.searchers.dc import DCSupernetSearcher
+from searchhub.searchers.division import DIVERGED, winners_in_order
 from searchhub.space import SearchSpace
 from searchhub.spaces.fbnet import FBNET_CANDIDATES
+from searchhub.training.batches import check_batch_size
 from searchhub.training.mixture import MixtureTrainer
 from searchhub.trial import Budget
 
@@ -73,14 +76,14 @@ class MixtureArguments:
 
     search_classes: int | None = option(None, "Train the supernet on so many classes, drawn by the seed.")
     search_class_file: str | None = option(None, "Or on those that a file names, one a line. Default: on all.")
-    logits_size: float = option(0.2, "Share, or number, of its training pictures that train the logits.")
+    logits_size: float = option(0.2, "Share, or number, of its training pictures that train the logits, not weights.")
     mixture_epochs: int = option(16, "Epochs of the supernet.")
     warmup_epochs: int = option(3, "First of them, in which all candidates stay equally probable.")
     logits_learning_rate: float = option(0.01, "Of Adam on the logits.")
     logits_weight_decay: float = option(5e-4, "Of Adam on the logits.")
     temperature: float = option(5.0, "Of the Gumbel-softmax in the first epoch.")
     temperature_decay: float = option(0.956, "It is multiplied by this after each epoch.")
-    cost: str = option("macs", "In the logits' loss: `macs`, `params`, `none`, or a file of `searchhub profile`.")
+    cost: str = option("macs", "In the logits' loss: `macs`, `params`, `none`, or a file of `measure_latency`.")
     cost_factor: float = option(0.2, "α of the loss CE · α log(cost)^β.")
     cost_exponent: float = option(0.6, "β of it.")
     feature_images: int = option(500, "n: pictures that the candidates' mean outputs are taken of.")
@@ -148,10 +151,8 @@ def main(argv: list[str]) -> None:
     folder, seed = Path(run.output_dir), run.seed
     accelerator = begin(training, run)
     say = accelerator.print
-    classes = mixing.classes()
     with accelerator.main_process_first():
-        task = data.task(seed)
-        search_task = data.task(seed, classes=classes, validation_size=mixing.logits_size)
+        task, search_task = tasks(data, mixing, seed)
     say(f"Data: {describe(task)}")
     say(f"The supernet's: {describe(search_task)}")
     supernet, final = (sizes.supernet(t.num_labels, t.image_size, seed) for t in (search_task, task))
@@ -171,7 +172,8 @@ def main(argv: list[str]) -> None:
     )
     # Says now what would stop it after the training.
     shape = tuple(mixture.logits.shape)
-    dividing.searcher(space, np.ones((*shape, 2)), np.zeros(shape), training.epochs, seed)
+    dividing.searcher(space, np.ones((*shape, mixing.mixture_epochs)), np.zeros(shape), training.epochs, seed)
+    check_batch_size(task, "train", training.final_settings(), accelerator)
     if run.dry_run:
         say(plan(mixture, costs["macs"], training, dividing))
         return
@@ -225,23 +227,44 @@ def main(argv: list[str]) -> None:
             config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
             callbacks.append(TrackerCallback(accelerator, config))
         result = searchhub.search(searcher, evaluator, run_dir=folder, callbacks=callbacks).with_costs(*costs.values())
-    reports = {r.trial.architecture: evaluator.report(r.trial) for r in result.history}
+    if not winners_in_order(result):
+        raise DivergedError(
+            f"At least one winner must not diverge in its full training, but all {dividing.num_clusters} did. Lower "
+            f"`--final_learning_rate`, with another `--output_dir` into which `{folder / MIXTURE}` is copied: then the "
+            "supernet is not trained again."
+        )
+    if accelerator.is_main_process:
+        result = tell_clusters(result, searcher)
     trainer = dataclasses.replace(trainer, result=result)
     save_trainer(trainer)
-    rows = tell_order(result, reports, trainer)
+    rows = tell_order(result, evaluator.reports(result.history), trainer)
     accelerator.end_training()
     if accelerator.is_main_process:
         write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
-        pictures = [folder / "report" / name for name in ("winners.png", "clusters.png")[: min(2, len(rows))]]
+        pictures = [folder / "report" / "winners.png"]
         plot_winners(result, pictures[0])
-        if len(rows) > 1:
-            plot_clusters(result, pictures[1], table=features.table())
+        if dividing.num_clusters > 1:
+            pictures.append(folder / "report" / "clusters.png")
+            plot_clusters(result, pictures[1], table=searcher.table)
+            write_text(folder / "report" / "clusters.md", over_k_text(result))
         models = [folder / "models" / row["network"] for row in rows]
         reload_images(Path(__file__).with_name("eval_images.py"), models, data, seed)
-        Console().print(rich_table(rows, title="The most probable architecture of each cluster; trained alike"))
+        title = f"The most probable architecture of each cluster, trained alike; {task.metric_name}"
+        Console().print(rich_table(narrow(rows), title=title))
+        if lost := [evaluator.name(r.trial) for r in result.history if DIVERGED in r.metrics]:
+            print(f"Diverged in full training, and not published: {', '.join(lost)}")
         print(f"Chosen, the best on validation: {models[0]}; table: {folder / 'report' / 'networks.md'}")
         print(f"Pictures: {', '.join(map(str, pictures))}")
         print(f"Report, one file to open in any browser: {write_report(folder)}")
+
+
+def tasks(data: ImageDataArguments, mixing: MixtureArguments, seed: int) -> tuple[ImageTask, ImageTask]:
+    """The winners', and the supernet's: that trains weights and logits on two parts of train.
+
+    So nothing is trained on the pictures by which winners are compared.
+    """
+    classes = mixing.classes()
+    return data.task(seed), data.task(seed, classes=classes, logits_size=mixing.logits_size)
 
 
 def plan(mixture: MixtureTrainer, macs: CostTable, training: TrainingArguments, dividing: DivideArguments) -> str:

@@ -1,13 +1,17 @@
+import io
+
 import pytest
+from rich.console import Console
 
 from searchhub.costs.macs import macs_table
 from searchhub.costs.params import params_table
 from searchhub.errors import InvalidInputError
 from searchhub.evaluators.networks import NetworkEvaluator
 from searchhub.hub import networks as networks_module
-from searchhub.hub.divided import tell_order
+from searchhub.hub.divided import narrow, tell_order
 from searchhub.hub.networks import NetworkTrainer
 from searchhub.hub.trained import read_facts
+from searchhub.reports.tables import rich_table
 from searchhub.result import SearchResult
 from searchhub.search import search
 from searchhub.searchers.random import RandomSearcher
@@ -83,6 +87,15 @@ def test_every_card_tells_the_order(run):
     assert [row["architectures in it"] for row in rows] == ["300", "700"]
     assert [row["log-probability"] for row in rows] == ["-3.2500", "-2.5000"]
     assert [row["accuracy (validation)"] for row in rows] == ["0.7500", "0.2500"]
+    said = io.StringIO()
+    large = [{**row, "network": "cluster-10", "architectures in it": "10,000,000"} for row in rows]
+    Console(file=said, width=80).print(rich_table(narrow(large)))
+    heading, *lines = (line for line in said.getvalue().splitlines() if line[0] in "┃│")
+    assert " ".join(heading.replace("┃", " ").split()) == "network cluster of log p MACs params validation test"
+    assert [line.replace("│", " ").split()[:3] for line in lines] == [
+        ["cluster-10", "10,000,000", "-3.2500"],
+        ["cluster-10", "10,000,000", "-2.5000"],
+    ]
     for rank, i in enumerate((1, 0), 1):
         card = (it.folder / "models" / f"cluster-{i}" / "README.md").read_text()
         assert f"winner of cluster {i} of 2, which holds {[700, 300][i]} architectures; no. {rank} of 2" in card

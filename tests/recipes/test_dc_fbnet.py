@@ -7,8 +7,11 @@ import shutil
 import signal
 
 import pytest
+import torch
 
 from searchhub.cli.arguments import parse
+from searchhub.costs.latency import measure_latency
+from searchhub.costs.macs import macs_table
 from searchhub.hub.finished import load_trainer
 from searchhub.hub.trained import read_facts
 from searchhub.result import SearchResult
@@ -26,6 +29,7 @@ from .harness import (
     two_processes,
     words,
 )
+from .in_child import steady
 
 RECIPE = RECIPES / "dc_fbnet_imagenet.py"
 SMALLEST = {
@@ -83,6 +87,14 @@ def test_a_supernet_becomes_networks(finished):
     assert result.best_trial.trial.architecture == winners[0].architecture
     assert f"Chosen, the best on validation: run/models/cluster-{winners[0].cluster};" in said
     assert (folder / "report" / "report.html").exists()
+    assert "| cluster-0 " not in said, "a table for a terminal"
+    assert re.search(r"│ cluster-0 +│ +\d+ +│ -\d", said)
+    report = (folder / "report" / "report.html").read_text()
+    assert "principal component 1 of the features" in report
+    rows = (folder / "report" / "clusters.md").read_text().splitlines()[4:]
+    assert [row.split("|")[1].strip() for row in rows] == ["1", "2", "3", "4"]
+    assert float(rows[1].split("|")[2]) == pytest.approx(result.division["summary"]["inertia"], rel=1e-3)
+    assert "K = 2 was taken" in report
     for name in ("winners.png", "clusters.png"):
         assert (folder / "report" / name).read_bytes().startswith(b"\x89PNG")
     assert not list(folder.rglob("*.pt")) + list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
@@ -181,7 +193,10 @@ def test_what_does_not_fit_is_said_before_any_work(context, tmp_path):
         (["--search_classes=11"], "`classes` must be 2 to 10 distinct ones of `digits`"),
         ([f"--search_class_file={tmp_path / 'classes'}"], "are both given. Drop one"),
         (["--feature_images=129"], "`num_images` must be from 1"),
-        (["--warmup_epochs=4"], "`0 <= warmup_epochs <= epochs` must hold"),
+        (["--warmup_epochs=3"], "`0 <= warmup_epochs < epochs` must hold"),
+        (["--mixture_epochs=1", "--warmup_epochs=0"], "at least 2 epochs, but got 1"),
+        (["--logits_learning_rate=-1"], "`learning_rate > 0`"),
+        (["--final_batch_size=129"], "must hold at least one batch of 129"),
         (["--cost=nowhere.json"], "nowhere.json"),
         (["--num_clusters=501"], "num_clusters"),
     ]:
@@ -195,6 +210,35 @@ def test_what_does_not_fit_is_said_before_any_work(context, tmp_path):
     assert code == 0, said
     assert "Supernet: 3 epochs of 4 steps on weights and, but for the first 1, 2 on logits" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_latency_table_that_was_measured_before_the_search_is_a_cost(tmp_path):
+    """As recipes/dc_fbnet_imagenet.yaml tells to make one."""
+    recipe = runpy.run_path(str(RECIPE))
+    _, sizes, mixing, *_ = parse(
+        recipe["KINDS"], [f"--cost={tmp_path / 'latency.json'}", "--stage_depths", *"111"], None
+    )
+    supernet = sizes.supernet(10, 8, 0)
+    measured = measure_latency(supernet, time=steady, held_out_networks=0)
+    measured.save(tmp_path / "latency.json")
+    table = mixing.cost_table({"macs": macs_table(supernet)})
+    assert table.space == supernet.search_space
+    assert table.bounds() == measured.bounds()
+
+
+def pixels(task, *splits):
+    """A picture a row."""
+    batches = [task.batch(split, torch.arange(task.size(split)), device=torch.device("cpu")) for split in splits]
+    return {tuple(row) for batch in batches for row in batch["pixel_values"].flatten(1).tolist()}
+
+
+def test_what_compares_winners_trains_neither_weights_nor_logits():
+    recipe = runpy.run_path(str(RECIPE))
+    data, _, mixing, *_ = parse(recipe["KINDS"], ["--search_classes=5", "--logits_size=0.1"], None)
+    task, search = recipe["tasks"](data, mixing, 0)
+    assert search.num_labels == 5
+    assert not pixels(search, "train", "validation") & pixels(task, "validation", "test")
+    assert search.size("validation") == pytest.approx(0.1 * search.size("full"), abs=1)
 
 
 # -- ImageNet ---------------------------------------------------------------------------------------------------------

@@ -6,9 +6,17 @@ import pytest
 
 from searchhub.errors import InvalidInputError
 from searchhub.reports import html
-from searchhub.reports.clusters import plot_clusters, plot_winners, principal_components
+from searchhub.reports.clusters import (
+    over_k_rows,
+    over_k_text,
+    plot_clusters,
+    plot_winners,
+    principal_components,
+    tell_clusters,
+)
 from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
+from searchhub.searchers.dc import DCSupernetSearcher
 from searchhub.searchers.division import Division
 from searchhub.space import Choice, SearchSpace
 from searchhub.trial import Budget, Trial, TrialResult
@@ -56,6 +64,66 @@ def test_architectures_sampled_from_a_supernet_are_drawn_by_its_table(tmp_path):
     plot_clusters(found, tmp_path / "c.svg", table=table)
     text = (tmp_path / "c.svg").read_text()
     assert all(words in text for words in ("cluster 0: 700 networks", "0: -1.500", "5 of the sampled architectures"))
+
+
+def sampled():
+    """Of a supernet, and its searcher."""
+    rng = np.random.default_rng(2)
+    table = [
+        np.concatenate([np.ones((len(c.candidates), 1)), rng.random((len(c.candidates), 3))], 1) for c in SPACE.choices
+    ]
+    searcher = DCSupernetSearcher(
+        SPACE,
+        table=table,
+        logits=[rng.standard_normal(len(c.candidates)) for c in SPACE.choices],
+        num_samples=400,
+        num_clusters=2,
+        budget=Budget(3),
+        seed=5,
+    )
+    searcher.tell([TrialResult(trial, 0.5) for trial in searcher.ask()])
+    return searcher.result(), searcher
+
+
+def test_other_numbers_of_clusters_of_what_a_supernet_samples():
+    found, searcher = sampled()
+    told = tell_clusters(found, searcher)
+    rows = over_k_rows(told)
+    assert [row["K"] for row in rows] == [1, 2, 3, 4]
+    assert rows[1]["inertia"] == found.division["summary"]["inertia"], "the same architectures from the same start"
+    assert [rows[1]["smallest cluster"], rows[1]["largest cluster"]] == sorted(found.division["sizes"])
+    assert [row["silhouette"] is None for row in rows] == [True, False, False, False]
+    assert "K on 400 of the architectures; K = 2 was taken" in over_k_text(told)
+    assert f"| 2 | {rows[1]['inertia']:.4g} |" in over_k_text(told)
+    assert tell_clusters(told, searcher) is told
+    assert Division.from_dict(told.division) == searcher.division
+    assert over_k_text(found) == ""
+
+
+def test_other_numbers_of_clusters_of_networks_trained_apart():
+    """Of four that did not diverge."""
+    rows = over_k_rows(tell_clusters(result()))
+    assert [row["K"] for row in rows] == [1, 2, 3, 4]
+    assert [row["smallest cluster"] + row["largest cluster"] for row in rows[:2]] == [8, 4]
+    assert rows[0]["inertia"] > rows[1]["inertia"] > rows[2]["inertia"] > rows[3]["inertia"] == pytest.approx(0)
+    found = result()
+    one = replace(
+        found, division=Division((4,), (found.history[4].trial.architecture,), (0.4,), (0, 0, 0, -1, 0)).to_dict()
+    )
+    assert tell_clusters(one) is one, "nothing was divided"
+
+
+def test_a_supernets_report_shows_its_clusters(tmp_path):
+    found, searcher = sampled()
+    told = tell_clusters(found, searcher)
+    plot_clusters(found, tmp_path / "table.svg", table=searcher.table)
+    plot_clusters(told, tmp_path / "told.svg")
+    assert "400 of the sampled" not in (tmp_path / "told.svg").read_text()
+    assert "402 of the sampled architectures" in (tmp_path / "told.svg").read_text()
+    told.save(tmp_path / "result.json")
+    page = write_report(tmp_path).read_text()
+    for text in ("402 of the sampled architectures", "principal component 1", "K = 2 was taken", "silhouette"):
+        assert text in page, text
 
 
 def test_principal_components_are_the_largest_spread():

@@ -73,6 +73,8 @@ def test_drop_path_rises_epoch_by_epoch():
         on_epoch=lambda m: seen.append(m.darts.features.cells[0].drop_path),
     )
     assert seen == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    # Whoever trains it further decides anew.
+    assert {cell.drop_path for cell in model.darts.features.cells} == {0.0}
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,11 @@ def test_the_defaults_are_the_papers():
     "changes",
     [
         {"epochs": 0},
-        {"warmup_epochs": 91},
+        {"warmup_epochs": 90},
+        {"warmup_epochs": -1},
+        {"learning_rate": -1.0},
+        {"learning_rate": 0.0},
+        {"weight_decay": -1.0},
         {"temperature": 0.0},
         {"temperature_decay": 1.1},
         {"cost_factor": 0.0},

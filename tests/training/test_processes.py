@@ -33,6 +33,10 @@ def test_two_processes_really_ran(folder):
     assert facts(folder, 1, 0)["processes"] == 1
 
 
+def test_processes_wait_for_hours_for_the_slowest(folder):
+    assert facts(folder, 2, 0)["patience"] == 12 * 3600
+
+
 def test_every_rank_finds_the_same(folder):
     assert facts(folder, 2, 0) == facts(folder, 2, 1)
 

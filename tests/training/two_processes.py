@@ -35,8 +35,10 @@ def main(folder, parts):
     model = supernet.extract(result.space.decode(np.zeros(3, dtype=np.uint8)))
     fitted = fit(model, task, settings, accelerator, epochs=1, seed=0)
     save_file({n: t.contiguous() for n, t in model.state_dict().items()}, folder / f"fitted-{ranks}-{rank}")
+    group = torch.distributed.is_initialized() and torch.distributed.distributed_c10d._get_default_group()
     facts = {
         "processes": ranks,
+        "patience": group and group._get_backend(torch.device("cpu")).options._timeout.total_seconds(),
         "architectures": [r.trial.architecture.to_dict() for r in result.history],
         "scores": [r.score for r in result.history],
         "theta": [t.tolist() for t in result.distribution.theta],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from searchhub.hub.networks import NetworkTrainer
@@ -11,6 +11,8 @@ from searchhub.reports.tables import human
 from searchhub.result import SearchResult
 from searchhub.searchers.division import Winner, winners_in_order
 from searchhub.space import Architecture
+
+_SIZE, _PROBABLE, _EARLY, _MACS = "architectures in it", "log-probability", "early-stopped", "FLOPs (multiply-adds)"
 
 
 def tell_order(
@@ -29,7 +31,7 @@ def tell_order(
         Rows of a table, the best first.
     """
     winners = winners_in_order(result)
-    won_by = "log-probability" if result.division["labels"] is None else "early-stopped"
+    won_by = _PROBABLE if result.division["labels"] is None else _EARLY
     rows = [_row(winner, won_by, reports[winner.architecture], trainer.task.metric_name) for winner in winners]
     # Not the counts, which are in the order of the clustering.
     summary = {k: v for k, v in (result.division["summary"] or {}).items() if v is not None and k != "counts"}
@@ -46,13 +48,23 @@ def tell_order(
     return rows
 
 
+def narrow(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows in the 80 columns of a terminal: shorter names, and no cluster, which the network's name tells."""
+    return [{_short(name): value for name, value in row.items() if name != "cluster"} for row in rows]
+
+
+def _short(name: str) -> str:
+    short = {_SIZE: "cluster of", _EARLY: "early", _PROBABLE: "log p", _MACS: "MACs"}
+    return short.get(name) or next((split for split in ("validation", "test") if name.endswith(f"({split})")), name)
+
+
 def _row(winner: Winner, won_by: str, report: Report, metric: str) -> dict[str, Any]:
     return {
         "network": report.network.name,
         "cluster": winner.cluster,
-        "architectures in it": f"{winner.size:,}",
+        _SIZE: f"{winner.size:,}",
         won_by: f"{winner.won_by:.4f}",
-        "FLOPs (multiply-adds)": human(report.costs["macs"]),
+        _MACS: human(report.costs["macs"]),
         "params": human(report.costs["params"]),
         f"{metric} (validation)": f"{winner.score:.4f}",
         f"{metric} (test)": f"{report.metrics[metric]:.4f}",

@@ -1,8 +1,11 @@
-"""Pictures of a division: networks in two principal components of their features, and each cluster's winner."""
+"""Pictures of a division: networks in two principal components of their features, and each cluster's winner; and what
+other numbers of clusters come to.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,10 +19,87 @@ from searchhub.errors import InvalidInputError
 from searchhub.reports.labels import place_labels
 from searchhub.reports.palette import candidate_colors
 from searchhub.reports.style import FAINT, STYLE, save_figure
+from searchhub.reports.tables import markdown_table
 from searchhub.result import SearchResult
+from searchhub.searchers.clustering import over_k, over_k_features
+from searchhub.searchers.code_space import CodedSamples
+from searchhub.searchers.dc import DCSupernetSearcher
 from searchhub.searchers.division import Division, winners_in_order
+from searchhub.trial import TrialResult
+
+MOST_COUNTED = 100_000
+"""On at most so many of the architectures sampled from a supernet other numbers of clusters are tried."""
 
 _MOST_DOTS = 1000
+
+
+def tell_clusters(result: SearchResult, searcher: DCSupernetSearcher | None = None) -> SearchResult:
+    """The same result whose `division` also tells of other numbers of clusters, and all that pictures need.
+
+    Under "over_k" there is a row for each of K' = 1 … 2K: inertia, silhouette, and the clusters' sizes; as far as there
+    are so many different features. With one cluster, or of a result that tells already, nothing is added.
+
+    Args:
+        result: Of a DC-NAS search.
+        searcher: Of architectures sampled from a supernet, for its table; other numbers of clusters are tried on at
+            most `MOST_COUNTED` that are drawn as it draws.
+
+    Raises:
+        InvalidInputError: The result is not of such a search.
+    """
+    division = _division(result)
+    if len(division.sizes) < 2 or "over_k" in result.division:
+        return result
+    ks = range(1, 2 * len(division.sizes) + 1)
+    places: dict[str, Any] = {}
+    if searcher is None:
+        features = _features(_in_clusters(result, division))
+        options = {name: result.searcher[name] for name in ("method", "seed", "n_init") if name in result.searcher}
+        counts = over_k_features(features, ks[: len(np.unique(features, axis=0))], **options)
+    else:
+        rng, probabilities = np.random.default_rng(searcher.seed), [np.exp(row) for row in searcher.logits]
+        codes = result.space.sample(min(searcher.num_samples, MOST_COUNTED), rng, probabilities)
+        distinct = CodedSamples(searcher.table, codes).num_distinct(len(ks))
+        if distinct < 2:  # one architecture so probable that hardly another is drawn
+            return result
+        counts = over_k(searcher.table, codes, ks[:distinct], seed=searcher.seed, n_init=searcher.n_init)
+        points, shares = principal_components(_sampled(result, division, searcher.table))
+        places = {"points": np.round(points, 6).tolist(), "shares": shares.tolist()}
+    rows = [
+        {"K": row.num_clusters, "inertia": row.inertia, "silhouette": row.silhouette, "sizes": sorted(row.counts)}
+        for row in counts
+    ]
+    return replace(result, division={**result.division, "over_k": rows, **places})
+
+
+def over_k_rows(result: SearchResult) -> list[dict[str, Any]]:
+    """What `tell_clusters` found for each number of clusters, as rows of a table; none: it was not called."""
+    return [
+        {
+            "K": row["K"],
+            "inertia": row["inertia"],
+            "silhouette": row["silhouette"],
+            "smallest cluster": row["sizes"][0],
+            "largest cluster": row["sizes"][-1],
+        }
+        for row in result.division.get("over_k", ())
+    ]
+
+
+def over_k_text(result: SearchResult) -> str:
+    """The same as Markdown, with what it is of."""
+    rows = over_k_rows(result)
+    return f"{over_k_caption(result)}\n\n{markdown_table(rows)}\n" if rows else ""
+
+
+def over_k_caption(result: SearchResult) -> str:
+    """What the rows are of."""
+    n, k = sum(result.division["over_k"][0]["sizes"]), len(result.division["sizes"])
+    return (
+        f"Other numbers of clusters K on {n:,} of the architectures; K = {k} was taken. Inertia: the sum of squared "
+        "distances to the own centroid. Silhouette: the mean over at most 2,000, from -1 to 1: how far clusters "
+        "lie apart."
+    )
 
 
 def plot_clusters(
@@ -30,20 +110,21 @@ def plot_clusters(
     Args:
         result: Of `DCSearcher` or `DCSupernetSearcher`, with at least two clusters.
         path: Where to write.
-        table: Features of each candidate, of `DCSupernetSearcher`; a few of what it sampled are drawn.
+        table: Features of each candidate, of `DCSupernetSearcher`; a few of what it sampled are drawn. None: as
+            `tell_clusters` found.
 
     Raises:
         InvalidInputError: The result has no clusters of networks with features.
     """
     division = _division(result)
-    if (table is None and division.labels is None) or len(division.sizes) < 2:
+    known = division.labels is not None or table is not None or "points" in result.division
+    if not known or len(division.sizes) < 2:
         raise InvalidInputError(
             "A picture of clusters needs two or more of networks that were trained apart, or the `table` of a "
             f"supernet, but this result has {len(division.sizes)} of architectures that were "
             f"{'sampled from a supernet' if division.labels is None else 'trained apart'}."
         )
-    features, labels, winners = _trained_apart(result, division) if table is None else _sampled(result, division, table)
-    points, shares = principal_components(features)
+    points, shares, labels, winners = _placed(result, division, table)
     colors = candidate_colors([f"cluster {k}" for k in range(len(division.sizes))])
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
@@ -58,7 +139,8 @@ def plot_clusters(
         words = [f"principal component {i + 1} of the features ({100 * share:.0f} %)" for i, share in enumerate(shares)]
         axes.set_xlabel(words[0])
         axes.set_ylabel(words[1])
-        what = "Early-stopped networks" if table is None else f"{len(points):,} of the sampled architectures"
+        apart = division.labels is not None
+        what = "Early-stopped networks" if apart else f"{len(points):,} of the sampled architectures"
         axes.set_title(f"{what} of {result.space.name}; stars: winners", loc="left", fontsize=10)
         axes.grid(color=FAINT, lw=0.6)
         axes.set_axisbelow(True)
@@ -70,26 +152,39 @@ def plot_clusters(
         save_figure(figure, path)
 
 
-Drawn = tuple[FloatArray, NDArray[np.int64], Sequence[int]]
-"""Features [s, f], the cluster of each, and the place of each cluster's winner among them."""
+Placed = tuple[FloatArray, FloatArray, NDArray[np.int64], Sequence[int]]
+"""Points [s, 2], shares of variance [2], the cluster of each, and the place of each cluster's winner among them."""
 
 
-def _trained_apart(result: SearchResult, division: Division) -> Drawn:
-    labels = np.array(division.labels)
-    trials = [r for r in result.history if r.trial.number < len(labels) and labels[r.trial.number] >= 0]
-    features = np.array([r.features for r in trials]).reshape(len(trials), -1)
-    architectures = [r.trial.architecture for r in trials]
-    winners = [architectures.index(winner) for winner in division.winners]
-    return features, labels[[r.trial.number for r in trials]], winners
+def _placed(result: SearchResult, division: Division, table: Sequence[FloatArray] | FloatArray | None) -> Placed:
+    if division.labels is not None:
+        labels = np.array(division.labels)
+        trials = _in_clusters(result, division)
+        architectures = [r.trial.architecture for r in trials]
+        winners = [architectures.index(winner) for winner in division.winners]
+        return *principal_components(_features(trials)), labels[[r.trial.number for r in trials]], winners
+    labels = np.array([*(cluster for _, cluster in division.drawn), *range(len(division.winners))])
+    last = range(len(division.drawn), len(labels))
+    if table is not None:
+        return *principal_components(_sampled(result, division, table)), labels, last
+    return np.array(result.division["points"]), np.array(result.division["shares"]), labels, last
 
 
-def _sampled(result: SearchResult, division: Division, table: Sequence[FloatArray] | FloatArray) -> Drawn:
-    """The winners come last, whether they are among those that are drawn or not."""
+def _in_clusters(result: SearchResult, division: Division) -> list[TrialResult]:
+    """Of networks trained apart those that did not diverge."""
+    labels = division.labels or ()
+    return [r for r in result.history if r.trial.number < len(labels) and labels[r.trial.number] >= 0]
+
+
+def _features(trials: Sequence[TrialResult]) -> FloatArray:
+    return np.array([r.features for r in trials]).reshape(len(trials), -1)
+
+
+def _sampled(result: SearchResult, division: Division, table: Sequence[FloatArray] | FloatArray) -> FloatArray:
+    """Features [s, f]; the winners come last, whether they are among those that are drawn or not."""
     rows = [*(row for row, _ in division.drawn), *(result.space.encode(winner) for winner in division.winners)]
-    labels = [*(cluster for _, cluster in division.drawn), *range(len(division.winners))]
     codes = np.array(rows, dtype=np.uint8)
-    features = np.concatenate([np.asarray(t)[codes[:, layer]] for layer, t in enumerate(table)], axis=1)
-    return features, np.array(labels), range(len(division.drawn), len(codes))
+    return np.concatenate([np.asarray(t)[codes[:, layer]] for layer, t in enumerate(table)], axis=1)
 
 
 def principal_components(features: FloatArray) -> tuple[FloatArray, FloatArray]:

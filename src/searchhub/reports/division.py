@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from searchhub.reports.clusters import plot_clusters, plot_winners
+from searchhub.reports.clusters import over_k_caption, over_k_rows, plot_clusters, plot_winners
 from searchhub.reports.inline_svg import inline_svg
 from searchhub.reports.markup import Markup, joined, table, tag
 from searchhub.result import SearchResult
@@ -10,7 +10,7 @@ from searchhub.searchers.division import Division, winners_in_order
 
 
 def division_section(result: SearchResult) -> Markup:
-    """Sizes, winners and their order, and pictures.
+    """Sizes, winners and their order, pictures, and what other numbers of clusters come to.
 
     Args:
         result: Of a DC-NAS search.
@@ -37,9 +37,11 @@ def division_section(result: SearchResult) -> Markup:
         table(rows, class_="cards"),
     ]
     pictures = [(plot_winners, "The candidates of each cluster's winner")]
-    if apart and len(division.sizes) > 1:
+    if (apart or "points" in result.division) and len(division.sizes) > 1:
         pictures.insert(0, (plot_clusters, "Networks in two principal components of their features"))
     for plot, label in pictures:
         svg = inline_svg(lambda path, plot=plot: plot(result, path), label=label, prefix=plot.__name__)  # type: ignore[misc]
         parts.append(tag("figure", svg))
+    if over_k := over_k_rows(result):
+        parts += [tag("p", over_k_caption(result)), table(over_k, class_="cards")]
     return joined(parts)

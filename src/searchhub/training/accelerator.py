@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast_object_list, set_seed
 
 from searchhub.errors import InvalidInputError
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(hours=12)
+"""How long a process waits for the others before it takes them for dead."""
 
 
 def make_accelerator(
@@ -55,7 +59,12 @@ def make_accelerator(
         mixed_precision=mixed_precision,
         log_with=report_to,
         # BatchNorm statistics are re-estimated on the same batches everywhere, so none need be sent about in each step.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False),
+            # Processes that each train a network of their own wait for the slowest; so do all while one decodes data.
+            # By default they would give up after 10 minutes with NCCL, 30 with gloo.
+            InitProcessGroupKwargs(timeout=PATIENCE),
+        ],
         project_dir=None if logging_dir is None else str(logging_dir),
     )
     set_seed(seed)

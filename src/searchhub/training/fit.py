@@ -110,6 +110,8 @@ def fit(
     let_go(model, accelerator)
     if settings.auxiliary_weight:
         model.detach_auxiliary_head()
+    if settings.drop_path:
+        model.set_drop_path(0.0)
     share_buffers(model, accelerator)
     metrics = task.score(*predict(model, task, evaluate_on, settings.eval_batch_size, accelerator))
     seconds = time.perf_counter() - started

@@ -20,9 +20,9 @@ class MixtureSettings:
 
     Args:
         epochs: Of the whole training.
-        warmup_epochs: First epochs in which logits stay 0, so that all candidates are equally probable.
-        learning_rate: Of Adam on the logits, constant.
-        weight_decay: Of Adam on the logits.
+        warmup_epochs: First epochs in which logits stay 0, so that all candidates are equally probable; fewer than all.
+        learning_rate: Of Adam on the logits, constant, greater than 0.
+        weight_decay: Of Adam on the logits, at least 0.
         temperature: τ of the Gumbel-softmax in the first epoch, greater than 0 (FBNet: 5).
         temperature_decay: τ is multiplied by it after each epoch, in (0, 1] (FBNet: exp(-0.045), about 0.956).
         cost_factor: α of the loss CE · α log(cost)^β (FBNet Eq. 2: 0.2).
@@ -39,10 +39,15 @@ class MixtureSettings:
     cost_exponent: float = 0.6
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup_epochs <= self.epochs or self.epochs < 1:
+        if not 0 <= self.warmup_epochs < self.epochs:
             raise InvalidInputError(
-                f"`epochs >= 1` and `0 <= warmup_epochs <= epochs` must hold, but got {self.epochs} and "
-                f"{self.warmup_epochs}."
+                f"`0 <= warmup_epochs < epochs` must hold, or the logits are never trained, but got "
+                f"{self.warmup_epochs} and {self.epochs}."
+            )
+        if not (self.learning_rate > 0 and self.weight_decay >= 0):
+            raise InvalidInputError(
+                "`learning_rate > 0` and `weight_decay >= 0` must hold for the logits, but got "
+                f"{self.learning_rate} and {self.weight_decay}."
             )
         if not (self.temperature > 0 and 0 < self.temperature_decay <= 1):
             raise InvalidInputError(

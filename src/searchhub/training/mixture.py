@@ -104,7 +104,8 @@ class MixtureTrainer:
 
     Args:
         supernet: With a `mixture()`; moved to the accelerator's device.
-        task: "train" trains the weights, "validation" the logits: `validation_size=0.2` for the paper's 80 and 20 %.
+        task: "train" trains the weights, "validation" the logits: loaded with `logits_size=0.2` for the paper's 80 and
+            20 %, so that neither trains on the pictures that choose among winners later.
         settings: Of the weights; the cosine spans all epochs.
         accelerator: Of this process.
         mixture: Of the logits; None: the paper's.
@@ -353,6 +354,11 @@ def _check(
     if supernet.config.num_labels != task.num_labels:
         raise InvalidInputError(
             f"The supernet must have the task's {task.num_labels} labels, but has {supernet.config.num_labels}."
+        )
+    if accelerator.mixed_precision == "fp16":
+        raise InvalidInputError(
+            "A mixture must not be trained in fp16, whose loss scale no checkpoint holds, so that a killed training "
+            'would go on to other bits. Take `mixed_precision` "bf16" or "no".'
         )
     if cost is not None and cost.space != supernet.search_space:
         raise InvalidInputError(f"`{cost.name}` must price `{supernet.search_space.name}`, but is of another space.")
