@@ -4,9 +4,19 @@ r"""Kendall's τ between shared weights and training alone, during a DDPNAS sear
 
 One search a seed on the supernet of the whole benchmark. At its start and after every `--every` trials the same random
 architectures are validated on the shared weights, as they are, and compared with the benchmark's table: its test
-accuracies after 200 epochs, at full size. What the search itself saw, the score of each trial right after its epoch, is
-compared round by round. `answer` is the table's accuracy of the network that the search ends with (argmax θ of the
-survivors), beside the mean of the table and the best of it.
+accuracies after 200 epochs, at full size. `answer` is the table's accuracy of the network that the search ends with
+(argmax θ of the survivors), beside the mean of the table and the best of it.
+
+What the probe tells, and what it does not:
+
+- It never trains its networks: an operation has the weights that the search's trials left it, maybe long ago, and most
+  networks hold candidates that the search has pruned, which no trial trains any more. So `alive` restricts τ to the
+  networks whose candidates all still take part at that time; they get few.
+- What DDPNAS itself uses are the scores of its trials, each right after its own epoch: τ of those over the whole
+  search, where weights get better meanwhile, by round, and over pairs of trials of the same draw, which come closest to
+  what a round compares.
+- Two plain properties of a network beside both its probe and the table: how many convolutions lie on a path from the
+  cell's input to its output, and whether a path without parameters (skip, pooling) leads there.
 
 The defaults are a reduced size, which RESULT states; the benchmark's own is `--image_size 32 --cells_per_stage 5
 --train_samples 25000 --eval_samples 25000`. A killed run goes on with the same command; more seeds are added to it.
@@ -16,6 +26,7 @@ Intervals are of 95 %, from 2,000 bootstrap draws of the architectures. Ends wit
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -24,12 +35,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
 from shared_weights import agreement
 from transformers.utils import logging as transformers_logging
 
 import searchhub
 from searchhub import DDPSearcher, SupernetEvaluator, TrainingSettings, load_image_task
 from searchhub.callbacks import SearchCallback
+from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.evaluators.tabular import BenchmarkTable, read_nasbench201, table_index
 from searchhub.files import write_json
@@ -40,6 +54,7 @@ from searchhub.models.nasbench201.supernet_nasbench201 import (
 from searchhub.result import SearchResult
 from searchhub.searchers.credit import Estimator
 from searchhub.space import Codes
+from searchhub.spaces.nasbench201 import EDGES, OPERATIONS
 from searchhub.training.loop import predict, reestimate_batch_norm
 from searchhub.trial import TrialResult
 
@@ -65,7 +80,7 @@ class Probe(SearchCallback):
     def on_search_start(self, total: int, done: int, best: float | None) -> None:
         self._probe(done, total)
 
-    def on_trial_end(self, result: TrialResult, done: int, total: int, best: float) -> None:
+    def on_trial_end(self, result: TrialResult, done: int, total: int, best: float | None) -> None:
         print(f"trial {done} of {total}: {result.score:.4f} in {result.seconds:.1f} s", flush=True)
         self._probe(done, total)
 
@@ -177,6 +192,59 @@ def one_seed(args: argparse.Namespace, table: BenchmarkTable, seed: int) -> dict
 # -- figures ----------------------------------------------------------------------------------------------------------
 
 
+def tau(one: FloatArray, other: FloatArray) -> float | None:
+    """Kendall's τ_b of two columns [n]; None where one is constant, or n < 2."""
+    if len(np.unique(one)) < 2 or len(np.unique(other)) < 2:
+        return None
+    return round(float(kendalltau(one, other).statistic), 3)
+
+
+def all_alive(result: SearchResult, codes: Codes, done: int) -> NDArray[np.bool_]:
+    """Whether all candidates of architectures took part in the search after so many trials, [n]."""
+    ends = np.cumsum(np.bincount([r.trial.round for r in result.history]))
+    alive = result.trajectory[int((ends <= done).sum())].alive
+    return np.all([own[column] for own, column in zip(alive, codes.T, strict=True)], axis=0)
+
+
+def within_draws(result: SearchResult, table: BenchmarkTable) -> dict[str, Any]:
+    """How many pairs of trials of the same draw the table orders as their scores do (concordant), and how many not."""
+    concordant = discordant = 0
+    for number, state in enumerate(result.trajectory[:-1]):
+        own = [r for r in result.history if r.trial.round == number]
+        per_draw = max(int(alive.sum()) for alive in state.alive)
+        for start in range(0, len(own), per_draw):
+            draw = own[start : start + per_draw]
+            codes = np.stack([table.space.encode(r.trial.architecture) for r in draw])
+            final = table.final[table_index(table.space, codes)]
+            for (a, x), (b, y) in itertools.combinations(zip((r.score for r in draw), final, strict=True), 2):
+                concordant += int((a - b) * (x - y) > 0)
+                discordant += int((a - b) * (x - y) < 0)
+    pairs = concordant + discordant
+    share = round((concordant - discordant) / pairs, 3) if pairs else None
+    return {"concordant": concordant, "discordant": discordant, "tau": share}
+
+
+def properties(codes: Codes) -> dict[str, FloatArray]:
+    """Of architectures of NAS-Bench-201 by their codes [n, 6], float64 [n] each.
+
+    "live_convolutions": on a path from the cell's input to its output; "free_path": 1 where a path of operations
+    without parameters leads there, else 0.
+    """
+    found = []
+    for row in codes:
+        operations = [OPERATIONS[code] for code in row]
+        edges = [(*edge, operation) for edge, operation in zip(EDGES, operations, strict=True) if operation != "none"]
+        reached, free, leads_on = {0}, {0}, {3}
+        for source, target, operation in edges:
+            reached |= {target} if source in reached else set()
+            free |= {target} if source in free and not operation.startswith("nor_conv") else set()
+        for source, target, _ in reversed(edges):
+            leads_on |= {source} if target in leads_on else set()
+        live = [o for s, t, o in edges if s in reached and t in leads_on and o.startswith("nor_conv")]
+        found.append((len(live), 3 in free))
+    return dict(zip(("live_convolutions", "free_path"), np.array(found, dtype=np.float64).T, strict=True))
+
+
 def trials_of(result: SearchResult, table: BenchmarkTable) -> list[dict[str, Any]]:
     """Per round, τ between the scores of its trials and the table."""
     rows = []
@@ -190,6 +258,13 @@ def trials_of(result: SearchResult, table: BenchmarkTable) -> list[dict[str, Any
     return rows
 
 
+def whole_search(result: SearchResult, table: BenchmarkTable) -> dict[str, float | None]:
+    """τ between the scores of all trials and the table."""
+    codes = np.stack([table.space.encode(r.trial.architecture) for r in result.history])
+    scores = np.array([r.score for r in result.history])
+    return agreement(scores, table.final[table_index(table.space, codes)])
+
+
 def answer_of(result: SearchResult, table: BenchmarkTable) -> tuple[float, float]:
     """The table's accuracy of what the search ends with, in percent, and the share of architectures that are better."""
     answer = searchhub.generate(result, candidates="survivors")
@@ -197,20 +272,64 @@ def answer_of(result: SearchResult, table: BenchmarkTable) -> tuple[float, float
     return 100.0 * float(final), float((table.final > final).mean())
 
 
+def report_probes(runs: list[dict[str, Any]], final: FloatArray) -> list[dict[str, Any]]:
+    """Print and return a row a probe, of all seeds."""
+    print("Probed architectures on shared weights, which train none of them for it, against the table:")
+    print(f"{'trials':>8} {'τ (mean)':>9} {'sd':>6} {'τ alive':>8} {'n alive':>8}   τ of seeds")
+    rows = []
+    for done in sorted({int(done) for run in runs for done in run["scores"]}):
+        probed = [run for run in runs if str(done) in run["scores"]]
+        scores = [np.array(run["scores"][str(done)]) for run in probed]
+        alive = [all_alive(run["result"], run["codes"], done) for run in probed]
+        known = [value for own in scores if (value := tau(own, final)) is not None]
+        restricted = [tau(own[kept], final[kept]) for own, kept in zip(scores, alive, strict=True)]
+        restricted_known = [value for value in restricted if value is not None]
+        row = {
+            "trials": done,
+            "tau": round(float(np.mean(known)), 3) if known else None,
+            "sd": round(float(np.std(known, ddof=1)), 3) if len(known) > 1 else None,
+            "tau_alive": round(float(np.mean(restricted_known)), 3) if restricted_known else None,
+            "n_alive": round(float(np.mean([own.sum() for own in alive])), 1),
+        }
+        rows.append(row)
+        shown = ["-" if row[name] is None else row[name] for name in ("tau", "sd", "tau_alive", "n_alive")]
+        print(f"{done:8} {shown[0]:>9} {shown[1]:>6} {shown[2]:>8} {shown[3]:>8}   {known}")
+    return rows
+
+
+def report_trials(runs: list[dict[str, Any]], table: BenchmarkTable) -> dict[str, Any]:
+    """Print and return τ of what the search itself saw, of each seed."""
+    rounds = [trials_of(run["result"], table) for run in runs]
+    whole = [whole_search(run["result"], table) for run in runs]
+    draws = [within_draws(run["result"], table) for run in runs]
+    print("Scores of the trials, each right after its own epoch, as the search uses them, against the table:")
+    print(f"{'':>24}   τ of seeds")
+    for rows in zip(*rounds, strict=True):
+        name = f"round {rows[0]['round']}, {rows[0]['trials']} trials"
+        print(f"{name:>24}   {[row['tau'] for row in rows]}")
+    print(f"{'the whole search':>24}   {[row['tau'] for row in whole]}")
+    pairs = [f"{row['tau']} ({row['concordant']} : {row['discordant']})" for row in draws]
+    print(f"{'pairs of the same draw':>24}   {', '.join(pairs)}")
+    return {"tau_of_trials": whole, "tau_within_draws": draws, "tau_in_rounds": rounds}
+
+
+def report_properties(runs: list[dict[str, Any]], final: FloatArray) -> dict[str, Any]:
+    """Print and return τ of plain properties of the probed architectures with the table, and with the last probe."""
+    found = properties(runs[0]["codes"])
+    of_table = {name: tau(final, own) for name, own in found.items()}
+    last = [np.array(run["scores"][str(len(run["result"].history))]) for run in runs]
+    of_probe = [{name: tau(scores, own) for name, own in found.items()} for scores in last]
+    print("Plain properties of the probed architectures against the table, and against the last probe (τ of seeds):")
+    for name, value in of_table.items():
+        print(f"{name:>24} {value!s:>7}   {[own[name] for own in of_probe]}")
+    return {"tau_of_properties": {"table": of_table, "probe": of_probe}}
+
+
 def report(args: argparse.Namespace, table: BenchmarkTable, runs: list[dict[str, Any]]) -> None:
     index = table_index(table.space, runs[0]["codes"])
     final = table.final[index]
-    probes = []
-    print(f"{'trials':>8} {'τ (mean)':>9} {'sd':>6}   of seeds")
-    for done in sorted({int(done) for run in runs for done in run["scores"]}):
-        each = [agreement(np.array(run["scores"][str(done)]), final) for run in runs if str(done) in run["scores"]]
-        known = [own["tau"] for own in each if own["tau"] is not None]
-        if known:
-            sd = float(np.std(known, ddof=1)) if len(known) > 1 else None
-            probes.append(
-                {"trials": done, "tau": round(float(np.mean(known)), 3), "sd": None if sd is None else round(sd, 3)}
-            )
-            print(f"{done:8} {np.mean(known):9.3f} {'' if sd is None else f'{sd:6.3f}'}   {known}")
+    probes = report_probes(runs, final)
+    more = {**report_trials(runs, table), **report_properties(runs, final)}
     answers = [answer_of(run["result"], table) for run in runs]
     last = [agreement(np.array(run["scores"][str(len(run["result"].history))]), final) for run in runs]
     result = {
@@ -222,7 +341,7 @@ def report(args: argparse.Namespace, table: BenchmarkTable, runs: list[dict[str,
         "tau": probes,
         "tau_at_the_end": last,
         "tau_of_12_epochs": agreement(table.scores[index], final),
-        "tau_in_rounds": [trials_of(run["result"], table) for run in runs],
+        **more,
         "answer": [round(accuracy, 2) for accuracy, _ in answers],
         "better_than_answer": [round(share, 4) for _, share in answers],
         "table_mean": round(100.0 * float(table.final.mean()), 2),

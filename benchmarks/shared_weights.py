@@ -53,6 +53,7 @@ from searchhub.searchers.credit import mean_credit
 from searchhub.searchers.effects import EffectsModel
 from searchhub.space import INACTIVE, Architecture, Codes, SearchSpace
 from searchhub.training.loop import predict, reestimate_batch_norm
+from searchhub.trial import WARMUP
 
 
 def drawn(result: SearchResult, limit: Limit, n: int, seed: int) -> list[Network]:
@@ -91,8 +92,9 @@ def shared_score(trainer: NetworkTrainer, architecture: Architecture) -> float:
 def credited(result: SearchResult, codes: Codes) -> dict[str, FloatArray]:
     """What each estimator makes of the run's trials, for the architectures `codes` [n, choices]: float64 [n] each."""
     space = result.space
-    tried = np.stack([space.encode(r.trial.architecture) for r in result.history])
-    scores = np.array([r.score for r in result.history])
+    trials = [r for r in result.history if r.trial.round != WARMUP]
+    tried = np.stack([space.encode(r.trial.architecture) for r in trials])
+    scores = np.array([r.score for r in trials])
     mean = mean_credit(space, tried, scores)
     columns = np.stack([np.append(c, np.nan)[np.minimum(k, len(c))] for c, k in zip(mean, codes.T, strict=True)])
     found = {"mean": np.nanmean(np.where(codes.T == INACTIVE, np.nan, columns), axis=0)}

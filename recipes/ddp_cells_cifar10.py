@@ -1,9 +1,10 @@
 """Search DARTS cells once with DDPNAS, derive a network, and train it from scratch in its final size.
 
-    python recipes/ddp_cells_cifar10.py                                       # handwritten digits, minutes on a CPU
-    accelerate launch recipes/ddp_cells_cifar10.py --config recipes/ddp_cells_cifar10.yaml
+    python recipes/ddp_cells_cifar10.py --output_dir runs/digit-cells         # handwritten digits, minutes on a CPU
+    accelerate launch recipes/ddp_cells_cifar10.py --config recipes/ddp_cells_cifar10.yaml --output_dir runs/cells
 
-Run the same command again to go on after an interruption; add limits to get more networks from the same search.
+Run the same command again to go on after an interruption: the search goes on where it was, finished networks are kept,
+and the one in training starts anew. Add limits to get more networks from the same search.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def main(argv: list[str]) -> None:
     with accelerator.main_process_first():
         task = data.task(seed)
     say(f"Data: {describe(task)}")
-    supernet = sizes.supernet(task.num_labels, task.image_size, seed)
+    # On the device that trains: a dry run's times are of it.
+    supernet = sizes.supernet(task.num_labels, task.image_size, seed).to(accelerator.device)
     training.check_sizes(supernet.final.config)
     space = supernet.search_space
     searcher = searching.build(space, seed)
@@ -62,7 +64,7 @@ def main(argv: list[str]) -> None:
     # Limits are of the networks that are trained from scratch, not of those of the search.
     costs = (searchhub.macs_table(supernet.final), searchhub.params_table(supernet.final))
     if run.dry_run:
-        say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs))
+        say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs, final_settings))
         return
     anything = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*costs)
     choose_cells(anything, limits, random_networks=0, seed=seed)  # an error here is before the search, not after it
@@ -97,7 +99,9 @@ def main(argv: list[str]) -> None:
             command=["python", *sys.argv],
         )
         save_trainer(trainer)
-        networks = choose_cells(result, limits, random_networks=wanted.random_networks, seed=seed)
+        networks = choose_cells(
+            result, limits, random_networks=wanted.random_networks, seed=seed, on_unmet=progress.message
+        )
         published = [(n.name, n.architecture) for n in networks if n.published]
         if accelerator.is_main_process:
             write_text(folder / "report" / "genotypes.txt", describe_cells(published))
@@ -114,5 +118,9 @@ if __name__ == "__main__":
     except SearchhubError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("Interrupted. Run the same command again to go on.", file=sys.stderr)
+        print(
+            "Interrupted. Run the same command again to go on: finished networks are kept, the one in training starts "
+            "anew.",
+            file=sys.stderr,
+        )
         sys.exit(130)

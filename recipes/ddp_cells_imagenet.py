@@ -1,11 +1,12 @@
 """Train a network of cells that were searched elsewhere, e.g. on CIFAR-10, on ImageNet (DDPNAS Sec. 4.2).
 
     accelerate launch recipes/ddp_cells_imagenet.py --config recipes/ddp_cells_imagenet.yaml \
-        --cells runs/cells/models/derived
-    python recipes/ddp_cells_imagenet.py --cells "Genotype(normal=[('sep_conv_3x3', 1), …], …)"
+        --cells runs/cells/models/derived --output_dir runs/cells-imagenet
+    python recipes/ddp_cells_imagenet.py --cells "Genotype(normal=[('sep_conv_3x3', 1), …], …)" --output_dir runs/other
 
-The cells are a genotype as DARTS writes it, a file that holds one, or a published network's folder. The network is
-written as a Hub-ready folder; a finished one is kept.
+The cells are a genotype as DARTS writes it, a file that holds one, FILE:NAME for one of several in a file (a run's
+report/genotypes.txt), or a published network's folder. The network is written as a Hub-ready folder; a finished one is
+kept, and a training that was interrupted starts anew.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.hub.chosen_cells import random_beside
 from searchhub.hub.finished import save_trainer
 from searchhub.hub.networks import NetworkTrainer
-from searchhub.hub.trained import Network
+from searchhub.hub.trained import Network, check_name
 from searchhub.reports.progress import ProgressDisplay
 from searchhub.reports.tables import human
 from searchhub.run_folder import CONFIG
@@ -37,7 +38,7 @@ from searchhub.training.batches import check_batch_size
 class TransferArguments:
     """Which cells."""
 
-    cells: str = option("", "A genotype, a file that holds one, or the folder of a published network of cells.")
+    cells: str = option("", "A genotype, a FILE or FILE:NAME that holds it, or a published network's folder.")
     name: str = option("transferred", "Of the network and its folder.")
     random_networks: int = option(0, "Random cells of its number of parameters to train beside it.")
 
@@ -52,6 +53,8 @@ def main(argv: list[str]) -> None:
     genotype, settings = read_cells(transfer.cells), training.final_settings()
     if (folder / CONFIG).exists():
         raise InvalidInputError(f"`{folder}` must not hold a search where nobody searches. Choose another folder.")
+    architecture = genotype.architecture()
+    check_name(transfer.name, folder, architecture)
     accelerator = begin(training, run)
     say = accelerator.print
     with accelerator.main_process_first():
@@ -67,7 +70,6 @@ def main(argv: list[str]) -> None:
     training.check_sizes(config)
     networks_of = DartsSupernetForImageClassification(config)
     costs = (searchhub.macs_table(networks_of), searchhub.params_table(networks_of))
-    architecture = genotype.architecture()
     say(f"Cells: {genotype}")
     say(f"Network: {human(costs[0](architecture))} multiply-adds, {human(costs[1](architecture))} parameters")
     check_batch_size(task, "full", settings, accelerator)
@@ -75,8 +77,8 @@ def main(argv: list[str]) -> None:
         return
     result = SearchResult(networks_of.search_space, (), searcher={"searcher": "transferred"}).with_costs(*costs)
     network = Network(transfer.name, architecture)
-    networks = [network, *random_beside(network, result, transfer.random_networks, seed)]
     with ProgressDisplay(1, enabled=accelerator.is_main_process) as progress:
+        networks = [network, *random_beside(network, result, transfer.random_networks, seed, progress.message)]
         trainer = NetworkTrainer(
             networks_of,
             result,
@@ -103,5 +105,9 @@ if __name__ == "__main__":
     except SearchhubError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("Interrupted. Run the same command again to go on.", file=sys.stderr)
+        print(
+            "Interrupted. Run the same command again to go on: finished networks are kept, the one in training starts "
+            "anew.",
+            file=sys.stderr,
+        )
         sys.exit(130)

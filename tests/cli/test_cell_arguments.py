@@ -2,7 +2,13 @@ import json
 
 import pytest
 
-from searchhub.cli.cell_arguments import CellArguments, CellSearchArguments, CellTrainingArguments, read_cells
+from searchhub.cli.cell_arguments import (
+    CellArguments,
+    CellSearchArguments,
+    CellTrainingArguments,
+    describe_cells,
+    read_cells,
+)
 from searchhub.cli.cell_arguments import read_limits_together as read
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit
@@ -35,9 +41,32 @@ def test_cells_are_read_from_text_file_and_network(tmp_path):
     assert read_cells(TEXT) == read_cells(str(tmp_path / "cells.txt")) == read_cells(str(tmp_path)) == genotype
 
 
+def test_what_a_run_with_limits_writes_is_read_back(tmp_path):
+    derived = Genotype.parse(TEXT)
+    limited = Genotype.parse(TEXT.replace("sep_conv_3x3", "avg_pool_3x3"))
+    names = ["derived", "non_parameter-equal-4-height-equal-2", "params-1.5M", "params-15M"]
+    cells = [derived, limited, limited, derived]
+    file = tmp_path / "genotypes.txt"
+    file.write_text(describe_cells([(n, c.architecture()) for n, c in zip(names, cells, strict=True)]))
+    assert [read_cells(f"{file}:{name}") for name in names] == cells
+    with pytest.raises(InvalidInputError, match=r"'derived', 'non_parameter_equal_4_height_equal_2', .*FILE:NAME"):
+        read_cells(str(file))
+    # One alone needs no name.
+    file.write_text(describe_cells([("non_parameter-equal-4", limited.architecture())]))
+    assert read_cells(str(file)) == limited
+
+
+@pytest.mark.parametrize("normal", [None, 3, "none", ["none", 1], [["none"]], {"none": "none"}])
+def test_a_damaged_configuration_is_refused(tmp_path, normal):
+    config = {"model_type": "searched_darts", "normal": normal, "reduction": ["skip_connect", "skip_connect"]}
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+    with pytest.raises(InvalidInputError, match=r"config\.json"):
+        read_cells(str(tmp_path))
+
+
 def test_what_holds_no_cells_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    for name in ("", str(tmp_path), str(tmp_path / "missing")):
+    for name in ("", str(tmp_path), str(tmp_path / "missing"), "x" * 300, f"{tmp_path}:derived", "a\0b"):
         with pytest.raises(InvalidInputError, match="--cells"):
             read_cells(name)
 

@@ -4,6 +4,7 @@ import weakref
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 
 from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.evaluators.supernet import SupernetEvaluator
@@ -56,6 +57,23 @@ def test_a_trial_depends_on_saved_state_and_itself_alone(tmp_path, optimizer):
     for (name, a), (_, b) in zip(supernet.named_parameters(), again.supernet.named_parameters(), strict=True):
         assert torch.equal(a, b), name
     assert len(first) == 2
+
+
+@pytest.mark.parametrize("name", ["auxiliary_weight", "drop_path"])
+def test_what_only_a_final_training_has_is_refused(name):
+    with pytest.raises(InvalidInputError, match=f"`{name}` must be 0 in trials"):
+        SupernetEvaluator(
+            tiny_supernet(), TinyTask(), TrainingSettings(batch_size=16, **{name: 0.4}), Accelerator(), num_trials=1
+        )
+
+
+def test_weights_of_a_supernet_that_was_built_otherwise_are_refused(tmp_path):
+    one = evaluator()
+    one.save(tmp_path)
+    weights = load_file(tmp_path / "supernet.safetensors")
+    save_file({name: w for name, w in weights.items() if name != "classifier.bias"}, tmp_path / "supernet.safetensors")
+    with pytest.raises(InvalidInputError, match=r"`classifier\.bias`.* Start a new run"):
+        one.load(tmp_path)
 
 
 def test_files_hold_no_pickle(tmp_path):

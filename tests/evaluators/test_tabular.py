@@ -1,5 +1,6 @@
 import itertools
 import json
+import math
 
 import numpy as np
 import pyarrow as pa
@@ -187,7 +188,9 @@ class TestNasBench201:
         with pytest.raises(InvalidInputError, match=r"`dataset` must be one of \['cifar10'.*but got 'mnist'"):
             read_nasbench201(folder, "mnist")
 
-    @pytest.mark.parametrize("damage", ["text", "columns", "rows", "digits"])
+    @pytest.mark.parametrize(
+        "damage", ["text", "columns", "rows", "digits", "integers", "null key", "null", "NaN", "share"]
+    )
     def test_another_file(self, tmp_path, damage):
         file = tmp_path / NASBENCH201_FILE
         columns = nasbench201_columns()
@@ -198,6 +201,14 @@ class TestNasBench201:
                 columns = {"key": columns["key"]}
             elif damage == "rows":
                 columns["key"] = [*columns["key"][:-1], columns["key"][0]]
+            elif damage == "integers":
+                columns["key"] = [int(key) for key in columns["key"]]
+            elif damage == "null key":
+                columns["key"] = [*columns["key"][:-1], None]
+            elif damage in ("null", "NaN", "share"):
+                wrong = {"null": None, "NaN": math.nan, "share": 101.0}[damage]
+                final = list(columns["cifar10/test_acc_200ep_mean"])
+                columns["cifar10/test_acc_200ep_mean"] = [*final[:-1], wrong]
             else:
                 columns["key"] = [*columns["key"][:-1], "444449"]
             pq.write_table(pa.table(columns), file)

@@ -1,6 +1,7 @@
 import itertools
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from searchhub.costs.structure import HeightCost, cells_of, non_parameter_table
 from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
-from searchhub.generation import Limit, generate, knapsack, pareto
+from searchhub.generation import Limit, generate, knapsack, nodes, pareto
 from searchhub.generation.architecture import sums
-from searchhub.generation.cells import derive
+from searchhub.generation.cells import derive, reachable_mean, reachable_range
+from searchhub.generation.solve import UndecidedError
 from searchhub.result import SearchResult
 from searchhub.space import Choice, SearchSpace
 from searchhub.spaces.darts import cell_edges, cell_inputs, darts_space, edge_name
@@ -198,6 +200,32 @@ def test_answers_where_the_list_grows_too_long(monkeypatch):
     )
 
 
+@pytest.mark.parametrize("stopped", ["with an answer", "without one"])
+def test_an_answer_is_no_proved_optimum_where_another_layout_was_not_solved_to_the_end(monkeypatch, stopped):
+    """The first layout's bound is the highest: had HiGHS had more time, its answer could have been the best."""
+    solve, given = nodes._solve_one, []
+
+    def first_is_stopped(problem, windows, seconds):
+        given.append(seconds)
+        if len(given) > 1:
+            return solve(problem, windows, seconds)
+        if stopped == "without one":
+            raise UndecidedError("stopped")
+        return [int(np.argmin(values)) for values in problem.values], "MILP (HiGHS)", False, "HiGHS was stopped."
+
+    search = Search(0, cell_space())
+    limit = Limit("height", max=2)
+    assert generate(search.result, limit).certificate.optimal
+    monkeypatch.setattr(nodes, "_solve_one", first_is_stopped)
+    monkeypatch.setattr(nodes, "time", SimpleNamespace(monotonic=itertools.count(0.0, 40.0).__next__))
+    certificate = generate(search.result, limit).certificate
+    assert certificate.method == nodes.METHOD
+    assert not certificate.optimal
+    assert "Another layout of the cells was not solved" in certificate.note
+    # All layouts share a minute; what is left of it when it is over is a second for each.
+    assert given[:2] == [20.0, 1.0]
+
+
 @pytest.mark.parametrize("cost", ["cost 0", "cost 1", "non_parameter", "height"])
 @pytest.mark.parametrize("candidates", ["all", "survivors"])
 def test_front_is_the_whole_front(cost, candidates):
@@ -243,6 +271,24 @@ def paper_search(seed=0):
     theta = tuple(rng.dirichlet(np.full(8, 3.0)) for _ in space.choices)
     alive = tuple(np.isin(np.arange(8), [int(np.argmax(t[:4])), 4 + int(np.argmax(t[4:]))]) for t in theta)
     return SearchResult(space, (), ArchitectureDistribution(space, theta, theta, alive))
+
+
+@pytest.mark.parametrize("kind", ["real", "integer"])
+def test_what_costs_can_be_is_of_cells_with_two_inputs_a_node(kind):
+    """Range and mean of all that can come out, by trying everything."""
+    for kinds, operations in ((("normal",), OPERATIONS), (("normal", "reduction"), OPERATIONS[:3])):
+        search = Search(0, cell_space(kinds, 4 - len(kinds), operations, GROUPS[: len(operations)]), costs=(kind,))
+        table, values = search.tables["cost 0"], search.values["cost 0"]
+        assert reachable_range(table) == (values.min(), values.max())
+        assert reachable_range(table) != table.bounds()
+        assert reachable_mean(table) == pytest.approx(values.mean())
+
+
+def test_what_costs_of_other_spaces_can_be():
+    space = SearchSpace("two", (Choice("a", ("x", "y")), Choice("b", ("x", "y", "z"))))
+    table = CostTable("macs", space, 1.0, (np.array([0.0, 2.0]), np.array([1.0, 2.0, 6.0])))
+    assert reachable_range(table) == table.bounds() == (2.0, 9.0)
+    assert reachable_mean(table) == table.mean() == 5.0
 
 
 # -- derivation --------------------------------------------------------------------------------------------------------

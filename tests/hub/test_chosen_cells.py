@@ -70,7 +70,19 @@ def test_what_cannot_be_met_is_said(result):
         choose_cells(result, [[Limit("height", max=2)], [Limit("height", max=2)]], random_networks=0, seed=0)
 
 
-def test_too_few_random_cells_are_an_error(monkeypatch):
+def test_where_few_random_cells_are_found_they_are_taken_and_it_is_said(result, monkeypatch):
     monkeypatch.setattr("searchhub.hub.chosen_cells._MOST", 20_000)
-    with pytest.raises(InvalidInputError, match="only 0 were found"):
-        random_cells(SPACE, PARAMS, 9.0, 1, RNG)
+    assert random_cells(SPACE, PARAMS, 9.0, 1, RNG) == []
+    few = random_cells(SPACE, PARAMS, 34.0, 3, RNG)
+    monkeypatch.setattr("searchhub.hub.chosen_cells.random_cells", lambda space, cost, top, n, rng: few[:n])
+    said = []
+    networks = choose_cells(result, [], random_networks=5, seed=0, on_unmet=said.append)
+    assert [n.name for n in networks] == ["derived", *(f"derived-random{i}" for i in range(3))]
+    [message] = said
+    assert message.startswith("3 random networks beside derived: ")
+    assert "of 5 only 3 were found" in message
+    # Whoever hears nothing gets an error; enough is no news.
+    with pytest.raises(InvalidInputError, match="only 3 were found"):
+        choose_cells(result, [], random_networks=5, seed=0)
+    choose_cells(result, [], random_networks=3, seed=0, on_unmet=said.append)
+    assert len(said) == 1

@@ -82,6 +82,9 @@ def test_a_search_network_has_batch_norm_without_scale_and_shift_in_its_cells():
     cell = model.nasbench201.features.stages[0][0]
     assert not cell.edges["node1_from0"].normalization.affine
     assert model.nasbench201.features.stem[1].affine
+    # As in the benchmark's own search networks, whose blocks between stages are `ResNetBasicblock(C_prev, C_curr, 2)`.
+    for layer in (model.nasbench201.features.reductions[0].first, model.nasbench201.features.reductions[0].second):
+        assert layer.normalization.affine
     alone = supernet.final.subnet_config(architecture)
     assert not alone.search_network
     assert (

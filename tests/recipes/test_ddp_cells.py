@@ -3,10 +3,14 @@
 import json
 import re
 import runpy
+import sys
 
 import pytest
 
+from searchhub.cli import arguments
 from searchhub.cli.arguments import parse
+from searchhub.cli.cell_arguments import read_cells
+from searchhub.errors import InvalidInputError
 from searchhub.hub.trained import read_facts
 from searchhub.result import SearchResult
 from searchhub.spaces.genotype import Genotype
@@ -75,6 +79,9 @@ def test_a_search_of_cells_becomes_networks(finished):
     genotype = Genotype.parse(lines["derived"])
     assert genotype.architecture().to_dict() == derived["identity"]["architecture"]
     assert [*config["normal"], *config["reduction"]] == list(genotype.architecture().values())
+    # The transfer recipe reads each of them by the name of its folder.
+    limited = read_cells(f"{folder / 'report' / 'genotypes.txt'}:{LIMITED}")
+    assert limited.architecture().to_dict() == facts["identity"]["architecture"]
     # Reloaded and measured in a fresh process.
     measured = [json.loads(line) for line in re.findall(r"^\{.*\}$", said, re.MULTILINE)]
     assert {row["model"] for row in measured} == {"derived", LIMITED}
@@ -121,6 +128,44 @@ def test_cells_are_transferred(finished, tmp_path, context):
     assert "must not hold a search" in said
 
 
+CELLS = (
+    "Genotype(normal=[('skip_connect', 0), ('sep_conv_3x3', 1)], normal_concat=range(2, 3), "
+    "reduce=[('max_pool_3x3', 0), ('sep_conv_3x3', 1)], reduce_concat=range(2, 3))"
+)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../cells", "a/b", ".hidden", "x" * 300])
+def test_a_name_that_leads_elsewhere_replaces_no_folder(tmp_path, name):
+    (tmp_path / "cells" / "models" / "other").mkdir(parents=True)
+    transfer = runpy.run_path(str(TRANSFER))["main"]
+    with pytest.raises(InvalidInputError, match="--name"):
+        transfer([f"--cells={CELLS}", f"--name={name}", f"--output_dir={tmp_path / 'cells'}"])
+    assert (tmp_path / "cells" / "models" / "other").is_dir()
+
+
+def test_a_finished_network_of_other_cells_is_not_replaced(tmp_path):
+    architecture = Genotype.parse(CELLS.replace("skip_connect", "avg_pool_3x3")).architecture().to_dict()
+    facts = {"name": "transferred", "limits": [], "identity": {"architecture": architecture}, "costs": {}}
+    folder = tmp_path / "models" / "transferred"
+    folder.mkdir(parents=True)
+    (folder / "searchhub.json").write_text(json.dumps({**facts, "metrics": {}}))
+    with pytest.raises(InvalidInputError, match="Choose another `--name`"):
+        runpy.run_path(str(TRANSFER))["main"]([f"--cells={CELLS}", f"--output_dir={tmp_path}"])
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, TRANSFER])
+def test_whoever_interrupts_hears_what_is_kept(monkeypatch, capsys, recipe):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(arguments, "parse", interrupted)
+    monkeypatch.setattr(sys, "argv", [str(recipe)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(recipe), run_name="__main__")
+    assert ended.value.code == 130
+    assert "finished networks are kept, the one in training starts anew" in capsys.readouterr().err
+
+
 def recipe_settings(recipe, name):
     """All groups of settings of a recipe, from a file beside it."""
     return parse(runpy.run_path(str(recipe))["KINDS"], [f"--config={RECIPES / name}"], None)
@@ -151,7 +196,7 @@ def test_settings_for_imagenet_are_the_papers():
 def test_settings_of_small_runs_are_read():
     _, sizes, searching, training, wanted, _ = recipe_settings(RECIPE, "ddp_cells_cifar10_small.yaml")
     assert searching.build(sizes.supernet(10, 16, 0).search_space, 0).num_trials == 99
-    assert len(wanted.read()) == 1
+    assert [len(limits) for limits in wanted.read()] == [1, 1, 1, 2, 2, 2]
     assert training.final_settings().drop_path == 0.1
 
 

@@ -14,6 +14,7 @@ from searchhub.reports import html
 from searchhub.reports.html import write_report
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.random import RandomSearcher
+from searchhub.searchers.warmup import WarmupSearcher
 from searchhub.space import Choice, SearchSpace
 from searchhub.spaces.darts import cell_edges, edge_name
 from searchhub.trial import TrialResult
@@ -215,6 +216,25 @@ def test_random_search_has_no_theta(tmp_path):
     assert page.elements.count("svg") == 3
 
 
+def test_warmup_is_listed_and_never_the_best(tmp_path):
+    def warmed(trials):
+        searcher = WarmupSearcher(RandomSearcher(space_of(), num_trials=trials), 2)
+        run = run_folder(tmp_path / str(trials), searcher, finished=False)
+        lines = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+        for line in lines[:2]:
+            line["score"] = 0.99
+        return run, lines
+
+    run, lines = warmed(5)
+    (run / "journal.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines[:4]))
+    visible = check(write_report(run)).visible
+    assert "4 of 7" in visible
+    assert re.search(r"Best: trial [23] of round [01] with 0\.[2-5]", visible)
+    assert visible.count("warm-up") == 2
+    (run / "journal.jsonl").write_text(json.dumps(lines[0]) + "\n")
+    assert "No trial is finished yet" in check(write_report(run)).visible
+
+
 def test_unfinished_run_says_so_and_drops_the_torn_line(tmp_path):
     run = run_folder(tmp_path / "run", RandomSearcher(space_of(), num_trials=9), finished=False)
     lines = (run / "journal.jsonl").read_text().splitlines(keepends=True)
@@ -263,16 +283,27 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         write_report(tmp_path)
 
 
-def test_cells_are_drawn_and_pruning_is_judged(tmp_path):
+def cells_run(folder, estimator="mean"):
     solid = ("sep_conv_3x3", EVIL)
     edges = tuple(Choice(edge_name("normal", s, t), ("none", *solid)) for s, t in cell_edges(2))
-    searcher = DDPSearcher(SearchSpace("cells", edges), estimation_epochs=3)
-    run = run_folder(tmp_path / "run", searcher, networks=False)
+    searcher = DDPSearcher(SearchSpace("cells", edges), estimation_epochs=3, estimator=estimator)
+    return run_folder(folder, searcher, networks=False)
+
+
+def test_cells_are_drawn_and_pruning_is_judged(tmp_path):
+    run = cells_run(tmp_path / "run")
     page = check(write_report(run))
     assert "normal cell" in page.visible
     assert "node 3" in page.visible
     assert "How sure the pruning was" in page.text_of("summary")
     assert "worst two in the wrong order (Th. 2)" in page.text_of("th")
+
+
+@pytest.mark.parametrize("estimator", ["regression", "pairs"])
+def test_what_did_not_prune_by_means_is_not_judged_by_them(tmp_path, estimator):
+    page = check(write_report(cells_run(tmp_path / "run", estimator)))
+    assert "θ at the end" in page.text_of("summary")
+    assert "How sure the pruning was" not in page.visible
 
 
 def test_random_search_pruned_nothing(tmp_path):

@@ -27,6 +27,18 @@ def test_the_published_text_is_read():
     assert Genotype.parse(str(genotype)) == genotype
 
 
+def test_one_of_several_is_read_by_its_name():
+    several = f"derived = {text()}\nnon_parameter_equal_4 = {text(normal=CELL.replace('skip_connect', 'max_pool_3x3'))}"
+    assert Genotype.parse(several, "derived") == Genotype.parse(text())
+    for name in ("non_parameter_equal_4", "non_parameter-equal-4"):
+        assert Genotype.parse(several, name).normal[0] == ("max_pool_3x3", 0)
+    for name in (None, "other"):
+        with pytest.raises(InvalidInputError, match=r"\['derived', 'non_parameter_equal_4'\]"):
+            Genotype.parse(several, name)
+    with pytest.raises(InvalidInputError, match="2 of the name"):
+        Genotype.parse(several.replace("non_parameter_equal_4", "derived"), "derived")
+
+
 def test_fields_may_stand_without_their_names():
     assert Genotype.parse(f"Genotype({CELL}, [2], {CELL}, [2])") == Genotype.parse(text())
 
@@ -58,6 +70,9 @@ def test_an_architecture_that_is_not_derived_has_no_genotype():
         ("__import__('os').system('false')", "must look like"),
         ("Genotype()", "must have the fields"),
         ("Genotype(**{})", "must have the fields"),
+        (f"Genotype({CELL}, [2], {CELL}, [2], [2])", "must have the fields"),
+        (f"Genotype({CELL}, [2], {CELL}, [2], reduce={CELL})", "must have the fields"),
+        (f"{text()}; __import__('os').system('false')", "must look like"),
         (text(normal="__import__('os')"), "`normal` must be a list"),
         (text(normal="[('skip_connect', 0), ('sep_conv_3x3', True)]"), "`normal` must be a list"),
         (text(normal="[('skip_connect', 0)]"), "must have 2 edges a node"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from searchhub.cli.arguments import SearchArguments, TrainingArguments, option
+from searchhub.cli.arguments import ImageSearchArguments, TrainingArguments, option
 from searchhub.cli.limits import read_amount
 from searchhub.data.images import ImageTask
 from searchhub.errors import InvalidInputError
@@ -22,8 +23,8 @@ from searchhub.hub.trained import read_json_object
 from searchhub.models.darts.supernet_darts import DartsSupernetConfig, DartsSupernetForImageClassification
 from searchhub.searchers.base import Searcher
 from searchhub.space import SearchSpace
-from searchhub.spaces.darts import OPERATIONS
-from searchhub.spaces.genotype import Genotype
+from searchhub.spaces.darts import KINDS, OPERATIONS
+from searchhub.spaces.genotype import Genotype, identifier
 from searchhub.training.settings import TrainingSettings
 
 _LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=|=)\s*(\S+)\s*")
@@ -83,7 +84,7 @@ class CellArguments(FinalCellArguments):
 
 
 @dataclass
-class CellSearchArguments(SearchArguments):
+class CellSearchArguments(ImageSearchArguments):
     """How cells are searched; DDPNAS's T."""
 
     estimation_epochs: int = option(3, "T of DDPNAS: how often each round repeats its draw.")
@@ -179,28 +180,38 @@ def read_cells(name: str) -> Genotype:
     """Cells to build a network from.
 
     Args:
-        name: A genotype's text, a file that holds it, or the folder of a published network of cells.
+        name: A genotype's text, a file that holds it, FILE:NAME for one of several in a file, or the folder of a
+            published network of cells.
 
     Raises:
         InvalidInputError: It is none of these.
     """
     if "Genotype(" in name:
         return Genotype.parse(name)
-    path = Path(name)
-    if path.is_file():
-        try:
-            return Genotype.parse(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInputError(f"`{name}` must hold a genotype's text, but cannot be read: {error}.") from error
-    config = read_json_object(path / CONFIG)
+    file, _, which = name.rpartition(":")
+    # `os.path.isfile` takes any text for a path.
+    for path, chosen in ((name, None), (file, which)):
+        if os.path.isfile(path):
+            try:
+                return Genotype.parse(Path(path).read_text(encoding="utf-8"), chosen)
+            except (OSError, UnicodeDecodeError) as error:
+                raise InvalidInputError(
+                    f"`{path}` must hold a genotype's text, but cannot be read: {error}."
+                ) from error
+            except InvalidInputError as error:
+                raise InvalidInputError(f"`--cells {name}`: {error} Of several in a file: FILE:NAME.") from error
+    config = read_json_object(Path(name) / CONFIG)
     if config is None or config.get("model_type") != "searched_darts":
         raise InvalidInputError(
-            "`--cells` must be a genotype's text, a file that holds it, or the folder of a published network of cells, "
-            f"but `{name}` is none of these."
+            "`--cells` must be a genotype's text, a file that holds it, FILE:NAME for one of several, or the folder of "
+            f"a published network of cells, but `{name}` is none of these."
         )
-    return Genotype.from_operations(config["normal"], config["reduction"])
+    cells = [config.get(kind) for kind in KINDS]
+    if not all(isinstance(cell, list) and all(isinstance(operation, str) for operation in cell) for cell in cells):
+        raise InvalidInputError(f"`{Path(name) / CONFIG}` must list the operations of {list(KINDS)}, but does not.")
+    return Genotype.from_operations(*cells)
 
 
 def describe_cells(architectures: Sequence[tuple[str, Any]]) -> str:
-    """A line a derived network: its name, and its cells as DARTS writes them."""
-    return "".join(f"{name} = {Genotype.of(architecture)}\n" for name, architecture in architectures)
+    """A line a derived network: its name, and its cells as DARTS writes them; `read_cells` reads one of them."""
+    return "".join(f"{identifier(name)} = {Genotype.of(architecture)}\n" for name, architecture in architectures)

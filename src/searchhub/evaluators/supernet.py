@@ -44,6 +44,10 @@ class SupernetEvaluator(Evaluator):
         batch_norm_batches: Batches from which BatchNorm statistics are measured before validation.
         seed: Of order, augmentation and dropout.
         on_step: Called during a trial with (steps done, steps of the trial).
+
+    Raises:
+        InvalidInputError: The batch does not fit, the labels are not the task's, or the settings are those of a final
+            training: with an auxiliary head or drop-path.
     """
 
     def __init__(
@@ -65,6 +69,11 @@ class SupernetEvaluator(Evaluator):
             raise InvalidInputError(
                 f"The supernet must have the task's {task.num_labels} labels, but has {supernet.config.num_labels}."
             )
+        for name in ("auxiliary_weight", "drop_path"):
+            if value := getattr(settings, name):
+                raise InvalidInputError(
+                    f"`{name}` must be 0 in trials on shared weights, but got {value}. It is for the final training."
+                )
         if batch_norm_batches < 1:
             raise InvalidInputError(f"`batch_norm_batches >= 1` must hold, but got {batch_norm_batches}.")
         self.supernet = supernet.to(device=accelerator.device, memory_format=settings.memory_format)
@@ -176,6 +185,12 @@ class SupernetEvaluator(Evaluator):
 
     def load(self, folder: Path) -> None:
         weights = load_file(folder / "supernet.safetensors")
+        different = sorted(weights.keys() ^ {name for name, _ in self.supernet.named_parameters()})
+        if different:
+            raise InvalidInputError(
+                f"`{folder}` must hold the weights of this {type(self.supernet).__name__}, but differs in "
+                f"`{different[0]}`: it is from a version that built it otherwise. Start a new run."
+            )
         with torch.no_grad():
             for name, parameter in self.supernet.named_parameters():
                 parameter.copy_(weights[name])

@@ -192,11 +192,15 @@ def read_nasbench201(path: str | Path, dataset: str = "cifar10", *, groups: bool
         if not np.array_equal(index[order], np.arange(space.size)):
             raise ValueError(f"`key` must name each of {space.size:,} architectures once")
         scores, final, params, macs = (rows[f"{dataset}/{c}"].to_numpy().astype(np.float64)[order] for c in columns)
+        for column, own in (("val_acc_12ep", scores), ("test_acc_200ep_mean", final)):
+            # Written so that NaN fails too.
+            if not bool(np.all((own >= 0.0) & (own <= 100.0))):
+                raise ValueError(f"`{dataset}/{column}` must hold a number from 0 to 100 in every row")
     except OSError as error:
         raise InvalidInputError(
             f"`{file}` must be the table of NAS-Bench-201, but cannot be read: {error.strerror or error}."
         ) from error
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError, TypeError) as error:
         raise InvalidInputError(f"`{file}` must be the table of NAS-Bench-201, but is not: {error!r}.") from error
     costs = {
         "params": additive_cost("params", space, np.rint(params * 1e6), "parameters"),

@@ -41,6 +41,32 @@ def known_costs(result: SearchResult) -> Mapping[str, CostTable]:
     return result.costs if cells is None else {**cast(Mapping[str, CostTable], structural_costs(cells)), **result.costs}
 
 
+def reachable_range(table: CostTable) -> tuple[float, float]:
+    """The smallest and the largest cost that networks of a table's space can have, correctly rounded.
+
+    Of cells only those count that can come out: with two inputs a node.
+    """
+    cells = cells_of(table.space)
+    return table.bounds() if cells is None else _range(Window(table, -math.inf, math.inf), Reach.all_of(cells))
+
+
+def reachable_mean(table: CostTable) -> float:
+    """The mean cost of networks of a table's space, everything about them drawn uniformly.
+
+    Of cells: with two inputs a node, and on both an operation other than `none`.
+    """
+    cells = cells_of(table.space)
+    if cells is None:
+        return table.mean()
+    total = table.fixed
+    for node in cells.nodes:
+        for i in node.choices:
+            kept, left_out = np.delete(table.entries[i], cells.none[i]), table.entries[i][cells.none[i]]
+            share = INPUTS / len(node.choices)
+            total += share * float(kept.mean()) + (1.0 - share) * float(left_out)
+    return total
+
+
 def generate_cells(
     distribution: ArchitectureDistribution,
     windows: Sequence[Window],

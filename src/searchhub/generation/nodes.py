@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -64,6 +65,11 @@ class Reach:
         return cls(
             cells, tuple(tuple(k for k in own if k != none) for own, none in zip(codes, cells.none, strict=True))
         )
+
+    @classmethod
+    def all_of(cls, cells: Cells) -> Reach:
+        """Everything."""
+        return cls.of(cells, [range(len(choice.candidates)) for choice in cells.space.choices])
 
 
 @dataclass(frozen=True)
@@ -220,7 +226,11 @@ def _scaled(over_edges: Problem, values: list[IntArray], costs: list[IntArray]) 
 
 
 def _best_layout(nodes: Nodes, windows: Sequence[Window]) -> Answer | None:
-    """The best answer of all layouts; those that cannot reach it by Lagrange's bound are not solved."""
+    """The best answer of all layouts; those that cannot reach it by Lagrange's bound are not solved.
+
+    HiGHS has `SECONDS` for all of them together, and a second for each.
+    """
+    deadline = time.monotonic() + SECONDS
     problem = nodes.problem
     if any(bound < 0 for bound in problem.bounds):
         return None
@@ -236,17 +246,19 @@ def _best_layout(nodes: Nodes, windows: Sequence[Window]) -> Answer | None:
     best_key: tuple[Fraction, ...] = ()
     reached = -math.inf
     undecided: UndecidedError | None = None
+    all_proved = True
     for bound, kept in sorted(layouts, key=lambda layout: -layout[0]):
         if bound < reached - margin:
             break
         try:
-            outcome = _solve_one(nodes.only(kept), windows)
+            outcome = _solve_one(nodes.only(kept), windows, max(1.0, deadline - time.monotonic()))
         except UndecidedError as error:
             undecided = error
             continue
         if outcome is None:
             continue
         own, method, proved, note = outcome
+        all_proved &= proved  # what a layout could still give may be better than what it gave
         picks = [int(k[pick]) for k, pick in zip(kept, own, strict=True)]
         row = nodes.row(picks)
         costs = [Fraction(window.table.of_row(row)) for window in sorted(windows, key=_is_height)]
@@ -254,19 +266,19 @@ def _best_layout(nodes: Nodes, windows: Sequence[Window]) -> Answer | None:
         if best is None or key > best_key:
             best, best_key = Answer(row, method, proved, note), key
             reached = sum(float(problem.value_array[i, pick]) for i, pick in enumerate(picks))
-    if undecided is not None:
-        if best is None:
-            raise undecided
+    if best is None and undecided is not None:
+        raise undecided
+    if best is not None and best.proved and (undecided is not None or not all_proved):
         return replace(best, proved=False, note="Another layout of the cells was not solved to the end.")
     return best
 
 
-def _solve_one(problem: Problem, windows: Sequence[Window]) -> tuple[list[int], str, bool, str] | None:
+def _solve_one(problem: Problem, windows: Sequence[Window], seconds: float) -> tuple[list[int], str, bool, str] | None:
     """Picks, method, whether they are proved the best, and a note."""
     try:
         picks = knapsack.best(problem)
     except knapsack.TooManyStatesError:
-        return optimise(problem, windows, SECONDS)
+        return optimise(problem, windows, seconds)
     return None if picks is None else (picks, METHOD, True, "")
 
 

@@ -14,7 +14,13 @@ CAPTION = (
 
 
 def confidence_section(result: SearchResult) -> Markup:
-    """A folded table with a row a round; nothing where no round tells anything."""
+    """A folded table with a row a round; nothing where no round tells anything.
+
+    The theorems are about means of a round's trials. Where another estimator pruned, by the whole history, there is
+    none.
+    """
+    if result.searcher.get("estimator", "mean") != "mean":
+        return joined([])
     rounds = [confidence for confidence in pruning_confidence(result) if confidence.pruned]
     if not rounds:
         return joined([])

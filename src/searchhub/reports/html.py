@@ -14,8 +14,9 @@ from typing import Any
 from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.files import write_text
+from searchhub.generation.cells import reachable_range
 from searchhub.hub.redact import REDACTED, is_secret
-from searchhub.hub.trained import Report, comparison
+from searchhub.hub.trained import Report, comparison, read_original
 from searchhub.reports.architecture_markup import diagram, fits
 from searchhub.reports.confidence import confidence_section
 from searchhub.reports.division import division_section
@@ -26,6 +27,7 @@ from searchhub.reports.run import JournalTrial, Run, read_run
 from searchhub.reports.tables import ABSENT, duration, human
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, SearchSpace
+from searchhub.trial import WARMUP
 
 MOST_TRIALS = 1000
 """So many trials are listed, the best ones where there are more: a hundred thousand rows open on no phone."""
@@ -154,7 +156,7 @@ def _networks(run: Run) -> Markup:
         return tag("p", "No network has been trained from this search yet.")
     parts: list[Child] = []
     if run.metric is not None:
-        rows = comparison(run.reports, run.metric)
+        rows = comparison(run.reports, run.metric, read_original(run.path))
         parts.append(table(rows, class_="cards"))
         if any(r.network.limits and not r.network.published for r in run.reports):
             parts.append(tag("p", "Random networks cost as much as the limit, less at most 5 %.", class_="caption"))
@@ -279,7 +281,7 @@ def _journal(run: Run) -> Markup:
 def _trial_row(trial: JournalTrial) -> dict[str, object]:
     return {
         "trial": trial.number,
-        "round": trial.round,
+        "round": "warm-up" if trial.round == WARMUP else trial.round,
         "score": f"{trial.score:.4f}",
         **{name: f"{value:.4f}" for name, value in trial.metrics.items() if value != trial.score},
         "seconds": f"{trial.seconds:.1f}",
@@ -296,7 +298,7 @@ def _costs(run: Run) -> Markup:
     parts: list[Child] = []
     rows = []
     for cost in run.result.costs.values():
-        low, high = cost.bounds()
+        low, high = reachable_range(cost)
         unit = cost.unit or None
         rows.append({"cost": cost.name, "unit": unit, "smallest": low, "largest": high, "fixed part": cost.fixed})
         parts.append(details(f"{cost.name}: what each candidate costs", table(_entries(cost))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,16 +53,20 @@ class Genotype:
         )
 
     @classmethod
-    def parse(cls, text: str) -> Genotype:
+    def parse(cls, text: str, name: str | None = None) -> Genotype:
         """Read `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., ...)`.
 
         Nothing of the text is run. A name before it (`DARTS_V2 = Genotype(...)`) is accepted.
 
+        Args:
+            text: Holds one genotype, or several with a name each.
+            name: Which of them is read, as it stands there or before `identifier` made it; None: the only one.
+
         Raises:
             InvalidInputError: Text of another form, unknown operations, an input that is not there, two edges from the
-                same input to a node, or an output that leaves an intermediate node out.
+                same input to a node, an output that leaves an intermediate node out, or no one genotype of that name.
         """
-        fields = _fields(text)
+        fields = _fields(_call(text, name))
         genotype = cls(_cell("normal", fields["normal"]), _cell("reduce", fields["reduce"]))
         expected = list(range(NUM_INPUTS, NUM_INPUTS + genotype.num_nodes))
         for name in ("normal_concat", "reduce_concat"):
@@ -143,20 +148,47 @@ def _check_cell(kind: str, cell: Cell) -> None:
             )
 
 
-def _fields(text: str) -> dict[str, ast.expr]:
-    expected = ("normal", "normal_concat", "reduce", "reduce_concat")
+def identifier(name: str) -> str:
+    """A network's name as one that Python takes, to stand before its genotype.
+
+    >>> identifier("non_parameter-equal-4")
+    'non_parameter_equal_4'
+    """
+    return re.sub(r"\W|^(?=\d)", "_", name)
+
+
+def _call(text: str, name: str | None) -> ast.Call:
+    """The `Genotype(...)` of that name in a text."""
     try:
         statements = ast.parse(text.strip()).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InvalidInputError(f"A genotype must look like {_EXAMPLE}, but got {_short(text)}.") from error
-    value = statements[0].value if len(statements) == 1 and isinstance(statements[0], ast.Expr | ast.Assign) else None
-    if not isinstance(value, ast.Call) or ast.unparse(value.func).rpartition(".")[2] != "Genotype":
+    found: list[tuple[str, ast.Call]] = []
+    for statement in statements:
+        value = statement.value if isinstance(statement, ast.Expr | ast.Assign) else None
+        if not isinstance(value, ast.Call) or ast.unparse(value.func).rpartition(".")[2] != "Genotype":
+            raise InvalidInputError(f"A genotype must look like {_EXAMPLE}, but got {_short(ast.unparse(statement))}.")
+        found.append((ast.unparse(statement.targets[0]) if isinstance(statement, ast.Assign) else "", value))
+    wanted = [value for own, value in found if name is None or own == identifier(name)]
+    if not found:
         raise InvalidInputError(f"A genotype must look like {_EXAMPLE}, but got {_short(text)}.")
-    fields = dict(zip(expected, value.args, strict=False))
-    fields.update({keyword.arg or "**": keyword.value for keyword in value.keywords})
-    if set(fields) != set(expected):
-        raise InvalidInputError(f"A genotype must have the fields {list(expected)}, but has {sorted(fields)}.")
-    return fields
+    if len(wanted) != 1:
+        named = f"there are {len(wanted)} of the name `{name}`" if name is not None else "no name says which"
+        raise InvalidInputError(
+            f"One genotype must be chosen of {[own for own, _ in found]}, but {named}. Give the name of one."
+        )
+    return wanted[0]
+
+
+def _fields(call: ast.Call) -> dict[str, ast.expr]:
+    expected = ("normal", "normal_concat", "reduce", "reduce_concat")
+    # What stands without a name and is one too many gets a name that no field has.
+    given = [*zip((*expected, *["another"] * len(call.args)), call.args, strict=False)]
+    given += [(keyword.arg or "**", keyword.value) for keyword in call.keywords]
+    names = [name for name, _ in given]
+    if sorted(names) != sorted(expected):
+        raise InvalidInputError(f"A genotype must have the fields {list(expected)}, but has {names}.")
+    return dict(given)
 
 
 def _cell(name: str, node: ast.expr) -> Cell:

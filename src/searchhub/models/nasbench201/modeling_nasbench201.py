@@ -78,13 +78,12 @@ class SearchedNasBench201Cell(nn.Module):
 
 
 class SearchedNasBench201Reduction(nn.Module):
-    """The residual block of stride 2 between two stages."""
+    """The residual block of stride 2 between two stages; its BatchNorm scales and shifts in search networks too."""
 
     def __init__(self, config, in_width, out_width):
         super().__init__()
-        affine = not config.search_network
-        self.first = SearchedNasBench201ConvLayer(config, in_width, out_width, 3, stride=2, affine=affine)
-        self.second = SearchedNasBench201ConvLayer(config, out_width, out_width, 3, affine=affine)
+        self.first = SearchedNasBench201ConvLayer(config, in_width, out_width, 3, stride=2)
+        self.second = SearchedNasBench201ConvLayer(config, out_width, out_width, 3)
         self.shortcut = nn.Sequential(
             nn.AvgPool2d(2, stride=2, ceil_mode=True, count_include_pad=False),
             nn.Conv2d(in_width, out_width, 1, bias=False),
