@@ -48,6 +48,7 @@ TORCH_FREE = (
     "searchhub.searchers.division",
     "searchhub.searchers.evolution",
     "searchhub.searchers.random",
+    "searchhub.searchers.warmup",
     "searchhub.generation",
     "searchhub.costs.structure",
     "searchhub.costs.table",
