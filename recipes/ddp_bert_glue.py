@@ -202,8 +202,14 @@ def main(argv: list[str]) -> None:
             f"checkpoint's {supernet.config.intermediate_size} and {supernet.config.num_attention_heads}, but do not. "
             "Add them."
         )
+    beside = {UNIFORM: uniform} if wanted.uniform_network and searcher is not None and uniform is not None else None
     if run.dry_run:
         say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs, final_settings))
+        each = 1 + wanted.random_networks + (beside is not None)
+        say(
+            f"Before the search: the original, {sizes.original_epochs} epochs. After it: at most "
+            f"{len(limits) * each + wanted.train_largest} networks."
+        )
         return
     find = generate if searcher is not None else uniform
     check_limits(costs, limits, random_networks=wanted.random_networks, seed=seed, find=find)
@@ -264,7 +270,6 @@ def main(argv: list[str]) -> None:
             publish_as=plain_where_possible if wanted.plain_bert else None,
         )
         save_trainer(trainer, searched=supernet if from_original else None)
-        beside = {UNIFORM: uniform} if wanted.uniform_network and searcher is not None and uniform is not None else None
         if wanted.uniform_network and uniform is None:
             progress.message("No uniform networks: the sizes on offer leave no layer whole.")
         networks = choose_networks(

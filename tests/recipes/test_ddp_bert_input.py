@@ -36,6 +36,8 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(run, tmp_path):
     assert re.search(r"memory: [\d.]+KB weights, [\d.]+KB optimizer state, at most [\d.]+[MK]B activations", said)
     assert re.search(r"time: about \d+:\d\d in one process", said)
     assert "One final network: 7 epochs" in said
+    # Of each of the three limits the network, a random and a uniform one; and the largest.
+    assert "Before the search: the original, 1 epochs. After it: at most 10 networks." in said, said
     assert "encoder_params <= 9,000: feasible (" in said
     assert "encoder_params <= 1,000: NOT feasible (" in said
     assert "latency_ms <= 1: NOT feasible (" in said
