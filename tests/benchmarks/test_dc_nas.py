@@ -73,6 +73,8 @@ def test_division_finds_what_early_stopping_alone_misses(tmp_path):
     result = json.loads(text)
     found = {(row["method"], row["clusters"]): row for row in result["accuracy"]}
     assert found["DC-NAS", 1]["mean"] < 62 < 85 < found["DC-NAS", 2]["mean"]
+    assert found["top K", 1]["mean"] == found["DC-NAS", 1]["mean"]
+    assert found["top K", 2]["mean"] < 62, "the two best early-stopped are of the group that ends below"
     assert found["DC-NAS", 2]["trainings"] == pytest.approx(30 * 4 * 0.1 / 20 + 2)
     assert found["random", 2]["trainings"] == round(30 * 4 * 0.1 / 20 + 2)
     (tau,) = result["tau"]
