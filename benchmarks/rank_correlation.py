@@ -58,6 +58,9 @@ from searchhub.spaces.nasbench201 import EDGES, OPERATIONS
 from searchhub.training.loop import predict, reestimate_batch_norm
 from searchhub.trial import TrialResult
 
+SIZES = ("image_size", "width", "cells_per_stage", "train_samples", "epochs_per_trial")
+"""Arguments that say how far a search is from the benchmark's own size."""
+
 
 class Probe(SearchCallback):
     """Validates the same architectures on the shared weights every so many trials, and keeps the scores.
@@ -337,7 +340,7 @@ def report(args: argparse.Namespace, table: BenchmarkTable, runs: list[dict[str,
         "architectures": args.architectures,
         "trials": len(runs[0]["result"].history),
         "estimator": args.estimator,
-        "size": {name: getattr(args, name) for name in ("image_size", "width", "cells_per_stage", "train_samples")},
+        "size": {name: getattr(args, name) for name in SIZES},
         "tau": probes,
         "tau_at_the_end": last,
         "tau_of_12_epochs": agreement(table.scores[index], final),
