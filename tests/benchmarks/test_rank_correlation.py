@@ -62,7 +62,8 @@ def test_scores_on_shared_weights_are_compared_with_the_table(table, script, tmp
     *said, last = capsys.readouterr().out.splitlines()
     result = json.loads(last.removeprefix("RESULT "))
     assert result["trials"] == 5 + 4 + 3 + 2
-    assert result["size"] == {"image_size": 8, "width": 4, "cells_per_stage": 1, "train_samples": 120}
+    sizes = {"image_size": 8, "width": 4, "cells_per_stage": 1, "train_samples": 120, "epochs_per_trial": 1}
+    assert result["size"] == sizes
     kept = json.loads((tmp_path / "out" / "seed0" / "probe6.json").read_text())
     assert list(kept) == ["0", "5", "10", "14"]
     assert all(len(scores) == 6 and 0 <= min(scores) <= max(scores) <= 1 for scores in kept.values())
