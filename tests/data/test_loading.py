@@ -55,6 +55,13 @@ def test_parts_share_no_picture(digits):
     assert len(seen) == 1797
 
 
+def test_parts_drawn_from_train_are_not_called_the_data_sets_own(digits, tmp_path, class_folders):
+    drawn = "a part of train"
+    assert digits.own_splits == {"test": drawn, "validation": drawn}
+    two = load_image_task(class_folders(tmp_path / "two", ["train", "val"]), image_size=8)
+    assert two.published.splits == {"test": "validation", "validation": drawn}
+
+
 def test_splits_are_stratified(digits):
     whole = sum(np.bincount(digits.splits[split]["label"][:], minlength=10) for split in SPLITS)
     for split in SPLITS:

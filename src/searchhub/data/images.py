@@ -81,6 +81,7 @@ class ImageTask(Task):
             are trained on.
         workers: Threads that decode; None: as many as this process has cores.
         source: As in `Task`.
+        own_splits: As in `Task`.
 
     Raises:
         InvalidInputError: A label, or a picture that is decoded now, is wrong; or pictures do not fit in memory.
@@ -107,8 +108,9 @@ class ImageTask(Task):
         decode: Decode | None = None,
         workers: int | None = None,
         source: Mapping[str, Any] | None = None,
+        own_splits: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(name, label_names, "accuracy", source)
+        super().__init__(name, label_names, "accuracy", source, own_splits)
         if image_size < 1:
             raise InvalidInputError(f"`image_size >= 1` must hold, but got {image_size}.")
         if center_crop is not None and not 0 < center_crop <= 1:

@@ -20,6 +20,7 @@ from searchhub.data.splits import (
     labelled,
     limited,
     marked_classes,
+    own_splits,
     reason,
     split_off,
     three_splits,
@@ -41,12 +42,14 @@ class ImageSplits:
         splits: "train", "validation" and "test".
         image_column: Name of the image column.
         label_column: Name of the label column, a `ClassLabel`.
+        own_splits: By split, the data set's own name of it where that is another.
     """
 
     name: str
     splits: DatasetDict
     image_column: str
     label_column: str
+    own_splits: Mapping[str, str]
 
 
 def load_image_splits(
@@ -97,6 +100,7 @@ def load_image_splits(
     splits = with_class_labels(labelled(splits, dataset, label_column), dataset, label_column)
     if classes is not None:
         splits = with_classes_marked(splits, dataset, label_column, classes, seed)
+    own = own_splits(splits)
     splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed)
     if classes is not None:
         splits = marked_classes(splits, label_column)
@@ -105,7 +109,7 @@ def load_image_splits(
         splits = DatasetDict(train=parts["train"], validation=parts["test"], test=splits["test"])
     splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
     name = Path(dataset).name if dataset != DIGITS and Path(dataset).exists() else dataset
-    return ImageSplits(name, splits, image_column, label_column)
+    return ImageSplits(name, splits, image_column, label_column, own)
 
 
 def load_image_task(
@@ -159,6 +163,7 @@ def load_image_task(
         decode=decode,
         workers=workers,
         source={**source, **inputs, **options},
+        own_splits=data.own_splits,
     )
 
 

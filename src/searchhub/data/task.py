@@ -53,6 +53,7 @@ class Task(ABC):
         metric_name: Primary metric, larger is better.
         source: From which `searchhub.data.sources.load_task` loads the same task again: plain JSON, with "kind" and
             the arguments of that kind's loader. Empty: it was put together by hand.
+        own_splits: By split, the data set's own name of it where that is another, for cards.
     """
 
     pipeline_tag: str
@@ -68,12 +69,18 @@ class Task(ABC):
     """Whether training batches hold examples otherwise than they are."""
 
     def __init__(
-        self, name: str, label_names: Sequence[str], metric_name: str, source: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        label_names: Sequence[str],
+        metric_name: str,
+        source: Mapping[str, Any] | None = None,
+        own_splits: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.label_names = tuple(label_names)
         self.metric_name = metric_name
         self.source: dict[str, Any] = dict(source or {})
+        self.own_splits: dict[str, str] = dict(own_splits or {})
 
     @property
     def num_labels(self) -> int:
@@ -83,7 +90,8 @@ class Task(ABC):
     @property
     def published(self) -> Published:
         """What a card calls the data. Names of local data are the last part of a path."""
-        return Published(self.name, self.name if "/" in self.name else None, num_classes=self.num_labels)
+        hub_id = self.name if "/" in self.name else None
+        return Published(self.name, hub_id, num_classes=self.num_labels, splits=self.own_splits)
 
     @abstractmethod
     def size(self, split: Split) -> int:

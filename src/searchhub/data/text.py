@@ -102,7 +102,7 @@ class TextTask(Task):
         max_length: Longer inputs are cut to so many tokens, special ones included; of a pair the longer text first.
         pad_to_multiple_of: Pad batches to such a length, for GPUs with tensor cores.
         source: As in `Task`.
-        own_splits: By split, the data set's own name of it where that is another, for cards.
+        own_splits: As in `Task`.
 
     Raises:
         InvalidInputError: A split is empty or lacks a column, a text is missing, a label is out of range, or the
@@ -129,8 +129,7 @@ class TextTask(Task):
         source: Mapping[str, Any] | None = None,
         own_splits: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(name, label_names, metric_name, source)
-        self._own_splits = dict(own_splits or {})
+        super().__init__(name, label_names, metric_name, source, own_splits)
         _check_tokenizer(tokenizer, max_length, pad_to_multiple_of, pair=len(text_columns) == 2)
         self.tokenizer, self.max_length, self.pad_to_multiple_of = tokenizer, max_length, pad_to_multiple_of
         self.regression = regression
@@ -155,7 +154,6 @@ class TextTask(Task):
             super().published,
             dataset_config=self.source.get("dataset_config_name"),
             num_classes=None if self.regression else self.num_labels,
-            splits=self._own_splits,
         )
 
     def _tokenised(self, columns: Sequence[Sequence[str]]) -> TokenRows:
