@@ -41,7 +41,7 @@ def profile(
 ) -> None:
     """Measure a latency table here, block by block, and say how right it is. Leave the machine alone meanwhile.
 
-    Example: searchhub profile runs/mine --batch-size 1 --threads 1 --output laptop.json
+    Example: searchhub profile runs/mine --batch-size 1 --output laptop.json
     """
     from searchhub.cli.output import print_line
     from searchhub.cli.source import locate

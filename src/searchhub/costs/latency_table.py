@@ -254,5 +254,5 @@ def _refuse_other_device(path: Path, table: LatencyTable) -> None:
         raise InvalidInputError(
             f"A latency table must be measured with as many threads as torch uses ({threads_here()}), but `{path}` was "
             f"with {table.threads}. Call `torch.set_num_threads({table.threads})`, measure again, or pass "
-            "`allow_other_device=True`."
+            "`allow_other_device=True` (`--allow-other-device`)."
         )
