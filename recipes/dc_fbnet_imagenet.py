@@ -187,10 +187,7 @@ def main(argv: list[str]) -> None:
                 say=progress.message,
             )
             stage.advance(n=len(learned.history) - stage.done)  # an earlier process did them
-        # All but the classifier, where the search had other classes.
-        shapes = {name: tensor.shape for name, tensor in final.state_dict().items()}
-        kept = {name: tensor for name, tensor in supernet.state_dict().items() if tensor.shape == shapes[name]}
-        final.load_state_dict(kept, strict=False)
+        inherit(final, supernet)
         searcher = dividing.searcher(space, features.table(), learned.logits, training.epochs, seed)
         trainer = NetworkTrainer(
             final,
@@ -240,13 +237,8 @@ def main(argv: list[str]) -> None:
     rows = tell_order(result, evaluator.reports(result.history), trainer)
     accelerator.end_training()
     if accelerator.is_main_process:
+        pictures = draw(folder / "report", result, searcher)
         write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
-        pictures = [folder / "report" / "winners.png"]
-        plot_winners(result, pictures[0])
-        if dividing.num_clusters > 1:
-            pictures.append(folder / "report" / "clusters.png")
-            plot_clusters(result, pictures[1], table=searcher.table)
-            write_text(folder / "report" / "clusters.md", over_k_text(result))
         models = [folder / "models" / row["network"] for row in rows]
         reload_images(Path(__file__).with_name("eval_images.py"), models, data, seed)
         title = f"The most probable architecture of each cluster, trained alike; {task.metric_name}"
@@ -279,6 +271,24 @@ def plan(mixture: MixtureTrainer, macs: CostTable, training: TrainingArguments, 
         f"Division: {dividing.num_samples:,} architectures into {dividing.num_clusters} clusters\n"
         f"Winners: {dividing.num_clusters} networks, {training.epochs} epochs each"
     )
+
+
+def inherit(final: FBNetSupernetForImageClassification, supernet: FBNetSupernetForImageClassification) -> None:
+    """Give the winners' supernet the trained weights: all but the classifier, where the search had other classes."""
+    shapes = {name: tensor.shape for name, tensor in final.state_dict().items()}
+    kept = {name: tensor for name, tensor in supernet.state_dict().items() if tensor.shape == shapes[name]}
+    final.load_state_dict(kept, strict=False)
+
+
+def draw(folder: Path, result: SearchResult, searcher: DCSupernetSearcher) -> list[Path]:
+    """The pictures of the winners and of the clusters, and the clusters in numbers beside them."""
+    pictures = [folder / "winners.png"]
+    plot_winners(result, pictures[0])
+    if searcher.num_clusters > 1:
+        pictures.append(folder / "clusters.png")
+        plot_clusters(result, pictures[1], table=searcher.table)
+        write_text(folder / "clusters.md", over_k_text(result))
+    return pictures
 
 
 if __name__ == "__main__":
