@@ -2,11 +2,12 @@
 
     python recipes/compare_runs.py runs/cifar10/*
 
-A section a task. In its first table a row a limit and seed, a column a searcher or baseline: `random` is the mean of
-the random architectures in (0.95 ν, ν], `largest` the largest network of the space (of a checkpoint, the original at
-full size, trained on alike), `original` the fine-tuned checkpoint that the search began from; these two keep to no
-limit. Runs of one searcher with other settings have columns of their own, named by what differs. Where runs trained
-their networks from other weights than each other, baselines are each run's own: `beside` it.
+A section a task, of the metric that its searches were scored by. In its first table a row a limit and seed, a column a
+searcher or baseline: `random` is the mean of the random architectures in (0.95 ν, ν], `largest` the largest network of
+the space (of a checkpoint, the original at full size, trained on alike), `original` the fine-tuned checkpoint that the
+search began from; these two keep to no limit. Runs of one searcher with other settings have columns of their own, named
+by what differs. Where runs trained their networks from other weights than each other, baselines are each run's own:
+`beside` it.
 
 Then a table a limit, for limits of one seed share a search and are no independent pairs: for each searcher its mean
 difference to every other column over the seeds that have both, with its standard error, how many seeds these are, and
@@ -115,6 +116,25 @@ def task_of(folder: Path) -> str:
         )
     data = reports[0].facts.get("task") or {}
     return " ".join(str(data[key]) for key in ("task_name", "dataset", "dataset_config_name") if data.get(key))
+
+
+def metric_of(folders: Sequence[Path]) -> str:
+    """What searches of one task were scored by, as their configuration says, or the one metric that networks have.
+
+    Raises:
+        InvalidInputError: None of them searched, and the networks have several metrics.
+    """
+    for path in filter(Path.is_file, (folder / CONFIG for folder in folders)):
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if metric := settings.get("evaluator", {}).get("task", {}).get("metric"):
+            return str(metric)
+    metrics = sorted({name for folder in folders for report in read_reports(folder) for name in report.metrics})
+    if len(metrics) == 1:
+        return metrics[0]
+    raise InvalidInputError(
+        f"Where no run searched, `--metric` must name one of {metrics}, for {', '.join(f'`{f}`' for f in folders)}. "
+        "Give it."
+    )
 
 
 def named(folders: Sequence[Path]) -> dict[Path, str]:
@@ -253,14 +273,14 @@ def difference(rows: Sequence[Mapping[str, Sequence[float]]], one: str, other: s
     }
 
 
-def tell_task(task: str, folders: Sequence[Path], metric: str) -> dict[str, Any]:
+def tell_task(task: str, folders: Sequence[Path], metric: str | None) -> dict[str, Any]:
     """Print the tables of the runs for one task; differences by limit, searcher and other column."""
+    metric = metric or metric_of(folders)
     scores = [s for folder, searcher in named(folders).items() for s in read(folder, searcher, metric)]
     check_alike(scores)
     scores = told_apart(scores)
     rows, columns = rows_of(scores), columns_of(scores)
-    if task:
-        print(f"## {task}\n")
+    print(f"## {task}: {metric}\n" if task else f"## {metric}\n")
     told = [
         {"limit": limit, "seed": seed, **{column: shown(rows[limit, seed].get(column, [])) for column in columns}}
         for limit, seed in sorted(rows)
@@ -295,7 +315,7 @@ def main(argv: list[str]) -> None:
     """Print the tables of each task, and the differences as JSON by task, limit, searcher and other column."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders of the same settings and limits")
-    parser.add_argument("--metric", default="accuracy", help="what is compared")
+    parser.add_argument("--metric", help="what is compared; default: by what the searches were scored")
     args = parser.parse_args(argv)
     by_task: dict[str, list[Path]] = defaultdict(list)
     for folder in args.runs:

@@ -129,8 +129,8 @@ def test_tasks_stand_apart(tmp_path, compared):
         "sst2": 0.1,
         "mnli": -0.1,
     }
-    assert "## sst2\n" in said
-    assert "## mnli\n" in said
+    assert "## sst2: accuracy\n" in said
+    assert "## mnli: accuracy\n" in said
 
 
 def test_runs_of_one_searcher_are_told_apart_by_their_settings(tmp_path, compared):
@@ -169,6 +169,22 @@ def test_what_cannot_be_set_side_by_side(tmp_path, compared):
     again = write_run(tmp_path / "again", 0.8, task_name="sst2", max_train_samples=None, data_dir="b")
     with pytest.raises(InvalidInputError, match=r"one run of a searcher, limit and seed, .*again` and `.*one`. Leave"):
         compared(one, again)
+
+
+def test_the_metric_is_what_the_searches_were_scored_by(tmp_path, compared):
+    run = write_run(tmp_path / "ddp", 0.9, task_name="mrpc")
+    facts = run / "models" / "macs-100.0" / FACTS
+    several = {**json.loads(facts.read_text()), "metrics": {"accuracy": 0.9, "combined_score": 0.8, "f1": 0.7}}
+    facts.write_text(json.dumps(several))
+    with pytest.raises(InvalidInputError, match=r"`--metric` must name one of \['accuracy', 'combined_score', 'f1'\]"):
+        compared(run)
+    (run / "config.yaml").write_text("evaluator: {task: {name: mrpc, metric: combined_score}}\n")
+    said, _ = compared(run)
+    assert "## mrpc: combined_score" in said
+    assert "0.8000" in said
+    said, _ = compared(run, "--metric", "f1")
+    assert "## mrpc: f1" in said
+    assert "0.7000" in said
 
 
 def test_what_is_compared_must_be_there(runs, tmp_path):
