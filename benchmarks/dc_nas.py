@@ -13,9 +13,12 @@ at η, division into K clusters, the best of each (Eq. 8); of these the best by 
 (Eq. 10), and its test accuracy counts. Random search takes as many of the same networks as the search costs in full
 trainings, s · η · share / full epochs + K. `top K` takes the K best early-stopped networks of all, without clusters, at
 the cost of the search: what it lacks is due to dividing, not to training K networks. Standard errors are over repeats:
-they say how well the mean over these networks is known, not what other networks would give. Kendall's τ-b between
-early-stopped and full accuracy is taken over all pairs of networks, and over the pairs within clusters; intervals
-(95 %) are of the bootstrap over networks, the clusters as they are.
+they say how well the mean over these networks is known, not what other networks would give. Differences of methods are
+paired by repeat, and their errors are over networks: the mean over all draws of s of n networks is a U-statistic, whose
+variance is at most s / (n - s) times that of a draw around it (from Hoeffding, 1948).
+
+Kendall's τ-b between early-stopped and full accuracy is taken over all pairs of networks, and over the pairs within
+clusters; intervals (95 %) are of the bootstrap over networks, the clusters as they are.
 Ends with a line `RESULT {json}`.
 """
 
@@ -29,7 +32,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,7 @@ from numpy.typing import NDArray
 
 from searchhub.searchers.division import divide
 
+DC_NAS, TOP, RANDOM = "DC-NAS", "top K", "random"
 ETAS = (5, 10, 20)
 CHANNELS = (4, 8, 16, 32, 64, 64)
 
@@ -228,12 +231,20 @@ def analyse(arguments: argparse.Namespace) -> None:
         raise SystemExit(f"error: `{arguments.lines}` must hold at least 4 networks, but holds {len(lines)}.")
     networks = Networks.of(lines)
     samples = arguments.samples or len(networks) // 2
+    if not 2 <= samples < len(networks):
+        raise SystemExit(f"error: `2 <= --samples < {len(networks)} networks` must hold, but it is {samples}.")
     print(f"{len(networks)} networks, {len(lines) - len(networks)} diverged and left out; {networks.settings}")
     print(f"full test accuracy: mean {100 * networks.test.mean():.2f}, best {100 * networks.test.max():.2f}")
     found = searches(networks, samples, arguments)
     print(f"\ntest accuracy (%) of what is found among {samples} networks, mean of {arguments.repeats} repeats ± SE")
-    for (name, eta, k), (average, error, trainings) in found.items():
-        print(f"{name:>7} η = {eta:2} K = {k:2}: {average:.2f} ± {error:.2f} ({trainings:.1f} full trainings)")
+    for (name, eta, k), of in found.items():
+        cost = f"{of.trainings:.1f} full trainings"
+        print(f"{name:>7} η = {eta:2} K = {k:2}: {of.mean:.2f} ± {of.standard_error:.2f} ({cost})")
+    print("\ndifference of DC-NAS to others, and at most its standard error over networks")
+    compared = differences(found, samples, len(networks))
+    for row in compared:
+        shown = f"{row['mean']:+.2f} ± {row['standard_error']:.2f}"
+        print(f"η = {row['eta']:2} K = {row['clusters']:2} against {row['against']:>6}: {shown}")
     ranks = correlations(networks, arguments)
     print("\nKendall τ-b of early-stopped validation and full test accuracy [95 % interval]")
     for (eta, k), row in ranks.items():
@@ -249,21 +260,37 @@ def analyse(arguments: argparse.Namespace) -> None:
                 "method": name,
                 "eta": eta,
                 "clusters": k,
-                "mean": average,
-                "standard_error": error,
-                "trainings": trainings,
+                "mean": of.mean,
+                "standard_error": of.standard_error,
+                "trainings": of.trainings,
             }
-            for (name, eta, k), (average, error, trainings) in found.items()
+            for (name, eta, k), of in found.items()
         ],
+        "differences": compared,
         "tau": [{"eta": eta, "clusters": k, **row} for (eta, k), row in ranks.items()],
     }
     print("RESULT " + json.dumps(result))
 
 
-def searches(
-    networks: Networks, samples: int, arguments: argparse.Namespace
-) -> dict[tuple[str, int, int], tuple[float, float, float]]:
-    """By method, η and K: mean test accuracy in percent, its standard error, and the cost in full trainings."""
+@dataclass(frozen=True)
+class Found:
+    """What repeats of one search found: test accuracy in percent, one a repeat; and the cost in full trainings."""
+
+    tests: NDArray[np.float64]
+    trainings: float
+
+    @property
+    def mean(self) -> float:
+        return float(self.tests.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Over repeats."""
+        return float(self.tests.std(ddof=1) / len(self.tests) ** 0.5)
+
+
+def searches(networks: Networks, samples: int, arguments: argparse.Namespace) -> dict[tuple[str, int, int], Found]:
+    """What is found, by method, η and K."""
     tests: dict[tuple[str, int, int], list[float]] = {}
     costs: dict[tuple[str, int, int], float] = {}
     share, full_epochs = networks.settings["share"], networks.settings["full_epochs"]
@@ -277,14 +304,39 @@ def searches(
             cost = samples * eta * share / full_epochs + k
             tried = rng.choice(samples, size=min(samples, round(cost)), replace=False)
             top = np.argsort(-early, kind="stable")[:k]
-            for name, own in (("DC-NAS", winners), ("top K", top), ("random", tried)):
+            for name, own in ((DC_NAS, winners), (TOP, top), (RANDOM, tried)):
                 best = drawn[own][networks.validation[drawn[own]].argmax()]
-                tests.setdefault((name, eta, k), []).append(networks.test[best])
-                costs[name, eta, k] = len(tried) if name == "random" else cost
-    order = sorted(tests, key=lambda key: (key[0], key[1], key[2]))
-    return {
-        key: (100 * mean(tests[key]), 100 * stdev(tests[key]) / len(tests[key]) ** 0.5, costs[key]) for key in order
-    }
+                tests.setdefault((name, eta, k), []).append(100 * networks.test[best])
+                costs[name, eta, k] = len(tried) if name == RANDOM else cost
+    return {key: Found(np.array(tests[key]), costs[key]) for key in sorted(tests)}
+
+
+def differences(found: Mapping[tuple[str, int, int], Found], samples: int, n: int) -> list[dict[str, Any]]:
+    """Of DC-NAS to the other methods, and to itself without clusters, paired by repeat.
+
+    Args:
+        found: By method, η and K.
+        samples: s, networks that a search is on.
+        n: All networks.
+    """
+    rows = []
+    for method, eta, k in found:
+        others = {TOP: (TOP, eta, k), RANDOM: (RANDOM, eta, k), "K = 1": (DC_NAS, eta, 1)}
+        for name, other in others.items():
+            if method != DC_NAS or other not in found or (k == 1 and name != RANDOM):
+                continue
+            gains = found[method, eta, k].tests - found[other].tests
+            error = gains.std(ddof=1) * (samples / (n - samples)) ** 0.5
+            rows.append(
+                {
+                    "eta": eta,
+                    "clusters": k,
+                    "against": name,
+                    "mean": float(gains.mean()),
+                    "standard_error": float(error),
+                }
+            )
+    return rows
 
 
 def correlations(

@@ -77,10 +77,32 @@ def test_division_finds_what_early_stopping_alone_misses(tmp_path):
     assert found["top K", 2]["mean"] < 62, "the two best early-stopped are of the group that ends below"
     assert found["DC-NAS", 2]["trainings"] == pytest.approx(30 * 4 * 0.1 / 20 + 2)
     assert found["random", 2]["trainings"] == round(30 * 4 * 0.1 / 20 + 2)
+    gains = {(row["clusters"], row["against"]): row for row in result["differences"]}
+    assert set(gains) == {(1, "random"), (2, "random"), (2, "top K"), (2, "K = 1")}
+    for (clusters, against), row in gains.items():
+        other = ("DC-NAS", 1) if against == "K = 1" else (against, clusters)
+        assert row["mean"] == pytest.approx(found["DC-NAS", clusters]["mean"] - found[other]["mean"])
     (tau,) = result["tau"]
     assert tau["within"][0] == pytest.approx(1.0)
     assert tau["all"][0] < 0.2
     assert tau["difference"][1] > 0.5
+
+
+def test_the_error_of_a_difference_covers_other_networks(script):
+    """Over many populations the spread of the mean difference is at most the error that one of them states."""
+    rng, means, errors = np.random.default_rng(0), [], []
+    for _ in range(200):
+        tests, others = rng.normal(0, 1, 20), rng.normal(0, 1, 20)
+        draws = [rng.choice(20, 10, replace=False) for _ in range(50)]
+        found = {
+            (name, 5, 2): script["Found"](np.array([of[drawn].max() for drawn in draws]), 1.0)
+            for name, of in (("DC-NAS", tests), ("top K", others))
+        }
+        (row,) = script["differences"](found, 10, 20)
+        means.append(row["mean"])
+        errors.append(row["standard_error"])
+    assert np.std(means) < 1.1 * np.mean(errors)
+    assert np.std(means) > 0.5 * np.mean(errors)
 
 
 def test_tau_is_kendalls_also_with_ties_and_weights(script):
