@@ -125,8 +125,12 @@ def metric_of(folders: Sequence[Path]) -> str:
         InvalidInputError: None of them searched, and the networks have several metrics.
     """
     for path in filter(Path.is_file, (folder / CONFIG for folder in folders)):
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if metric := settings.get("evaluator", {}).get("task", {}).get("metric"):
+        try:
+            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            metric = settings.get("evaluator", {}).get("task", {}).get("metric")
+        except (OSError, yaml.YAMLError, AttributeError) as error:
+            raise InvalidInputError(f"`{path}` must be a run's configuration, but: {error!r}.") from error
+        if metric:
             return str(metric)
     metrics = sorted({name for folder in folders for report in read_reports(folder) for name in report.metrics})
     if len(metrics) == 1:

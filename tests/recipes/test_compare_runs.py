@@ -196,3 +196,10 @@ def test_what_is_compared_must_be_there(runs, tmp_path):
     (tmp_path / "begun" / "config.yaml").write_text("searcher: {searcher: DDPSearcher}\n")
     with pytest.raises(InvalidInputError, match=r"begun` \(DDPSearcher\) must hold networks that it trained"):
         COMPARE([*runs, str(tmp_path / "begun")])
+
+
+def test_a_damaged_configuration_is_named(tmp_path, compared):
+    run = write_run(tmp_path / "ddp", 0.9)
+    (run / "config.yaml").write_text("evaluator: [unclosed\n")
+    with pytest.raises(InvalidInputError, match=r"config.yaml` must be a run's configuration"):
+        compared(run)
