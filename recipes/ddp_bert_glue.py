@@ -15,6 +15,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +40,15 @@ from searchhub.data.text import TextTask
 from searchhub.data.text_loading import load_tokenizer
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.generation import generate
-from searchhub.hub.chosen import between, check_limits, choose_networks, first_within, limits_together
+from searchhub.hub.chosen import (
+    Find,
+    Wanted,
+    between,
+    check_limits,
+    choose_networks,
+    first_within,
+    limits_together,
+)
 from searchhub.hub.finished import save_trainer
 from searchhub.hub.networks import NetworkTrainer, name_labels
 from searchhub.hub.original import OriginalTrainer, importance_batches
@@ -154,6 +163,31 @@ def latency_table(
     return table
 
 
+def limits_of(wanted: BertNetworkArguments, costs: Sequence[CostTable]) -> list[Wanted]:
+    """The limits asked for; where none are, one at 60 % of the way through the encoder's parameters."""
+    encoder = next(cost for cost in costs if cost.name == "encoder_params")
+    return limits_together(wanted.limits(), together=wanted.together) or limits_together(
+        {encoder.name: [between(encoder, 0.6)]}
+    )
+
+
+def uniform_layers(supernet: BertSupernetForSequenceClassification, *, needed: bool) -> Find | None:
+    """Finds evenly spread whole layers within limits; None: the sizes on offer leave no layer whole.
+
+    Raises:
+        InvalidInputError: There are none, but they are `needed`.
+    """
+    if supernet.whole_layers:
+        return first_within(supernet.whole_layers)
+    if needed:
+        raise InvalidInputError(
+            "`--searcher uniform` keeps whole layers, so `--intermediate_sizes` and `--num_heads` must offer the "
+            f"checkpoint's {supernet.config.intermediate_size} and {supernet.config.num_attention_heads}, but do not. "
+            "Add them."
+        )
+    return None
+
+
 def reload_texts(folders: list[Path], data: TextDataArguments, seed: int, mixed_precision: str) -> None:
     """Load every folder in a fresh process, as anyone would, and measure it again there, in the run's precision."""
     script = Path(__file__).with_name("eval_glue.py")
@@ -190,18 +224,10 @@ def main(argv: list[str]) -> None:
     searcher = searching.build(space, seed)
     say(f"Space: {space.size:,} architectures of {sizes.model_name_or_path}")
     costs = cost_tables(supernet, wanted, None if run.dry_run else folder / LATENCY, accelerator)
-    limits = limits_together(wanted.limits(), together=wanted.together)
-    if not limits:
-        limits = limits_together({"encoder_params": [between(costs[2], 0.6)]})
+    limits = limits_of(wanted, costs)
     if searcher is None and (folder / CONFIG).exists():
         raise InvalidInputError(f"`{folder}` must not hold a search where nobody searches. Choose another folder.")
-    uniform = first_within(supernet.whole_layers) if supernet.whole_layers else None
-    if searcher is None and uniform is None:
-        raise InvalidInputError(
-            "`--searcher uniform` keeps whole layers, so `--intermediate_sizes` and `--num_heads` must offer the "
-            f"checkpoint's {supernet.config.intermediate_size} and {supernet.config.num_attention_heads}, but do not. "
-            "Add them."
-        )
+    uniform = uniform_layers(supernet, needed=searcher is None)
     beside = {UNIFORM: uniform} if wanted.uniform_network and searcher is not None and uniform is not None else None
     if run.dry_run:
         say(estimate(supernet, task, settings, searcher, costs, limits, training.epochs, final_settings))
