@@ -178,7 +178,8 @@ def latency_rows(
     of_original = sizes(original, length)
     stopwatch = Stopwatch(min_run_time=arguments.min_run_time, clock=CLOCKS[arguments.clock])
     print(f"the original: {of_original}, {length} tokens; sizes in millions")
-    print("batch    network     params  encoder       MACs        ms  linear  speed-up  by MACs  ratio")
+    width = max(len("network"), *map(len, networks))
+    print(f"batch  {'network':>{width}}     params  encoder       MACs        ms  linear  speed-up  by MACs  ratio")
     rows = []
     for batch_size in arguments.batch_sizes:
         ids = torch.randint(1, original.config.vocab_size, (batch_size, length))
@@ -204,7 +205,7 @@ def latency_rows(
             }
             rows.append(row)
             print(
-                f"{batch_size:5d}  {name:>9}  {own['params'] / 1e6:9.2f}  {own['encoder_params'] / 1e6:7.2f}  "
+                f"{batch_size:5d}  {name:>{width}}  {own['params'] / 1e6:9.2f}  {own['encoder_params'] / 1e6:7.2f}  "
                 f"{own['macs'] / 1e6:9.1f}  {row['ms']:8.2f}  {row['linear_share']:6.3f}  {speedup:8.3f}  "
                 f"{macs_ratio:7.3f}  {speedup / macs_ratio:5.3f}",
                 flush=True,
@@ -259,7 +260,7 @@ def main() -> None:
     torch.manual_seed(0)
     if arguments.models:
         load = AutoModelForSequenceClassification.from_pretrained
-        networks = {os.path.basename(os.path.normpath(folder)): load(folder) for folder in arguments.models}
+        networks = {folder: load(folder) for folder in arguments.models}
         figures = latency_figures(load(arguments.original), networks, arguments)
     else:
         supernet = BertSupernetForSequenceClassification(BertSupernetConfig(num_labels=2, **SIZES[arguments.size]))

@@ -77,13 +77,14 @@ def test_latency_ends_with_its_result():
 @pytest.mark.slow
 def test_saved_networks_are_timed_beside_the_original(tmp_path):
     torch.manual_seed(0)
-    BertForSequenceClassification(BertConfig(**SIZES)).save_pretrained(tmp_path / "original")
+    paths = small_path, original_path = str(tmp_path / "small" / "network"), str(tmp_path / "original" / "network")
+    BertForSequenceClassification(BertConfig(**SIZES)).save_pretrained(original_path)
     layers = {0: {"num_attention_heads": 1}, 1: {"intermediate_size": 7}}
     config = SearchedBertConfig(**SIZES, per_layer_config=layers)
-    SearchedBertForSequenceClassification(config).save_pretrained(tmp_path / "small")
-    folders = ["--models", f"{tmp_path / 'small'}/", tmp_path / "original", "--original", tmp_path / "original"]
+    SearchedBertForSequenceClassification(config).save_pretrained(small_path)
+    folders = ["--models", *paths, "--original", original_path]
     small, original = result_of(*QUICK[:-2], 2, "--sequence_length=8", *folders)["networks"]
-    assert (small["name"], original["name"]) == ("small", "original")
+    assert (small["name"], original["name"]) == paths
     assert small["macs"] == macs_of(12, [(6, 20), (12, 7)], 8)
     assert original["macs"] == macs_of(12, [(12, 20)] * 2, 8)
     assert small["macs_ratio"] == pytest.approx(original["macs"] / small["macs"], abs=1e-3)
