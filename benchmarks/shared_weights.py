@@ -17,7 +17,8 @@ Two things are predicted: `with_shared`, the scores on shared weights, which the
 - `cost`: the limited cost; what a search that knows nothing but size would reach.
 
 `generated` is the score on shared weights of the network that θ generates for the limit, beside `shared_mean` and
-`shared_sd` of the random ones; `branches` has their means by branch.
+`shared_sd` of the random ones; `branches` has their means and deviations by branch. `evenly` is the share of each
+branch among all architectures of such a cost, from which recipes draw the random networks that they compare with.
 
 Intervals are of 95 %, from 2,000 bootstrap draws of the networks. Training is noisy itself, which pulls every τ towards
 0: `--retrain 5` trains one of the networks with five more seeds (of order and dropout), and their standard deviation,
@@ -56,29 +57,46 @@ from searchhub.training.loop import predict, reestimate_batch_norm
 from searchhub.trial import WARMUP
 
 
+def window_of(result: SearchResult, limit: Limit) -> Limit:
+    """(0.95 ν, ν], as recipes draw random networks from."""
+    assert limit.max is not None
+    return Limit(result.costs[limit.name], min=math.nextafter(0.95 * limit.max, math.inf), max=limit.max)
+
+
 def drawn(result: SearchResult, limit: Limit, n: int, seed: int) -> list[Network]:
     """Random networks of a cost in (0.95 ν, ν], as many of each branch."""
-    assert limit.max is not None
-    window = Limit(result.costs[limit.name], min=math.nextafter(0.95 * limit.max, math.inf), max=limit.max)
-    found = sample_within(result.space, [window], n, np.random.default_rng(seed), by_branch=True)
+    found = sample_within(result.space, [window_of(result, limit)], n, np.random.default_rng(seed), by_branch=True)
     name = network_name([limit])
     return [Network(f"{name}-even{i}", architecture, (limit,), published=False) for i, architecture in enumerate(found)]
 
 
-def branch_means(
+def branch_names(space: SearchSpace, architectures: Sequence[Architecture]) -> list[str]:
+    """The branch that each lies on; empty where the space has only one."""
+    parents = sorted({choice.condition.choice for choice in space.choices if choice.condition is not None})
+    return [", ".join(f"{parent}={architecture[parent]}" for parent in parents) for architecture in architectures]
+
+
+def within_branches(
     space: SearchSpace, networks: Sequence[Network], columns: Mapping[str, FloatArray]
-) -> dict[str, dict[str, float]]:
-    """Per branch of a space, the number of networks and the means of columns [n]; nothing where it has one branch."""
-    parents = {choice.condition.choice for choice in space.choices if choice.condition is not None}
-    names = [", ".join(f"{p}={network.architecture[p]}" for p in sorted(parents)) for network in networks]
-    return {
-        name: {
-            "networks": names.count(name),
-            **{k: round(float(v[np.array(names) == name].mean()), 4) for k, v in columns.items()},
-        }
-        for name in sorted(set(names))
-        if name
-    }
+) -> dict[str, dict[str, float | None]]:
+    """Per branch of a space, the number of networks, and mean and deviation of columns [n]; for one branch nothing."""
+    names = branch_names(space, [network.architecture for network in networks])
+    found: dict[str, dict[str, float | None]] = {}
+    for name in sorted(set(names) - {""}):
+        on = np.array(names) == name
+        found[name] = {"networks": int(on.sum())}
+        for key, column in columns.items():
+            found[name][key] = round(float(column[on].mean()), 4)
+            found[name][f"{key}_sd"] = round(float(column[on].std(ddof=1)), 4) if on.sum() > 1 else None
+    return found
+
+
+def evenly(result: SearchResult, limit: Limit, seed: int, draws: int = 500) -> dict[str, float]:
+    """The share of each branch among all architectures of a cost in (0.95 ν, ν], from as many draws."""
+    rng, window = np.random.default_rng(seed), window_of(result, limit)
+    one_by_one = [sample_within(result.space, [window], 1, rng)[0] for _ in range(draws)]
+    names = branch_names(result.space, one_by_one)
+    return {name: names.count(name) / draws for name in sorted(set(names) - {""})}
 
 
 def shared_score(trainer: NetworkTrainer, architecture: Architecture) -> float:
@@ -180,7 +198,8 @@ def main(argv: list[str]) -> None:
         "generated": round(shared_score(trainer, generate(trainer.result, limit)), 4),
         "shared_mean": round(float(shared.mean()), 4),
         "shared_sd": round(float(shared.std(ddof=1)), 4),
-        "branches": branch_means(trainer.result.space, networks, measured),
+        "branches": within_branches(trainer.result.space, networks, measured),
+        "evenly": evenly(trainer.result, limit, args.seed),
         "with_shared": {name: agreement(column, shared) for name, column in predictors.items()},
     }
     if trainer.epochs:

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
+from searchhub.generation import Limit
 from searchhub.hub.finished import save_trainer
 from searchhub.hub.trained import Network
 from searchhub.result import SearchResult
@@ -40,10 +42,25 @@ def test_means_of_a_branch_are_of_its_networks_alone():
     space = SearchSpace("toy", (Choice("depth", (1, 2)), Choice("a", (0, 1), condition=condition)))
     chosen = [{"depth": 1}, {"depth": 2, "a": 0}, {"depth": 2, "a": 1}]
     networks = [Network(str(i), Architecture(c), (), published=False) for i, c in enumerate(chosen)]
-    found = script().branch_means(space, networks, {"shared": np.array([0.1, 0.2, 0.4])})
-    assert found == {"depth=1": {"networks": 1, "shared": 0.1}, "depth=2": {"networks": 2, "shared": 0.3}}
+    found = script().within_branches(space, networks, {"shared": np.array([0.1, 0.2, 0.4])})
+    assert found == {
+        "depth=1": {"networks": 1, "shared": 0.1, "shared_sd": None},
+        "depth=2": {"networks": 2, "shared": 0.3, "shared_sd": 0.1414},
+    }
     flat = SearchSpace("flat", (Choice("depth", (1, 2)),))
-    assert script().branch_means(flat, networks[:1], {"shared": np.ones(1)}) == {}
+    assert script().within_branches(flat, networks[:1], {"shared": np.ones(1)}) == {}
+
+
+def test_shares_of_branches_count_architectures_within_the_limit():
+    condition = Condition("depth", (2,))
+    space = SearchSpace("toy", (Choice("depth", (1, 2)), Choice("a", (0, 1, 2, 3), condition=condition)))
+    # One architecture of depth 1 and three of depth 2 cost 96 to 100.
+    cost = CostTable("macs", space, 0.0, (np.array([96.0, 96.0]), np.array([1.0, 2.0, 3.0, 9.0])))
+    result = SearchResult(space, ()).with_costs(cost)
+    found = script().evenly(result, Limit("macs", max=100), seed=0)
+    assert set(found) == {"depth=1", "depth=2"}
+    assert found["depth=1"] == pytest.approx(0.25, abs=0.06)
+    assert found["depth=2"] == pytest.approx(0.75, abs=0.06)
 
 
 def test_estimators_find_the_order_that_the_trials_show():
