@@ -105,7 +105,7 @@ def test_a_checkpoint_becomes_smaller(bert_once):
 
     for words_ in ("base_model: checkpoint\n", "pipeline_tag: text-classification\n"):
         assert words_ in card(folder)
-    for words_ in ("AutoModelForSequenceClassification", "AutoTokenizer", "weights of the supernet"):
+    for words_ in ("AutoModelForSequenceClassification", "AutoTokenizer", "weights of the fine-tuned checkpoint"):
         assert words_ in card(folder)
     table = (folder / "report" / "networks.md").read_text()
     uniform, other = (json.loads((folder / f"baselines/{NAME}-{n}.json").read_text()) for n in ("uniform", "random0"))
@@ -317,13 +317,13 @@ def test_without_pruning_all_candidates_stay(finish, tmp_path):
 
 
 @pytest.mark.slow
-def test_networks_may_start_from_the_original_and_learn_from_it(finished, finish):
+def test_networks_may_start_from_the_search_and_learn_from_the_original(finished, finish):
     before, result = weights(finished), (finished / "result.json").read_bytes()
     architecture = read_facts(finished / "models" / NAME)["identity"]["architecture"]
     searched = (finished / "supernet" / "model.safetensors").read_bytes()
-    finish(finished, "--start=original", *ALONE)
-    from_original = weights(finished)
-    assert "`start`: weights of the fine-tuned checkpoint" in card(finished)
+    finish(finished, "--start=supernet", *ALONE)
+    from_search = weights(finished)
+    assert "`start`: weights of the supernet" in card(finished)
     # What is published as the supernet, and looked at as shared weights, is what was searched.
     assert (finished / "supernet" / "model.safetensors").read_bytes() == searched
     # A network trained later starts as the others did: the same one is found to be done.
@@ -332,8 +332,8 @@ def test_networks_may_start_from_the_original_and_learn_from_it(finished, finish
     finish(finished, "--distillation_weight=0.5", *ALONE)
     taught = weights(finished)
     assert "`distillation_weight`: 0.5" in card(finished)
-    assert "`start`: weights of the supernet" in card(finished)
-    assert len({before, from_original, taught}) == 3
+    assert "`start`: weights of the fine-tuned checkpoint" in card(finished)
+    assert len({before, from_search, taught}) == 3
     # The search is the same one, and so is what came out of it.
     assert (finished / "result.json").read_bytes() == result
     assert read_facts(finished / "models" / NAME)["identity"]["architecture"] == architecture

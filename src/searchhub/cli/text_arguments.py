@@ -131,9 +131,11 @@ class BertTrainingArguments(TrainingArguments):
     weight_decay: float = option(0.01, "Of all training.")
     max_grad_norm: float | None = option(1.0, "Clip gradients to this norm.")
     epochs: int = option(3, "Epochs of the final fine-tuning of each network.")
-    inherit_weights: bool = option(True, "Start the final fine-tuning from shared weights, not from scratch.")
+    inherit_weights: bool = option(True, "Start the final fine-tuning from `start`, not from scratch.")
     start: str = option(
-        "supernet", "From which: after the search, or the original's.", choices=["supernet", "original"]
+        "original",
+        "Whose weights: the fine-tuned original's, or the search's (which is better: docs/results/bert.md).",
+        choices=["original", "supernet"],
     )
     warmup_steps: int = option(20, "Steps of linear warm-up of each training, and of the search's first.")
     distillation_weight: float = option(0.0, "Of the original's outputs in the loss of the final fine-tuning.")
