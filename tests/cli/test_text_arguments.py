@@ -43,7 +43,7 @@ def test_the_missions_command():
     found = settings("--model_name_or_path", "X", "--task_name", "sst2", "--max_params", "67e6", "--output_dir", "o")
     assert (found["model_name_or_path"], found["task_name"], found["output_dir"]) == ("X", "sst2", "o")
     assert found["max_params"] == [67e6]
-    assert (found["searcher"], found["order"], found["start"]) == ("ddp", "first_order", "supernet")
+    assert (found["searcher"], found["order"], found["start"]) == ("ddp", "first_order", "original")
     assert found["inherit_weights"] is True
 
 
