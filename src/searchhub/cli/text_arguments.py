@@ -134,7 +134,7 @@ class BertTrainingArguments(TrainingArguments):
     inherit_weights: bool = option(True, "Start the final fine-tuning from `start`, not from scratch.")
     start: str = option(
         "original",
-        "Whose weights: the fine-tuned original's, or the search's (which is better: docs/results/bert.md).",
+        "Whose weights: the fine-tuned original's or the search's; docs/results/bert.md compares them.",
         choices=["original", "supernet"],
     )
     warmup_steps: int = option(20, "Steps of linear warm-up of each training, and of the search's first.")
