@@ -29,14 +29,7 @@ from transformers.utils import logging as transformers_logging
 
 import searchhub
 from searchhub import Architecture, BertSupernetForSequenceClassification, Limit
-from searchhub.cli.arguments import RunArguments, parse
-from searchhub.cli.text_arguments import (
-    BertArguments,
-    BertNetworkArguments,
-    BertSearchArguments,
-    BertTrainingArguments,
-    TextDataArguments,
-)
+from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.costs.counting import count_architecture
 from searchhub.costs.macs import macs_per_module
 from searchhub.costs.params import params_per_module
@@ -44,18 +37,25 @@ from searchhub.data.task import Task
 from searchhub.data.text_loading import load_tokenizer
 from searchhub.errors import InfeasibleLimitError, InvalidInputError, SearchhubError
 from searchhub.files import write_json
-from searchhub.hub.chosen import limits_together
-from searchhub.hub.networks import name_labels, plain_config, weights_digest
-from searchhub.hub.trained import BASELINES, network_name, read_json_object
+from searchhub.formatting import markdown_table
 from searchhub.models.bert.plain_bert import as_plain_bert
-from searchhub.reports.progress import ProgressDisplay
-from searchhub.reports.tables import markdown_table
+from searchhub.networks.choose import limits_together
+from searchhub.networks.network import BASELINES, network_name, read_json_object
+from searchhub.networks.trainer import name_labels, plain_config, weights_digest
 from searchhub.run_folder import ORIGINAL
 from searchhub.spaces.bert import DEPTH, heads_choice, intermediate_choice, kept_layers
 from searchhub.training.batches import steps_per_epoch
 from searchhub.training.distillation import distilled
 from searchhub.training.fit import fit
 from searchhub.training.settings import TrainingSettings
+from searchhub.workflows.arguments import RunArguments, parse
+from searchhub.workflows.text_arguments import (
+    BertArguments,
+    BertNetworkArguments,
+    BertSearchArguments,
+    BertTrainingArguments,
+    TextDataArguments,
+)
 
 try:
     import torch_pruning
@@ -231,7 +231,7 @@ def as_searched(supernet: BertSupernetForSequenceClassification, pruned: Pruned)
 
 @dataclass(frozen=True)
 class PrunedTrainer:
-    """Trains pruned networks as `searchhub.hub.networks.NetworkTrainer` trains searched ones; arguments as there."""
+    """Trains pruned networks as `searchhub.NetworkTrainer` trains searched ones; arguments as there."""
 
     supernet: BertSupernetForSequenceClassification
     task: Task

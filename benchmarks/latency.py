@@ -31,9 +31,9 @@ from searchhub import (
     generate_measured,
     measure_latency,
 )
-from searchhub.costs.measured import MeasuredLatency, measure_networks
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
+from searchhub.generation.measured import MeasuredLatency, measure_networks
 
 SMALL = {
     "num_labels": 10,

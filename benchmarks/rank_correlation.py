@@ -42,7 +42,7 @@ from transformers.utils import logging as transformers_logging
 
 import searchhub
 from searchhub import DDPSearcher, SupernetEvaluator, TrainingSettings, load_image_task
-from searchhub.callbacks import SearchCallback
+from searchhub.callbacks.base import SearchCallback
 from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.evaluators.tabular import BenchmarkTable, read_nasbench201, table_index

@@ -40,15 +40,15 @@ import numpy as np
 from scipy.stats import kendalltau
 from transformers.utils import logging as transformers_logging
 
+from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.cli.limits import read_limits
 from searchhub.cli.networks import read_settings
 from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.generation import Limit, generate, sample_within
-from searchhub.hub.finished import load_trainer
-from searchhub.hub.networks import NetworkTrainer
-from searchhub.hub.trained import Network, network_name
-from searchhub.reports.progress import ProgressDisplay
+from searchhub.networks.network import Network, network_name
+from searchhub.networks.saved_trainer import load_trainer
+from searchhub.networks.trainer import NetworkTrainer
 from searchhub.result import SearchResult
 from searchhub.searchers.credit import mean_credit
 from searchhub.searchers.effects import EffectsModel

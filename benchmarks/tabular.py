@@ -40,7 +40,6 @@ from searchhub.evaluators.tabular import (
     read_nasbench_macro,
     table_index,
 )
-from searchhub.reports.palette import candidate_colors
 from searchhub.result import SearchResult
 from searchhub.search import search
 from searchhub.searchers.base import Searcher
@@ -48,6 +47,7 @@ from searchhub.searchers.ddp import DDPSearcher, pruned_search_trials
 from searchhub.searchers.evolution import EvolutionSearcher
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Codes, SearchSpace
+from searchhub.visualization.palette import candidate_colors
 
 Tables = Mapping[str, BenchmarkTable]
 """By data set."""

@@ -29,7 +29,8 @@ from typing import Any
 import yaml
 
 from searchhub.errors import InvalidInputError, SearchhubError
-from searchhub.hub.trained import (
+from searchhub.formatting import markdown_table
+from searchhub.networks.network import (
     LARGEST,
     RANDOM,
     TRAINING,
@@ -39,7 +40,6 @@ from searchhub.hub.trained import (
     read_reports,
     role_of,
 )
-from searchhub.reports.tables import markdown_table
 from searchhub.run_folder import CONFIG, ORIGINAL, RESULT
 
 Row = dict[str, list[float]]

@@ -19,17 +19,24 @@ import torch
 
 import searchhub
 from searchhub import ChannelCnnSupernet, ChannelCnnSupernetConfig, ScratchEvaluator
-from searchhub.cli.arguments import DivideArguments, ImageDataArguments, RunArguments, TrainingArguments, option, parse
-from searchhub.cli.recipe import begin
-from searchhub.cli.reloading import reload_images
+from searchhub.callbacks.progress import ProgressDisplay
+from searchhub.callbacks.trackers import TrackerCallback
 from searchhub.data.loading import describe
 from searchhub.errors import SearchhubError
-from searchhub.hub.early_stopped import divide_and_conquer, plan
-from searchhub.hub.finished import save_trainer
-from searchhub.hub.networks import NetworkTrainer
-from searchhub.reports.progress import ProgressDisplay
-from searchhub.reports.trackers import TrackerCallback
+from searchhub.networks.saved_trainer import save_trainer
+from searchhub.networks.trainer import NetworkTrainer
 from searchhub.result import SearchResult
+from searchhub.workflows.arguments import (
+    DivideArguments,
+    ImageDataArguments,
+    RunArguments,
+    TrainingArguments,
+    option,
+    parse,
+)
+from searchhub.workflows.divide_and_conquer import divide_and_conquer, plan
+from searchhub.workflows.reloading import reload_images
+from searchhub.workflows.stages import begin
 
 
 @dataclass

@@ -19,9 +19,8 @@ from rich.console import Console
 
 import searchhub
 from searchhub import CandidateFeatures, FBNetSupernetConfig, FBNetSupernetForImageClassification, MixtureSettings
-from searchhub.cli.arguments import ImageDataArguments, RunArguments, TrainingArguments, option, parse
-from searchhub.cli.recipe import begin
-from searchhub.cli.reloading import reload_images
+from searchhub.callbacks.progress import ProgressDisplay
+from searchhub.callbacks.trackers import TrackerCallback
 from searchhub.costs.table import CostTable
 from searchhub.data.images import ImageTask
 from searchhub.data.loading import describe
@@ -29,15 +28,11 @@ from searchhub.distribution import FloatArray
 from searchhub.errors import DivergedError, InvalidInputError, SearchhubError
 from searchhub.evaluators.networks import NetworkEvaluator
 from searchhub.files import write_text
+from searchhub.formatting import human, markdown_table, rich_table
 from searchhub.hub.card import Spent
-from searchhub.hub.divided import narrow, tell_order
-from searchhub.hub.finished import save_trainer
-from searchhub.hub.networks import NetworkTrainer
-from searchhub.reports.clusters import over_k_text, plot_clusters, plot_winners, tell_clusters
+from searchhub.networks.saved_trainer import save_trainer
+from searchhub.networks.trainer import NetworkTrainer
 from searchhub.reports.html import write_report
-from searchhub.reports.progress import ProgressDisplay
-from searchhub.reports.tables import human, markdown_table, rich_table
-from searchhub.reports.trackers import TrackerCallback
 from searchhub.result import SearchResult
 from searchhub.run_folder import MIXTURE
 from searchhub.searchers.dc import DCSupernetSearcher
@@ -47,6 +42,11 @@ from searchhub.spaces.fbnet import FBNET_CANDIDATES
 from searchhub.training.batches import check_batch_size
 from searchhub.training.mixture import MixtureTrainer
 from searchhub.trial import Budget
+from searchhub.visualization.clusters import over_k_text, plot_clusters, plot_winners, tell_clusters
+from searchhub.workflows.arguments import ImageDataArguments, RunArguments, TrainingArguments, option, parse
+from searchhub.workflows.ranking import narrow, tell_order
+from searchhub.workflows.reloading import reload_images
+from searchhub.workflows.stages import begin
 
 
 @dataclass

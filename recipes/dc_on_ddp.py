@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from searchhub import ScratchEvaluator, make_accelerator
-from searchhub.cli.arguments import DivideArguments, option, parse
+from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.errors import InvalidInputError, SearchhubError
-from searchhub.hub.early_stopped import divide_and_conquer
-from searchhub.hub.finished import load_trainer, save_trainer
-from searchhub.reports.progress import ProgressDisplay
+from searchhub.networks.saved_trainer import load_trainer, save_trainer
 from searchhub.result import SearchResult
+from searchhub.workflows.arguments import DivideArguments, option, parse
+from searchhub.workflows.divide_and_conquer import divide_and_conquer
 
 
 @dataclass

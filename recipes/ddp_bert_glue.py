@@ -25,22 +25,16 @@ from transformers.utils import logging as transformers_logging
 
 import searchhub
 from searchhub import BertSupernetForSequenceClassification, LatencyTable, SearchResult
-from searchhub.cli.arguments import RunArguments, parse
-from searchhub.cli.recipe import begin, search_shared, spent, tell_networks
-from searchhub.cli.text_arguments import (
-    UNIFORM,
-    BertArguments,
-    BertNetworkArguments,
-    BertSearchArguments,
-    BertTrainingArguments,
-    TextDataArguments,
-)
+from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.costs.table import CostTable
 from searchhub.data.text import TextTask
 from searchhub.data.text_loading import load_tokenizer
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.generation import generate
-from searchhub.hub.chosen import (
+from searchhub.models.bert.checkpoint_bert import load_for_task
+from searchhub.models.bert.importance_bert import order_by_importance
+from searchhub.models.bert.plain_bert import plain_where_possible
+from searchhub.networks.choose import (
     Find,
     Wanted,
     between,
@@ -49,18 +43,24 @@ from searchhub.hub.chosen import (
     first_within,
     limits_together,
 )
-from searchhub.hub.finished import save_trainer
-from searchhub.hub.networks import NetworkTrainer, name_labels
-from searchhub.hub.original import OriginalTrainer, importance_batches
-from searchhub.models.bert.checkpoint_bert import load_for_task
-from searchhub.models.bert.importance_bert import order_by_importance
-from searchhub.models.bert.plain_bert import plain_where_possible
-from searchhub.reports.dry_run import estimate
-from searchhub.reports.progress import ProgressDisplay
+from searchhub.networks.original import OriginalTrainer, importance_batches
+from searchhub.networks.saved_trainer import save_trainer
+from searchhub.networks.trainer import NetworkTrainer, name_labels
 from searchhub.run_folder import CONFIG, LATENCY
 from searchhub.training.batches import check_batch_size
 from searchhub.training.distillation import distilled
 from searchhub.training.settings import TrainingSettings
+from searchhub.workflows.arguments import RunArguments, parse
+from searchhub.workflows.dry_run import estimate
+from searchhub.workflows.stages import begin, search_shared, spent, tell_networks
+from searchhub.workflows.text_arguments import (
+    UNIFORM,
+    BertArguments,
+    BertNetworkArguments,
+    BertSearchArguments,
+    BertTrainingArguments,
+    TextDataArguments,
+)
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 """Variables by which a launcher says that there are several processes."""

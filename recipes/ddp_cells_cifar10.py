@@ -15,25 +15,25 @@ from pathlib import Path
 
 import searchhub
 from searchhub import ArchitectureDistribution, SearchResult
-from searchhub.cli.arguments import ImageDataArguments, RunArguments, parse
-from searchhub.cli.cell_arguments import (
+from searchhub.callbacks.progress import ProgressDisplay
+from searchhub.data.loading import describe
+from searchhub.errors import SearchhubError
+from searchhub.files import write_text
+from searchhub.networks.choose_cells import choose_cells
+from searchhub.networks.saved_trainer import save_trainer
+from searchhub.networks.trainer import NetworkTrainer
+from searchhub.training.batches import check_batch_size
+from searchhub.workflows.arguments import ImageDataArguments, RunArguments, parse
+from searchhub.workflows.cell_arguments import (
     CellArguments,
     CellNetworkArguments,
     CellSearchArguments,
     CellTrainingArguments,
     describe_cells,
 )
-from searchhub.cli.recipe import begin, search_shared, spent, tell_networks
-from searchhub.cli.reloading import reload_images
-from searchhub.data.loading import describe
-from searchhub.errors import SearchhubError
-from searchhub.files import write_text
-from searchhub.hub.chosen_cells import choose_cells
-from searchhub.hub.finished import save_trainer
-from searchhub.hub.networks import NetworkTrainer
-from searchhub.reports.dry_run import estimate
-from searchhub.reports.progress import ProgressDisplay
-from searchhub.training.batches import check_batch_size
+from searchhub.workflows.dry_run import estimate
+from searchhub.workflows.reloading import reload_images
+from searchhub.workflows.stages import begin, search_shared, spent, tell_networks
 
 KINDS = (
     ImageDataArguments,

@@ -18,20 +18,20 @@ from pathlib import Path
 
 import searchhub
 from searchhub import DartsSupernetForImageClassification, SearchResult
-from searchhub.cli.arguments import ImageDataArguments, RunArguments, option, parse
-from searchhub.cli.cell_arguments import CellTrainingArguments, FinalCellArguments, read_cells, supernet_config
-from searchhub.cli.recipe import begin, tell_networks
-from searchhub.cli.reloading import reload_images
+from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.data.loading import describe
 from searchhub.errors import InvalidInputError, SearchhubError
-from searchhub.hub.chosen_cells import random_beside
-from searchhub.hub.finished import save_trainer
-from searchhub.hub.networks import NetworkTrainer
-from searchhub.hub.trained import Network, check_name
-from searchhub.reports.progress import ProgressDisplay
-from searchhub.reports.tables import human
+from searchhub.formatting import human
+from searchhub.networks.choose_cells import random_beside
+from searchhub.networks.network import Network, check_name
+from searchhub.networks.saved_trainer import save_trainer
+from searchhub.networks.trainer import NetworkTrainer
 from searchhub.run_folder import CONFIG
 from searchhub.training.batches import check_batch_size
+from searchhub.workflows.arguments import ImageDataArguments, RunArguments, option, parse
+from searchhub.workflows.cell_arguments import CellTrainingArguments, FinalCellArguments, read_cells, supernet_config
+from searchhub.workflows.reloading import reload_images
+from searchhub.workflows.stages import begin, tell_networks
 
 
 @dataclass

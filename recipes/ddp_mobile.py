@@ -18,7 +18,14 @@ import torch
 
 import searchhub
 from searchhub import MobileSupernetConfig, MobileSupernetForImageClassification
-from searchhub.cli.arguments import (
+from searchhub.callbacks.progress import ProgressDisplay
+from searchhub.data.loading import describe
+from searchhub.errors import SearchhubError
+from searchhub.networks.choose import check_limits, choose_networks, limits_from
+from searchhub.networks.saved_trainer import save_trainer
+from searchhub.networks.trainer import NetworkTrainer
+from searchhub.training.batches import check_batch_size
+from searchhub.workflows.arguments import (
     ImageDataArguments,
     ImageSearchArguments,
     NetworkArguments,
@@ -27,16 +34,9 @@ from searchhub.cli.arguments import (
     option,
     parse,
 )
-from searchhub.cli.recipe import begin, search_shared, spent, tell_networks
-from searchhub.cli.reloading import reload_images
-from searchhub.data.loading import describe
-from searchhub.errors import SearchhubError
-from searchhub.hub.chosen import check_limits, choose_networks, limits_from
-from searchhub.hub.finished import save_trainer
-from searchhub.hub.networks import NetworkTrainer
-from searchhub.reports.dry_run import estimate
-from searchhub.reports.progress import ProgressDisplay
-from searchhub.training.batches import check_batch_size
+from searchhub.workflows.dry_run import estimate
+from searchhub.workflows.reloading import reload_images
+from searchhub.workflows.stages import begin, search_shared, spent, tell_networks
 
 
 @dataclass

@@ -22,16 +22,16 @@ from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 import searchhub  # noqa: F401  (makes the Auto classes know searched models)
-from searchhub.cli.arguments import option, parse
-from searchhub.cli.text_arguments import TextDataArguments
 from searchhub.data.glue import GLUE_TASKS, PAPER_TASKS, glue_average
 from searchhub.data.splits import reason
 from searchhub.data.text import TextTask
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.files import write_json, write_text
-from searchhub.hub.trained import FACTS, MODELS, read_facts, read_task_source
-from searchhub.reports.tables import markdown_table, rich_table
+from searchhub.formatting import markdown_table, rich_table
+from searchhub.networks.network import FACTS, MODELS, read_facts, read_task_source
 from searchhub.training.loop import predict
+from searchhub.workflows.arguments import option, parse
+from searchhub.workflows.text_arguments import TextDataArguments
 
 
 @dataclass

@@ -16,10 +16,10 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from transformers.utils import logging as transformers_logging
 
 import searchhub  # noqa: F401  (makes the Auto classes know searched models)
-from searchhub.cli.arguments import ImageDataArguments, option, parse
 from searchhub.errors import InvalidInputError, SearchhubError
-from searchhub.hub.trained import read_facts
 from searchhub.metrics.classification import Accuracy
+from searchhub.networks.network import read_facts
+from searchhub.workflows.arguments import ImageDataArguments, option, parse
 
 
 @dataclass

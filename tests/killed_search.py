@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from searchhub.callbacks import SearchCallback
+from searchhub.callbacks.base import SearchCallback
 from searchhub.errors import RunFolderError
 from searchhub.search import search
 from searchhub.searchers.ddp import DDPSearcher

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "searchhub"
 # What stands in one line may import each other and everything above. A new module must be given its place.
 LAYERS = (
     ("errors",),
-    ("files", "hub.client"),
+    ("files", "hub_client"),
     ("space", "spaces"),
     ("distribution", "trial"),
     ("costs.table", "costs.structure"),
@@ -57,7 +57,7 @@ TORCH_FREE = (
     "searchhub.hub.publish",
     "searchhub.evaluators.base",
     "searchhub.evaluators.tabular",
-    "searchhub.hub.trained",
+    "searchhub.networks.network",
     "searchhub.reports.html",
     "searchhub.testing.space",
     "searchhub.testing.searcher",

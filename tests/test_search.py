@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from searchhub import checkpoints
-from searchhub.callbacks import SearchCallback
+from searchhub.callbacks.base import SearchCallback
 from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError, RunFolderError, RunMismatchError, SearchhubError
 from searchhub.evaluators.base import Evaluator

@@ -24,7 +24,7 @@ _HOMES = {
     "Trial": "searchhub.trial",
     "TrialResult": "searchhub.trial",
     "SearchResult": "searchhub.result",
-    "SearchCallback": "searchhub.callbacks",
+    "SearchCallback": "searchhub.callbacks.base",
     "Searcher": "searchhub.searchers.base",
     "Clusters": "searchhub.searchers.lloyd",
     "best_of": "searchhub.searchers.clustering",
@@ -49,7 +49,7 @@ _HOMES = {
     "TabularEvaluator": "searchhub.evaluators.tabular",
     "CostTable": "searchhub.costs.table",
     "LatencyTable": "searchhub.costs.latency_table",
-    "generate_measured": "searchhub.costs.measured",
+    "generate_measured": "searchhub.generation.measured",
     "macs_table": "searchhub.costs.macs",
     "measure_latency": "searchhub.costs.latency",
     "non_parameter_table": "searchhub.costs.structure",
@@ -118,11 +118,11 @@ _HOMES = {
     "write_report": "searchhub.reports.html",
     "make_accelerator": "searchhub.training.accelerator",
     "fit": "searchhub.training.fit",
-    "load_trainer": "searchhub.hub.finished",
-    "save_trainer": "searchhub.hub.finished",
+    "load_trainer": "searchhub.networks.saved_trainer",
+    "save_trainer": "searchhub.networks.saved_trainer",
     "save_model_folder": "searchhub.hub.folder",
-    "ExportReport": "searchhub.hub.export",
-    "export_onnx": "searchhub.hub.export",
+    "ExportReport": "searchhub.export.onnx",
+    "export_onnx": "searchhub.export.onnx",
     "PublishedRevision": "searchhub.hub.publish",
     "publish": "searchhub.hub.publish",
 }
@@ -130,11 +130,10 @@ _HOMES = {
 __all__ = sorted([*_HOMES, "search"])
 
 if TYPE_CHECKING:
-    from searchhub.callbacks import SearchCallback
+    from searchhub.callbacks.base import SearchCallback
     from searchhub.costs.latency import measure_latency
     from searchhub.costs.latency_table import LatencyTable
     from searchhub.costs.macs import macs_table
-    from searchhub.costs.measured import generate_measured
     from searchhub.costs.params import params_table
     from searchhub.costs.phone import read_proxyless_table
     from searchhub.costs.structure import non_parameter_table
@@ -152,9 +151,9 @@ if TYPE_CHECKING:
     from searchhub.evaluators.scratch import ScratchEvaluator
     from searchhub.evaluators.supernet import SupernetEvaluator
     from searchhub.evaluators.tabular import TabularEvaluator
+    from searchhub.export.onnx import ExportReport, export_onnx
     from searchhub.generation import Limit, derive, generate, pareto, sample_within
-    from searchhub.hub.export import ExportReport, export_onnx
-    from searchhub.hub.finished import load_trainer, save_trainer
+    from searchhub.generation.measured import generate_measured
     from searchhub.hub.folder import save_model_folder
     from searchhub.hub.publish import PublishedRevision, publish
     from searchhub.models.bert.configuration_bert import SearchedBertConfig
@@ -200,6 +199,7 @@ if TYPE_CHECKING:
         NasBench201SupernetForImageClassification,
     )
     from searchhub.models.supernet import Supernet
+    from searchhub.networks.saved_trainer import load_trainer, save_trainer
     from searchhub.reports.html import write_report
     from searchhub.result import SearchResult
     from searchhub.searchers.base import Searcher

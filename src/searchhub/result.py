@@ -12,7 +12,7 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
 from searchhub.files import write_json
-from searchhub.hub.client import download
+from searchhub.hub_client import download
 from searchhub.space import SearchSpace
 from searchhub.trial import TrialResult, most_trained
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from searchhub import errors
-from searchhub.callbacks import SearchCallback
+from searchhub.callbacks.base import SearchCallback
 from searchhub.checkpoints import Checkpoint
 from searchhub.errors import InvalidInputError, RunFolderError, SearchhubError
 from searchhub.evaluators.base import Evaluator

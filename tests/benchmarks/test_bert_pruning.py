@@ -11,8 +11,8 @@ from searchhub import Limit, params_table
 from searchhub.costs.macs import macs_table
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.hub.folder import save_supernet
-from searchhub.hub.trained import Network, Report, comparison, read_reports
 from searchhub.models.bert.plain_bert import as_plain_bert
+from searchhub.networks.network import Network, Report, comparison, read_reports
 from searchhub.run_folder import ORIGINAL
 from searchhub.spaces.bert import full_width
 

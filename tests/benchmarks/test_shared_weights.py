@@ -8,13 +8,13 @@ import pytest
 from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit
-from searchhub.hub.finished import save_trainer
-from searchhub.hub.trained import Network
+from searchhub.networks.network import Network
+from searchhub.networks.saved_trainer import save_trainer
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, Choice, Condition, SearchSpace
 from searchhub.trial import Trial, TrialResult
 
-from ..hub.tiny_run import tiny_trainer
+from ..networks.tiny_run import tiny_trainer
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "shared_weights.py"
 

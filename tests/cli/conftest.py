@@ -5,10 +5,10 @@ import pytest
 def trained(tmp_path_factory):
     """The folder of a finished run with one network; not to be changed."""
     from searchhub.generation import Limit, generate
-    from searchhub.hub.finished import save_trainer
-    from searchhub.hub.trained import Network, network_name
+    from searchhub.networks.network import Network, network_name
+    from searchhub.networks.saved_trainer import save_trainer
 
-    from ..hub.tiny_run import tiny_trainer
+    from ..networks.tiny_run import tiny_trainer
 
     trainer = tiny_trainer(tmp_path_factory.mktemp("runs") / "tiny")
     save_trainer(trainer)

@@ -3,7 +3,7 @@ import pytest
 from searchhub.cli.limits import read_amount, read_limits
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit
-from searchhub.hub.trained import network_name
+from searchhub.networks.network import network_name
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ def fewer_objects():
 
     import searchhub.data.loading
     import searchhub.evaluators.supernet
-    import searchhub.hub.networks  # noqa: F401
+    import searchhub.networks.trainer  # noqa: F401
 
     gc.collect()
     gc.freeze()

@@ -73,9 +73,9 @@ def folder(tmp_path, monkeypatch):
 def finished_run(tmp_path_factory):
     """The run that pages call runs/quickstart, in small, with one network in it."""
     from searchhub import Limit, generate, save_trainer
-    from searchhub.hub.trained import Network
+    from searchhub.networks.network import Network
 
-    from ..hub.tiny_run import tiny_trainer
+    from ..networks.tiny_run import tiny_trainer
 
     trainer = tiny_trainer(tmp_path_factory.mktemp("runs") / "quickstart")
     save_trainer(trainer)
@@ -198,7 +198,7 @@ def commands(page):
 def recipe_options(script):
     """The options of a recipe: the fields of what its `main` parses, or what its own parser names."""
     text = script.read_text(encoding="utf-8")
-    if "from searchhub.cli.arguments import" not in text:
+    if "from searchhub.workflows.arguments import" not in text:
         return set(re.findall(r'"--([a-z_]+)"', text))
     name = f"docs_{script.stem}"
     spec = importlib.util.spec_from_file_location(name, script)

@@ -20,8 +20,8 @@ from searchhub.searchers.dc import DCSearcher
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget, Trial, TrialResult
 
-from ..hub.test_original import tiny_task
 from ..models.tiny_bert import tiny_bert_supernet
+from ..networks.test_original import tiny_task
 from ..training.tiny import TinyTask, tiny_supernet
 
 SCRIPT = Path(__file__).with_name("two_processes_scratch.py")

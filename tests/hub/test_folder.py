@@ -22,9 +22,9 @@ from transformers import (
 from searchhub.errors import InvalidInputError, RunFolderError
 from searchhub.hub import folder as folder_module
 from searchhub.hub.folder import save_model_folder
-from searchhub.hub.trained import read_facts
 from searchhub.models.mobile.configuration_mobile import SearchedMobileConfig
 from searchhub.models.mobile.modeling_mobile import SearchedMobileForImageClassification
+from searchhub.networks.network import read_facts
 
 FILES = {
     "README.md",

@@ -6,7 +6,13 @@ from .harness import Run, forkserver, made_once, started_by_a_user, words
 
 @pytest.fixture(scope="session")
 def bert_context(tmp_path_factory):
-    names = ("models.bert.importance_bert", "cli.text_arguments", "hub.original", "metrics.glue", "reports.html")
+    names = (
+        "models.bert.importance_bert",
+        "workflows.text_arguments",
+        "networks.original",
+        "metrics.glue",
+        "reports.html",
+    )
     return forkserver(tmp_path_factory.mktemp("home"), *(f"searchhub.{name}" for name in names))
 
 

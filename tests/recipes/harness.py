@@ -19,11 +19,11 @@ TIMEOUT = 120
 PRELOAD = (
     "transformers",
     "evaluate",
-    "searchhub.cli.arguments",
+    "searchhub.workflows.arguments",
     "searchhub.evaluators.supernet",
-    "searchhub.hub.chosen",
-    "searchhub.hub.networks",
-    "searchhub.reports.dry_run",
+    "searchhub.networks.choose",
+    "searchhub.networks.trainer",
+    "searchhub.workflows.dry_run",
 )
 
 

@@ -4,7 +4,7 @@ import runpy
 import pytest
 
 from searchhub.errors import InvalidInputError
-from searchhub.hub.trained import FACTS
+from searchhub.networks.network import FACTS
 
 from .harness import RECIPES
 

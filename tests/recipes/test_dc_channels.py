@@ -8,23 +8,23 @@ import signal
 import pytest
 import yaml
 
-from searchhub.cli.arguments import parse
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
 from searchhub.generation import generate
-from searchhub.hub.finished import load_trainer
-from searchhub.hub.networks import NetworkTrainer
 from searchhub.models.nasbench201.supernet_nasbench201 import (
     NasBench201SupernetConfig,
     NasBench201SupernetForImageClassification,
 )
+from searchhub.networks.saved_trainer import load_trainer
+from searchhub.networks.trainer import NetworkTrainer
 from searchhub.result import SearchResult
 from searchhub.searchers.division import winners_in_order
 from searchhub.training.accelerator import make_accelerator
 from searchhub.training.settings import TrainingSettings
+from searchhub.workflows.arguments import parse
 
-from ..hub.test_original import tiny_task
 from ..models.tiny_bert import tiny_bert_supernet
+from ..networks.test_original import tiny_task
 from ..training.tiny import TinyTask, tiny_supernet
 from .harness import RECIPES, Run, forkserver, made_once, outcome, started_by_a_user, trials_done, two_processes, words
 
@@ -42,7 +42,7 @@ def tiny_cells():
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory):
-    names = ("models.channel_cnn.supernet_channel_cnn", "hub.early_stopped", "models.mobile.supernet_mobile")
+    names = ("models.channel_cnn.supernet_channel_cnn", "workflows.divide_and_conquer", "models.mobile.supernet_mobile")
     return forkserver(tmp_path_factory.mktemp("home"), "sklearn.cluster", *(f"searchhub.{name}" for name in names))
 
 

@@ -9,13 +9,13 @@ import signal
 import pytest
 import torch
 
-from searchhub.cli.arguments import parse
 from searchhub.costs.latency import measure_latency
 from searchhub.costs.macs import macs_table
-from searchhub.hub.finished import load_trainer
-from searchhub.hub.trained import read_facts
+from searchhub.networks.network import read_facts
+from searchhub.networks.saved_trainer import load_trainer
 from searchhub.result import SearchResult
 from searchhub.searchers.division import winners_in_order
+from searchhub.workflows.arguments import parse
 
 from .harness import (
     RECIPES,

@@ -11,11 +11,11 @@ import yaml
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification, pipeline
 
 from searchhub.costs.macs import count_macs
-from searchhub.hub.finished import load_trainer
-from searchhub.hub.trained import Network, read_facts
 from searchhub.models.bert.importance_bert import importance
 from searchhub.models.bert.plain_bert import plain_where_possible
 from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassification
+from searchhub.networks.network import Network, read_facts
+from searchhub.networks.saved_trainer import load_trainer
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
 from searchhub.spaces.bert import full_width

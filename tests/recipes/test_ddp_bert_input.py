@@ -15,9 +15,9 @@ import yaml
 from transformers import BertConfig
 
 import searchhub
-from searchhub.cli.arguments import parse
 from searchhub.errors import InvalidInputError
 from searchhub.models.bert.supernet_bert import BertSupernetConfig, BertSupernetForSequenceClassification
+from searchhub.workflows.arguments import parse
 
 from ..data.tiny_text import write_glue
 from .bert_cases import RECIPE, SHALLOW, SMALLEST, TRIALS, write_checkpoint

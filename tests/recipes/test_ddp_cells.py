@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from searchhub.cli import arguments
-from searchhub.cli.arguments import parse
-from searchhub.cli.cell_arguments import read_cells
 from searchhub.errors import InvalidInputError
-from searchhub.hub.trained import read_facts
+from searchhub.networks.network import read_facts
 from searchhub.result import SearchResult
 from searchhub.spaces.genotype import Genotype
+from searchhub.workflows import arguments
+from searchhub.workflows.arguments import parse
+from searchhub.workflows.cell_arguments import read_cells
 
 from .harness import RECIPES, Run, content, forkserver, made_once, started_by_a_user, trials_done, two_processes, words
 

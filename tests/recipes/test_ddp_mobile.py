@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from searchhub.generation import Limit
-from searchhub.hub.trained import read_facts
+from searchhub.networks.network import read_facts
 from searchhub.result import SearchResult
 
 from .harness import (

@@ -15,8 +15,8 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 import searchhub
-from searchhub.cli.arguments import parse
-from searchhub.hub.chosen import check_limits, limits_from
+from searchhub.networks.choose import check_limits, limits_from
+from searchhub.workflows.arguments import parse
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "ddp_mobile.py"
 SETTINGS = RECIPE.with_name("ddp_mobile_imagenet.yaml")

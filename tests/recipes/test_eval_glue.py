@@ -7,10 +7,10 @@ import shutil
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from searchhub.cli.text_arguments import TextDataArguments
 from searchhub.data.glue import GLUE_TASKS, PAPER_TASKS
 from searchhub.data.text_loading import load_text_task
 from searchhub.errors import InvalidInputError
+from searchhub.workflows.text_arguments import TextDataArguments
 
 from ..data.tiny_text import text, tiny_tokenizer
 from .bert_cases import NAME

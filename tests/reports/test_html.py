@@ -9,7 +9,7 @@ import yaml
 from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit, generate
-from searchhub.hub.trained import read_reports
+from searchhub.networks.network import read_reports
 from searchhub.reports import html
 from searchhub.reports.html import write_report
 from searchhub.searchers.ddp import DDPSearcher

@@ -139,7 +139,7 @@ def pareto(
     front = front_of(result, cost, candidates.value)
     if output is not None:
         from searchhub.generation.cells import known_costs
-        from searchhub.reports.figures import plot_pareto
+        from searchhub.visualization.figures import plot_pareto
 
         plot_pareto(result, known_costs(result)[cost], {}, output)
     if as_json:

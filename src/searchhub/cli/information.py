@@ -33,7 +33,7 @@ def info(
     from searchhub.cli.output import print_json
     from searchhub.cli.source import locate
     from searchhub.hub.contents import CONFIG, RESULT
-    from searchhub.hub.trained import FACTS, read_facts, read_json_object
+    from searchhub.networks.network import FACTS, read_facts, read_json_object
     from searchhub.reports.run import read_run
 
     folder = locate(run, RESULT, FACTS, CONFIG, revision=revision)
@@ -163,9 +163,9 @@ def theta_by_entropy(result: SearchResult) -> list[dict[str, Any]] | None:
 
 def _show_run(run: ReadRun, data: Mapping[str, Any]) -> None:
     from searchhub.cli.output import print_facts, print_table
+    from searchhub.formatting import human
     from searchhub.generation.limits import number
-    from searchhub.hub.trained import comparison
-    from searchhub.reports.tables import human
+    from searchhub.networks.network import comparison
 
     searcher = {name: value for name, value in data["searcher"].items() if name != "searcher"}
     planned = "" if data["planned_trials"] in (None, data["trials"]) else f" of {data['planned_trials']:,}"
@@ -207,7 +207,7 @@ def _show_run(run: ReadRun, data: Mapping[str, Any]) -> None:
 
 
 def _without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    from searchhub.hub.redact import REDACTED, is_secret
+    from searchhub.redact import REDACTED, is_secret
 
     return {name: REDACTED if is_secret(name) else value for name, value in settings.items()}
 

@@ -54,8 +54,8 @@ def _is_phone_table(data: Mapping[str, Any]) -> bool:
 
 def _phone_table(file: Path, folder: Path, missing: float | None) -> LatencyTable:
     from searchhub.costs.phone import read_proxyless_table
-    from searchhub.hub.finished import SUPERNET, supernet_config
     from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig
+    from searchhub.networks.saved_trainer import SUPERNET, supernet_config
 
     config = supernet_config(folder / SUPERNET)
     if not isinstance(config, MobileSupernetConfig):

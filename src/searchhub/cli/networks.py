@@ -69,15 +69,15 @@ def train(
     """
     import dataclasses
 
+    from searchhub.callbacks.progress import ProgressDisplay
     from searchhub.cli.generation import show_generated
     from searchhub.cli.latency import with_latency
     from searchhub.cli.limits import read_limits
     from searchhub.cli.output import hide_loading, print_facts, print_json
     from searchhub.cli.source import load_result
     from searchhub.generation import generate
-    from searchhub.hub.finished import load_trainer
-    from searchhub.hub.trained import MODELS, Network, check_name, network_name
-    from searchhub.reports.progress import ProgressDisplay
+    from searchhub.networks.network import MODELS, Network, check_name, network_name
+    from searchhub.networks.saved_trainer import load_trainer
 
     limits = read_limits(maximum, minimum, equal)
     name = network_name(limits) if name is None else name
@@ -122,7 +122,7 @@ def evaluate(
     """
     from searchhub.cli.output import hide_loading, print_json, print_table
     from searchhub.files import write_json
-    from searchhub.hub.trained import read_facts, read_task_source
+    from searchhub.networks.network import read_facts, read_task_source
     from searchhub.training.accelerator import make_accelerator
 
     hide_loading()
@@ -213,7 +213,7 @@ def _folders(name: str) -> list[Path]:
     from searchhub.errors import InvalidInputError
     from searchhub.hub.contents import CONFIG
     from searchhub.hub.pretrained import find_folder
-    from searchhub.hub.trained import MODELS
+    from searchhub.networks.network import MODELS
 
     if not Path(name).is_dir():
         locate(name, CONFIG)  # a slip in a path is not asked of the Hub

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from searchhub.hub.redact import redact_tokens
-from searchhub.reports.tables import ABSENT, cell, rich_table
+from searchhub.formatting import ABSENT, cell, rich_table
+from searchhub.redact import redact_tokens
 
 PIPED_WIDTH = 200
 """Columns where no terminal says how many it has: nothing is cut that a program may look for."""

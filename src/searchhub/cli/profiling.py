@@ -11,10 +11,10 @@ import typer
 from searchhub.cli.options import Revision
 
 if TYPE_CHECKING:
+    from searchhub.callbacks.progress import ProgressDisplay, Stage
     from searchhub.costs.latency_table import LatencyTable
     from searchhub.costs.timing import Progress
     from searchhub.models.supernet import Supernet
-    from searchhub.reports.progress import ProgressDisplay, Stage
 
 
 def profile(
@@ -43,12 +43,12 @@ def profile(
 
     Example: searchhub profile runs/mine --batch-size 1 --output laptop.json
     """
+    from searchhub.callbacks.progress import ProgressDisplay
     from searchhub.cli.output import print_line
     from searchhub.cli.source import locate
     from searchhub.costs.latency import measure_latency
     from searchhub.hub.contents import CONFIG
-    from searchhub.hub.finished import SUPERNET
-    from searchhub.reports.progress import ProgressDisplay
+    from searchhub.networks.saved_trainer import SUPERNET
 
     folder = locate(run, CONFIG, revision=revision)
     supernet = _supernet(folder if (folder / CONFIG).exists() else folder / SUPERNET)
@@ -71,7 +71,7 @@ def _supernet(folder: Path) -> Supernet:
     """A supernet of these sizes. Its weights do not matter: they take as long whatever they are."""
     import torch
 
-    from searchhub.hub.finished import supernet_class, supernet_config
+    from searchhub.networks.saved_trainer import supernet_class, supernet_config
 
     kind, config = supernet_class(folder), supernet_config(folder)
     with torch.device("meta"):

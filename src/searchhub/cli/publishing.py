@@ -65,7 +65,7 @@ def _what(folder: Path, what: What | None) -> Path | SearchResult:
     """What `searchhub.publish` is given."""
     from searchhub.errors import InvalidInputError
     from searchhub.hub.contents import CONFIG
-    from searchhub.hub.trained import MODELS
+    from searchhub.networks.network import MODELS
     from searchhub.result import SearchResult
 
     if what is What.result:
@@ -105,8 +105,8 @@ def export(
     """
     from searchhub.cli.output import hide_loading, print_facts, print_json
     from searchhub.cli.source import locate
+    from searchhub.export.onnx import export_onnx
     from searchhub.hub.contents import CONFIG
-    from searchhub.hub.export import export_onnx
 
     hide_loading()
     locate(model, CONFIG)  # a slip in a path is not asked of the Hub

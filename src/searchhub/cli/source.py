@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from searchhub.errors import HubError, InvalidInputError
-from searchhub.hub.client import check_repo_id, download
 from searchhub.hub.contents import RESULT
+from searchhub.hub_client import check_repo_id, download
 from searchhub.result import SearchResult
 
 

@@ -11,8 +11,8 @@ import transformers
 
 from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.evaluators.base import Evaluator
-from searchhub.hub.networks import NetworkTrainer, plain_config
-from searchhub.hub.trained import Network, Report
+from searchhub.networks.network import Network, Report
+from searchhub.networks.trainer import NetworkTrainer, plain_config
 from searchhub.searchers.division import DIVERGED
 from searchhub.space import Architecture
 from searchhub.training.accelerator import Processes

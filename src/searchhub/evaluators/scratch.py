@@ -221,7 +221,7 @@ class ScratchEvaluator(Evaluator):
 
     @property
     def config(self) -> dict[str, Any]:
-        from searchhub.hub.networks import plain_config, weights_digest  # with all that draws and publishes
+        from searchhub.networks.trainer import plain_config, weights_digest  # with all that draws and publishes
 
         return {
             **super().config,

@@ -15,9 +15,9 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from searchhub.errors import InvalidInputError
+from searchhub.formatting import cell, duration, human, markdown_table
 from searchhub.hub.papers import PAPERS
-from searchhub.hub.redact import REDACTED, is_secret, redact, redact_command, redact_tokens
-from searchhub.reports.tables import cell, duration, human, markdown_table
+from searchhub.redact import REDACTED, is_secret, redact, redact_command, redact_tokens
 from searchhub.space import Candidate
 
 
@@ -168,7 +168,7 @@ def model_card(facts: CardFacts) -> str:
 
     1. What is not known is left out, line by line and section by section.
     2. Nothing that looks like an access token is in it, wherever it came from.
-    3. Absolute paths in names, settings and command are reduced to their last part (`searchhub.hub.redact`).
+    3. Absolute paths in names, settings and command are reduced to their last part (`searchhub.redact`).
     """
     sections = [
         _head(facts),

@@ -20,8 +20,8 @@ from searchhub.errors import InvalidInputError
 from searchhub.files import cannot_write, sync, system_error
 from searchhub.hub.contents import EVAL_RESULTS
 from searchhub.hub.search_folder import write_supernet_folder
-from searchhub.hub.trained import FACTS
 from searchhub.models.supernet import Supernet
+from searchhub.networks.network import FACTS
 
 
 def save_model_folder(

@@ -10,8 +10,8 @@ from transformers.models.auto import modeling_auto
 
 import searchhub  # noqa: F401  the Auto classes know its families from now on
 from searchhub.errors import InvalidInputError
-from searchhub.hub.client import check_repo_id, hub_errors
 from searchhub.hub.contents import CONFIG
+from searchhub.hub_client import check_repo_id, hub_errors
 
 WANTED = ("*.json", "*.safetensors")
 """What is downloaded: no code, no pickles."""

@@ -19,10 +19,10 @@ from huggingface_hub.errors import RevisionNotFoundError
 import searchhub
 from searchhub.errors import InvalidInputError
 from searchhub.files import cannot_write
-from searchhub.hub.client import check_repo_id, find_token, hub_errors
 from searchhub.hub.contents import CONFIG, EVAL_RESULTS, RESULT, Contents, contents_of, difference
 from searchhub.hub.search_folder import write_result_folder, write_supernet_folder
-from searchhub.hub.trained import FACTS, read_json_object
+from searchhub.hub_client import check_repo_id, find_token, hub_errors
+from searchhub.networks.network import FACTS, read_json_object
 from searchhub.result import SearchResult
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from huggingface_hub import ModelCardData
 
 from searchhub.costs.table import CostTable
+from searchhub.formatting import human
 from searchhub.generation.cells import reachable_range
-from searchhub.hub.redact import REDACTED, is_secret, redact, redact_tokens
-from searchhub.reports.tables import human
+from searchhub.redact import REDACTED, is_secret, redact, redact_tokens
 from searchhub.result import SearchResult
 from searchhub.searchers.division import Division, winners_in_order
 from searchhub.space import SearchSpace

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from searchhub.errors import InvalidInputError
-from searchhub.reports.cells import are_cells, plot_cells
-from searchhub.reports.diagram import stages_of
 from searchhub.reports.inline_svg import inline_svg
 from searchhub.reports.markup import Markup, tag
-from searchhub.reports.palette import architecture_colors, ink_on, is_hollow
 from searchhub.space import Candidate, SearchSpace
+from searchhub.visualization.cells import are_cells, plot_cells
+from searchhub.visualization.diagram import stages_of
+from searchhub.visualization.palette import architecture_colors, ink_on, is_hollow
 
 
 def diagram(architecture: Mapping[str, Candidate], space: SearchSpace | None, prefix: str) -> Markup:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from searchhub.reports.clusters import over_k_caption, over_k_rows, plot_clusters, plot_winners
 from searchhub.reports.inline_svg import inline_svg
 from searchhub.reports.markup import Markup, joined, table, tag
 from searchhub.result import SearchResult
 from searchhub.searchers.division import Division, winners_in_order
+from searchhub.visualization.clusters import over_k_caption, over_k_rows, plot_clusters, plot_winners
 
 
 def division_section(result: SearchResult) -> Markup:

@@ -14,20 +14,20 @@ from typing import Any
 from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.files import write_text
+from searchhub.formatting import ABSENT, duration, human
 from searchhub.generation.cells import reachable_range
-from searchhub.hub.redact import REDACTED, is_secret
-from searchhub.hub.trained import Report, comparison, read_original
+from searchhub.networks.network import Report, comparison, read_original
+from searchhub.redact import REDACTED, is_secret
 from searchhub.reports.architecture_markup import diagram, fits
 from searchhub.reports.confidence import confidence_section
 from searchhub.reports.division import division_section
-from searchhub.reports.figures import plot_distribution, plot_pareto, plot_scores
 from searchhub.reports.inline_svg import inline_svg
 from searchhub.reports.markup import Child, Markup, details, facts, joined, table, tag
 from searchhub.reports.run import JournalTrial, Run, read_run
-from searchhub.reports.tables import ABSENT, duration, human
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, SearchSpace
 from searchhub.trial import WARMUP
+from searchhub.visualization.figures import plot_distribution, plot_pareto, plot_scores
 
 MOST_TRIALS = 1000
 """So many trials are listed, the best ones where there are more: a hundred thousand rows open on no phone."""

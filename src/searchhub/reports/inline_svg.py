@@ -10,10 +10,10 @@ from pathlib import Path
 
 import matplotlib
 
-from searchhub.hub.redact import redact
+from searchhub.redact import redact
 from searchhub.reports.markup import Markup, text
 
-# The neutral colors of `searchhub.reports.style`, which a dark page turns round; colors of data stay.
+# The neutral colors of `searchhub.visualization.style`, which a dark page turns round; colors of data stay.
 THEME = {
     "#24292f": "var(--ink)",
     "#5b626b": "var(--muted)",

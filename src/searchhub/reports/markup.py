@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from searchhub.hub.redact import redact
-from searchhub.reports.tables import ABSENT, cell, columns_of, is_numeric
+from searchhub.formatting import ABSENT, cell, columns_of, is_numeric
+from searchhub.redact import redact
 
 VOID = frozenset({"meta", "br"})
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from searchhub.errors import InvalidInputError
-from searchhub.hub.trained import Report, read_reports
+from searchhub.networks.network import Report, read_reports
 from searchhub.result import SearchResult
 from searchhub.run_folder import CONFIG, JOURNAL, RESULT
 from searchhub.space import Candidate

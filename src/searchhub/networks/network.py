@@ -1,0 +1,256 @@
+"""Networks that a run trained, in numbers: read back from its folder, and set side by side. Knows no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from searchhub.errors import InvalidInputError
+from searchhub.formatting import magnitude
+from searchhub.generation import Limit
+from searchhub.run_folder import ORIGINAL
+from searchhub.space import Architecture
+
+FACTS = "searchhub.json"
+"""What was searched, generated and measured, for programs; the card says it for people."""
+
+TRAINING = "training.json"
+"""How a run trains its networks, to train more of them alike."""
+
+MODELS, BASELINES = "models", "baselines"
+"""Where in a run's folder published networks and baselines are."""
+
+LARGEST, RANDOM = "largest", "random"
+
+_LONGEST_NAME = 200
+"""Bytes of a folder's name; file systems take 255, and what is written first has a longer name."""
+
+ORIGINAL_FACTS = "original.json"
+"""In a run's folder of the checkpoint that it fine-tuned before the search: how, and what it reached."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture to train.
+
+    Args:
+        name: Of its folder, unique in a run.
+        architecture: What to build.
+        limits: Under which it was generated or drawn.
+        published: Whether it becomes a Hub-ready folder, or is only measured (a baseline).
+    """
+
+    name: str
+    architecture: Architecture
+    limits: tuple[Limit, ...] = ()
+    published: bool = True
+
+
+@dataclass(frozen=True)
+class Report:
+    """A trained network in numbers.
+
+    Args:
+        network: What was trained.
+        costs: By name, e.g. "macs".
+        metrics: Of the test split.
+        facts: All that its folder says of it.
+    """
+
+    network: Network
+    costs: Mapping[str, float]
+    metrics: Mapping[str, float]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def network_name(limits: Sequence[Limit]) -> str:
+    """The name of a network under limits, of its folder too.
+
+    >>> network_name([Limit("macs", max=300e6), Limit("params", min=2e6)]), network_name([])
+    ('macs-300M-params-min-2M', 'unlimited')
+    """
+    words = [
+        f"{limit.name}-{'' if kind == 'max' else f'{kind}-'}{_short(value)}"
+        for limit in limits
+        for kind in ("max", "min", "equal")
+        if (value := getattr(limit, kind)) is not None
+    ]
+    return "-".join(words) or "unlimited"
+
+
+def check_name(name: str, run_dir: str | Path, architecture: Architecture) -> None:
+    """Check before work starts that a network may take a name that somebody gave, in a run's `models/`.
+
+    Raises:
+        InvalidInputError: It is no name of a folder, or its folder holds a network of another architecture.
+    """
+    if not name or Path(name).name != name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
+        raise InvalidInputError(f"`--name` must be the name of a folder, like `macs-300M`, but got `{name}`.")
+    path = Path(run_dir) / MODELS / name
+    there = _report(read_facts(path), published=True)
+    if there is not None and there.network.architecture != architecture:
+        raise InvalidInputError(
+            f"`{path}` must not be replaced by a network of another architecture than the one that it holds. "
+            "Choose another `--name`, or move it away."
+        )
+
+
+def _short(value: float) -> str:
+    letter, factor = magnitude(value)
+    return f"{value / factor:.12g}{letter}"
+
+
+def read_reports(run_dir: str | Path) -> list[Report]:
+    """The networks that a run has trained so far, the cheapest first; what is no network's folder is passed over."""
+    run_dir = Path(run_dir)
+    models = [(path, True) for path in sorted((run_dir / MODELS).glob(f"*/{FACTS}"))]
+    baselines = [(path, False) for path in sorted((run_dir / BASELINES).glob("*.json"))]
+    # A folder that begins with a dot is one that a killed process left half written.
+    visible = [(path, published) for path, published in models + baselines if not path.parent.name.startswith(".")]
+    found = [_report(read_json_object(path), published) for path, published in visible]
+    return sorted((r for r in found if r is not None), key=_order)
+
+
+def _report(facts: dict[str, Any] | None, published: bool) -> Report | None:
+    if facts is None:
+        return None
+    try:
+        limits = tuple(Limit(x["cost"], max=x["max"], min=x["min"], equal=x["equal"]) for x in facts["limits"])
+        network = Network(str(facts["name"]), Architecture(facts["identity"]["architecture"]), limits, published)
+        return Report(network, _numbers(facts["costs"]), _numbers(facts["metrics"]), facts)
+    except (KeyError, TypeError, ValueError, AttributeError):  # not one of ours, or of another version
+        return None
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+
+def _order(report: Report) -> tuple[object, ...]:
+    limits = report.network.limits
+    return (not limits, *((x.name, x.high, x.low) for x in limits[:1]), report.network.name)
+
+
+def comparison(
+    reports: Sequence[Report], metric: str, original: Mapping[str, Any] | None = None
+) -> list[dict[str, str]]:
+    """Rows of a table: a limit each, with the mean and spread of random networks beside it, and other baselines.
+
+    Args:
+        reports: Published networks and baselines of one run.
+        metric: Which; a network without it is compared by nothing, and its cell is empty.
+        original: What `read_original` gave: the checkpoint as it was before the search has a row of its own.
+    """
+    rows = []
+    baselines = [r for r in reports if not r.network.published and r.network.name != LARGEST]
+    roles = list(dict.fromkeys(role for role in map(role_of, baselines) if role != RANDOM))
+    others = list(dict.fromkeys(name for r in reports for name in r.costs if name not in ("macs", "params")))
+    units = {name: unit for r in reports for name, unit in r.facts.get("units", {}).items()}
+    macs = "MACs" + units.get("macs", "").removeprefix("multiply-adds")
+    for report in reports:
+        network = report.network
+        if not network.published and network.name != LARGEST:
+            continue
+        alike = [r for r in reports if _beside(r.network, network) and metric in r.metrics]
+        beside = [r.metrics[metric] for r in alike if role_of(r) == RANDOM]
+        others_alike = {role_of(r): _shown(r.metrics[metric], ".4f") for r in alike if role_of(r) != RANDOM}
+        spread = f" ± {np.std(beside, ddof=1):.4f}" if len(beside) > 1 else ""
+        rows.append(
+            {
+                "limit": " and ".join(str(limit) for limit in network.limits)
+                or f"none: {_largest(report, original) if network.name == LARGEST else network.name}",
+                macs: _shown(report.costs.get("macs"), ",.0f"),
+                "parameters": _shown(report.costs.get("params"), ",.0f"),
+                **{_heading(name, units): _shown(report.costs.get(name), ",.5g") for name in others},
+                f"test {metric}": _shown(report.metrics.get(metric), ".4f"),
+                "random within 5 %": f"{np.mean(beside):.4f}{spread} (n={len(beside)})" if beside else "",
+                **{role: others_alike.get(role, "") for role in roles},
+            }
+        )
+    if original is not None:
+        costs = original.get("costs", {})  # those of earlier versions have none
+        known = {
+            "limit": "none: the original, before the search",
+            macs: _shown(costs.get("macs"), ",.0f"),
+            "parameters": _shown(costs.get("params"), ",.0f"),
+            f"test {metric}": _shown(original["metrics"].get(metric), ".4f"),
+        }
+        rows.append({name: known.get(name, "") for name in [*(rows[0] if rows else known)]})
+    return rows
+
+
+def _largest(report: Report, original: Mapping[str, Any] | None) -> str:
+    """What the largest network is: of a compressed checkpoint it has come a long way since it was that."""
+    if original is None:
+        return "the largest"
+    whole = original.get("costs", {}).get("params") == report.costs.get("params")
+    return f"{'full size' if whole else 'the largest'}, trained on alike"
+
+
+def _beside(baseline: Network, network: Network) -> bool:
+    """Whether a network is a baseline to another: of the same limits, or without any of its name."""
+    if baseline.published:
+        return False
+    if baseline.limits:
+        return network.limits == baseline.limits
+    return baseline.name.rpartition("-")[0] == network.name
+
+
+def role_of(report: Report) -> str:
+    """What a baseline is: the last part of its name without a number."""
+    return report.network.name.rpartition("-")[2].rstrip("0123456789")
+
+
+def _heading(cost: str, units: Mapping[str, str]) -> str:
+    """The name of a cost; of a latency with what it was measured on."""
+    unit = units.get(cost, "")
+    return f"{cost} ({unit.removeprefix('ms, ')})" if unit.startswith("ms, ") else cost
+
+
+def _shown(value: float | None, form: str) -> str:
+    """A number in a form; a large one in full."""
+    return "" if value is None else format(value, ",.0f" if value >= 1e5 else form)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def read_facts(folder: str | Path) -> dict[str, Any] | None:
+    """The facts of a model folder; None where there are none that can be read."""
+    return read_json_object(Path(folder) / FACTS)
+
+
+def read_original(run_dir: str | Path) -> dict[str, Any] | None:
+    """How a run fine-tuned its checkpoint before the search, and what that reached; None: it had none."""
+    return read_json_object(Path(run_dir) / ORIGINAL / ORIGINAL_FACTS)
+
+
+def read_task_source(folder: str | Path) -> dict[str, Any]:
+    """From what the task of a model's folder is loaded again (`Task.source`); empty where nothing says it.
+
+    A published folder does not tell where data lay on somebody's machine; the run that it lies in does. Texts are
+    tokenised as the folder itself says.
+    """
+    folder = Path(folder)
+    source = dict((read_facts(folder) or {}).get("task") or {})
+    run = read_json_object(folder.parent.parent / TRAINING) if folder.parent.name == MODELS else None
+    if run is not None:
+        source |= run.get("task") or {}
+    if "tokenizer" in source:
+        source["tokenizer"] = str(folder)
+    return source
+
+
+def read_json_object(file: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is no such file, or it holds something else."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None

@@ -1,0 +1,144 @@
+"""Before a compression search: the checkpoint fine-tuned on the task, whole, as start, teacher and baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from safetensors.torch import load_file
+
+from searchhub.costs.counting import count_architecture
+from searchhub.costs.macs import macs_per_module
+from searchhub.costs.params import params_per_module
+from searchhub.data.task import Task
+from searchhub.errors import RunMismatchError
+from searchhub.hub.folder import save_supernet
+from searchhub.models.supernet import Supernet
+from searchhub.networks.network import ORIGINAL_FACTS, read_json_object
+from searchhub.networks.trainer import plain_config, weights_digest
+from searchhub.run_folder import ORIGINAL
+from searchhub.space import Architecture
+from searchhub.training.batches import derive_seed, steps_per_epoch
+from searchhub.training.fit import Fitted, fit
+from searchhub.training.loop import OnStep
+from searchhub.training.settings import TrainingSettings
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class OriginalTrainer:
+    """Fine-tunes a checkpoint on a task before its parts are searched, once a run.
+
+    It learns from the train split alone: validation examples are to score the search.
+
+    Args:
+        supernet: Of the checkpoint; trained in place.
+        whole: The architecture that leaves nothing out, whether or not the space offers it.
+        task: Data and metric.
+        settings: Optimizer, schedule and batch.
+        accelerator: Of this process.
+        epochs: Passes over the train split; 0: the checkpoint is fine-tuned already.
+        seed: Of order and dropout.
+        folder: The run's.
+        then: What is done to the supernet after it (ordering by importance), and the words that say so.
+    """
+
+    supernet: Supernet
+    whole: Architecture
+    task: Task
+    settings: TrainingSettings
+    accelerator: Accelerator
+    epochs: int
+    seed: int
+    folder: Path
+    then: tuple[Callable[[Supernet], None], dict[str, Any]] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        return self.epochs * steps_per_epoch(self.task, "train", self.settings)
+
+    def train(self, on_step: OnStep | None = None) -> dict[str, Any]:
+        """Train, or take the weights of an earlier run of the same settings; returns what was measured on the test.
+
+        Raises:
+            RunMismatchError: The run's folder holds one that was fine-tuned otherwise; a search may go on from it.
+        """
+        self.supernet.to(self.accelerator.device)
+        identity = self._identity()
+        facts = self._finished(identity)
+        if facts is not None:
+            weights = load_file(self.folder / ORIGINAL / WEIGHTS)
+            self.supernet.load_state_dict(weights, assign=False)
+            return facts
+        fitted = self._fit(on_step)
+        if self.then is not None:
+            self.then[0](self.supernet)
+        facts = {"identity": identity, "costs": self._costs(), **fitted.to_dict()}
+        if not self.epochs:
+            facts["loss"] = None  # there was no training
+        if self.accelerator.is_main_process:
+            save_supernet(self.supernet, self.folder / ORIGINAL, {ORIGINAL_FACTS: facts})
+        self.accelerator.wait_for_everyone()
+        return facts
+
+    def _fit(self, on_step: OnStep | None) -> Fitted:
+        # Nothing is sliced off the whole network, so that its parameters are the supernet's own.
+        model = self.supernet.on_shared_weights(self.whole)
+        return fit(
+            model,
+            self.task,
+            self.settings,
+            self.accelerator,
+            epochs=self.epochs,
+            seed=self.seed,
+            train_on="train",
+            on_step=on_step,
+        )
+
+    def _costs(self) -> dict[str, int]:
+        counts = {"macs": macs_per_module, "params": params_per_module}
+        return {name: count_architecture(self.supernet, self.whole, count)[""] for name, count in counts.items()}
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "model": plain_config(self.supernet.config),
+            "weights": weights_digest(self.supernet),
+            "task": self.task.fingerprint(),
+            "training": {**self.settings.to_dict(), "epochs": self.epochs},
+            "then": None if self.then is None else self.then[1],
+            "seed": self.seed,
+            "mixed_precision": str(self.accelerator.mixed_precision),
+            "processes": self.accelerator.num_processes,
+        }
+
+    def _finished(self, identity: dict[str, Any]) -> dict[str, Any] | None:
+        found: list[dict[str, Any] | None] = [None]
+        if self.accelerator.is_main_process:
+            found[0] = read_json_object(self.folder / ORIGINAL / ORIGINAL_FACTS)
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(found, from_process=0)
+        if found[0] is not None:
+            before = found[0].get("identity") or {}
+            changed = [name for name, value in identity.items() if before.get(name) != value]
+            if changed:
+                raise RunMismatchError(
+                    f"`{self.folder / ORIGINAL}` must be of the same settings to go on from, but these changed: "
+                    f"{', '.join(f'`{name}`' for name in changed)}. Give those of then, or choose another folder."
+                )
+        return found[0]
+
+
+def importance_batches(
+    task: Task, examples: int, batch_size: int, device: torch.device, seed: int
+) -> list[dict[str, Any]]:
+    """Batches of randomly drawn training examples, to measure importance on; the same on every process."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "importance"))
+    drawn = torch.randperm(task.size("train"), generator=generator)[:examples]
+    return [task.batch("train", part, device=device) for part in drawn.split(batch_size)]

@@ -1,0 +1,219 @@
+"""What a finished search leaves for later: its supernet, and how its networks are trained, to train more of them alike.
+
+result.json                  θ, history and costs
+supernet/                    shared weights after the search, Hub-ready
+original/                    the fine-tuned checkpoint, where networks start from that and not from those
+training.json                task, settings, epochs, seed, and what the search took
+teacher_logits.safetensors   of a distilled task only
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedConfig
+
+import searchhub
+from searchhub.data.distilled import TEACHER_LOGITS, DistilledTask
+from searchhub.data.sources import load_task
+from searchhub.data.task import Task
+from searchhub.errors import InvalidInputError
+from searchhub.files import replacing, write_json
+from searchhub.hub.card import Spent
+from searchhub.hub.contents import CONFIG
+from searchhub.hub.folder import save_supernet
+from searchhub.models.supernet import Supernet
+from searchhub.networks.network import TRAINING, read_json_object
+from searchhub.networks.trainer import NetworkTrainer
+from searchhub.result import SearchResult
+from searchhub.run_folder import ORIGINAL, RESULT
+from searchhub.training.accelerator import make_accelerator
+from searchhub.training.settings import TrainingSettings
+
+FORMAT_VERSION = 1
+SUPERNET = "supernet"
+LOGITS = f"{TEACHER_LOGITS}.safetensors"
+
+_KEPT = ("epochs", "seed", "inherit_weights", "start", "base_model", "search_settings", "train_on")
+"""Fields of a trainer that are plain JSON."""
+
+
+def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> None:
+    """Write into the run's folder what `load_trainer` makes the same trainer from.
+
+    Each file appears whole or not at all. Every process makes this call, once after the search; the main one writes.
+
+    Args:
+        trainer: Of the run's networks.
+        searched: The shared weights after the search, where the trainer's own are those of the fine-tuned checkpoint
+            in `original/`, from which its networks start; None: they are the trainer's.
+
+    Raises:
+        InvalidInputError: The task cannot be loaded again, for it was put together by hand; or what is published is
+            made by a function that is not of a module.
+        RunFolderError: The place cannot be written to.
+    """
+    task = trainer.task
+    if not task.source:
+        raise InvalidInputError(
+            f"A task must have a `source` for networks to be trained on it later, but `{task.name}` has none. Load it "
+            "with `searchhub.data.sources.load_task` or the loader of its kind."
+        )
+    publish_as = None if trainer.publish_as is None else _name_of(trainer.publish_as)
+    if trainer.accelerator.is_main_process:
+        save_supernet(trainer.supernet if searched is None else searched, trainer.folder / SUPERNET)
+        if isinstance(task, DistilledTask):
+            with replacing(trainer.folder / LOGITS) as temporary:
+                save_file({TEACHER_LOGITS: task.logits}, temporary)
+        trainer.result.save(trainer.folder / RESULT)
+        kind = type(trainer.supernet)
+        data = {
+            "format_version": FORMAT_VERSION,
+            "supernet": f"{kind.__module__}.{kind.__qualname__}",
+            "weights": SUPERNET if searched is None else ORIGINAL,
+            "publish_as": publish_as,
+            "task": task.source,
+            "task_fingerprint": task.fingerprint(),
+            "distilled": isinstance(task, DistilledTask),
+            "training": trainer.settings.to_dict(),
+            "mixed_precision": str(trainer.accelerator.mixed_precision),
+            "search_cost": dataclasses.asdict(trainer.search_cost),
+            **{name: getattr(trainer, name) for name in _KEPT},
+        }
+        write_json(trainer.folder / TRAINING, data)  # last: it says that the others are there
+    trainer.accelerator.wait_for_everyone()
+
+
+def load_trainer(
+    folder: str | Path, accelerator: Accelerator | None = None, *, data: Mapping[str, Any] | None = None
+) -> NetworkTrainer:
+    """The trainer of a finished run: networks that it trains compare with those that the run trained.
+
+    Args:
+        folder: The run's.
+        accelerator: Of this process; None: one with the run's mixed precision.
+        data: Other arguments for the task's loader, e.g. {"dataset": where it is on this machine}.
+
+    Raises:
+        InvalidInputError: The run holds no trainer, its data cannot be loaded, or are not those that it searched with.
+    """
+    folder = Path(folder)
+    saved = _read(folder)
+    try:
+        task = load_task(saved["task"], **(data or {}))
+        if saved["distilled"]:
+            task = DistilledTask(task, load_file(folder / LOGITS)[TEACHER_LOGITS])
+        _check_same(task, saved["task_fingerprint"], folder)
+        weights = folder / saved.get("weights", SUPERNET)
+        supernet = supernet_class(folder / SUPERNET).from_pretrained(weights)
+        supernet.config._name_or_path = ""  # of this machine; configurations of networks would carry it on
+        accelerator = accelerator or make_accelerator(mixed_precision=saved["mixed_precision"], seed=saved["seed"])
+        return NetworkTrainer(
+            supernet,
+            SearchResult.load(folder),
+            task,
+            TrainingSettings(**saved["training"]),
+            accelerator,
+            folder=folder,
+            search_cost=Spent(**saved["search_cost"]),
+            publish_as=_imported(saved["publish_as"]) if saved.get("publish_as") else None,
+            **{name: saved[name] for name in _KEPT if name in saved},
+        )
+    except InvalidInputError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, ImportError, AttributeError) as error:
+        raise InvalidInputError(f"`{folder}` must hold what `save_trainer` wrote, but: {error!r}.") from error
+
+
+# -- supernets --------------------------------------------------------------------------------------------------------
+
+
+def supernet_class(folder: Path) -> type[Supernet]:
+    """The class of the supernet in a folder.
+
+    A run of one's own names it in full; of a published one only the name is taken, among those of searchhub.
+
+    Raises:
+        InvalidInputError: There is no supernet, or its class is not found.
+    """
+    config, saved = read_json_object(folder / CONFIG), read_json_object(folder.parent / TRAINING)
+    if config is None:
+        raise InvalidInputError(
+            f"`{folder}` must hold a supernet, but has no {CONFIG} that can be read. `save_trainer` writes one into a "
+            "run's folder, as the recipes do; `publish(supernet, …)` onto the Hub."
+        )
+    own = str(saved["supernet"]) if folder.name == SUPERNET and saved and "supernet" in saved else ""
+    name = own or str((config.get("architectures") or [""])[0])
+    try:
+        found = _imported(name)
+    except (ImportError, AttributeError):
+        found = None
+    if not (isinstance(found, type) and issubclass(found, Supernet)):
+        raise InvalidInputError(
+            f"The supernet in `{folder}` must be of a class that can be imported, but `{name}` is none. Put its module "
+            "on PYTHONPATH, or mend `architectures` in its config.json."
+        )
+    return found
+
+
+def supernet_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of the supernet in a folder.
+
+    Raises:
+        InvalidInputError: As `supernet_class`; or it is not a configuration of that class.
+    """
+    kind = supernet_class(folder)
+    assert kind.config_class is not None, "every supernet names its configuration"
+    try:
+        return kind.config_class.from_pretrained(folder)
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidInputError(f"`{folder}` must hold a `{kind.config_class.__name__}`, but: {error}") from error
+
+
+# -- inside -----------------------------------------------------------------------------------------------------------
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    name = f"{function.__module__}.{getattr(function, '__qualname__', '<object>')}"
+    if "<" in name:
+        raise InvalidInputError(
+            f"`publish_as` must be a function of a module, to be found again when networks are trained later, but is "
+            f"`{name}`. Define it in a module."
+        )
+    return name
+
+
+def _imported(name: str) -> Any:
+    """What a dotted name stands for; one without dots is a public name of searchhub."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module) if module else searchhub, attribute)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    saved = read_json_object(folder / TRAINING)
+    if saved is None:
+        raise InvalidInputError(
+            f"`{folder}` must hold a {TRAINING} for networks to be trained from it, but has none that can be read. Run "
+            "its recipe again with the limits, or call `save_trainer` after the search."
+        )
+    if saved.get("format_version") != FORMAT_VERSION:
+        raise InvalidInputError(
+            f"`{folder / TRAINING}` must have format version {FORMAT_VERSION}, but has "
+            f"{saved.get('format_version')!r}. Read it with the searchhub that wrote it."
+        )
+    return saved
+
+
+def _check_same(task: Task, fingerprint: str, folder: Path) -> None:
+    if task.fingerprint() != fingerprint:
+        raise InvalidInputError(
+            f"Networks of `{folder}` must be trained on the data that it searched with, or they do not compare, but "
+            f"`{task.name}` has changed since (fingerprint {task.fingerprint()}, then {fingerprint}). Give the data "
+            "that it was, or search again."
+        )

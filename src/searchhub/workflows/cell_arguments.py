@@ -1,0 +1,217 @@
+"""Settings that recipes for cells share."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+
+from searchhub.cli.limits import read_amount
+from searchhub.data.images import ImageTask
+from searchhub.errors import InvalidInputError
+from searchhub.generation import Limit
+from searchhub.hub.contents import CONFIG
+from searchhub.models.darts.supernet_darts import DartsSupernetConfig, DartsSupernetForImageClassification
+from searchhub.networks.network import read_json_object
+from searchhub.searchers.base import Searcher
+from searchhub.space import SearchSpace
+from searchhub.spaces.darts import KINDS, OPERATIONS
+from searchhub.spaces.genotype import Genotype, identifier
+from searchhub.training.settings import TrainingSettings
+from searchhub.workflows.arguments import ImageSearchArguments, TrainingArguments, option
+
+_LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=|=)\s*(\S+)\s*")
+_KINDS = {"<=": "max", ">=": "min", "=": "equal"}
+
+
+def supernet_config(**fields: Any) -> DartsSupernetConfig:
+    """The configuration of a supernet.
+
+    Raises:
+        InvalidInputError: Its fields make none.
+    """
+    try:
+        return DartsSupernetConfig(**fields)
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise InvalidInputError(f"Sizes must make a network of cells, but: {error}") from error
+
+
+@dataclass
+class FinalCellArguments:
+    """Sizes of the networks that are trained from scratch; the defaults suit 8 x 8 pictures."""
+
+    final_width: int = option(8, "Channels of a node in the first cells of final networks, C.")
+    final_num_cells: int = option(4, "Cells of final networks, L.")
+    final_reduction_layers: list[int] | None = option(None, "Which of them are reductions. Default: L/3 and 2L/3.")
+    stem: str = option("cifar", "One 3x3 convolution, or ImageNet's three of stride 2.", choices=["cifar", "imagenet"])
+
+    def final_sizes(self) -> dict[str, Any]:
+        """Fields of `SearchedDartsConfig` that final networks have of their own."""
+        return {
+            "width": self.final_width,
+            "num_cells": self.final_num_cells,
+            "reduction_layers": self.final_reduction_layers,
+            "stem": self.stem,
+        }
+
+
+@dataclass
+class CellArguments(FinalCellArguments):
+    """Sizes of the networks of the search too."""
+
+    width: int = option(4, "Channels of a node in the first cells of the search's networks, C.")
+    num_cells: int = option(3, "Cells of the search's networks, L.")
+    reduction_layers: list[int] | None = option(None, "Which of them are reductions. Default: L/3 and 2L/3.")
+    num_nodes: int = option(4, "Intermediate nodes of a cell.")
+    operations: list[str] = option(list(OPERATIONS), "On offer on each edge.", choices=list(OPERATIONS))
+
+    def supernet(self, num_labels: int, image_size: int, seed: int) -> DartsSupernetForImageClassification:
+        """The shared weights, started from a seed."""
+        torch.manual_seed(seed)
+        names = ("width", "num_cells", "reduction_layers", "num_nodes", "operations", "stem")
+        sizes = {name: getattr(self, name) for name in names}
+        fields = {**sizes, "num_labels": num_labels, "image_size": image_size, "final": self.final_sizes()}
+        config = supernet_config(**fields)
+        supernet_config(**{**fields, **self.final_sizes(), "final": None})  # which would be found to be wrong too late
+        return DartsSupernetForImageClassification(config)
+
+
+@dataclass
+class CellSearchArguments(ImageSearchArguments):
+    """How cells are searched; DDPNAS's T."""
+
+    estimation_epochs: int = option(3, "T of DDPNAS: how often each round repeats its draw.")
+
+    def build(self, space: SearchSpace, seed: int) -> Searcher:
+        """The searcher of that name.
+
+        Raises:
+            InvalidInputError: It gives no θ to derive cells from.
+        """
+        if self.searcher not in ("ddp", "ddp-noprune"):
+            raise InvalidInputError(
+                f"`--searcher` must be `ddp` or `ddp-noprune`, which give a θ to derive cells from, but is "
+                f"`{self.searcher}`. Random cells stand beside each network: `--random_networks`."
+            )
+        return super().build(space, seed)
+
+
+@dataclass
+class CellTrainingArguments(TrainingArguments):
+    """How cells are trained, final networks with DARTS's regularization."""
+
+    auxiliary_weight: float = option(0.0, "Of an auxiliary head's loss in the final training; DARTS: 0.4.")
+    drop_path: float = option(0.0, "Probability of dropped operations at the end of the final training; DARTS: 0.2.")
+    cutout: int = option(0, "Side of the square that is cut out of pictures in the final training; CIFAR: 16.")
+
+    def final_settings(self) -> TrainingSettings:
+        """Settings of the final training.
+
+        Raises:
+            InvalidInputError: Final networks would start from weights of the search, which have other sizes.
+        """
+        if self.inherit_weights:
+            raise InvalidInputError("`--inherit_weights` must be left out: final networks of cells have other sizes.")
+        return dataclasses.replace(
+            super().final_settings(), auxiliary_weight=self.auxiliary_weight, drop_path=self.drop_path
+        )
+
+    def check_sizes(self, config: DartsSupernetConfig) -> None:
+        """Check before work starts that networks of these sizes can be trained so.
+
+        Raises:
+            InvalidInputError: They cannot have an auxiliary head.
+        """
+        if self.auxiliary_weight and not config.takes_auxiliary_head:
+            raise InvalidInputError(
+                "`--auxiliary_weight` must be 0 where maps are not 8 x 8 to 10 x 10 (7 x 7 or 8 x 8 after ImageNet's "
+                f"stem) at two thirds of the cells, which pictures of {config.image_size} x {config.image_size} do not "
+                "give with these cells. Leave it out, or change `--image_size` or `--final_num_cells`."
+            )
+
+    def final_task(self, task: ImageTask) -> ImageTask:
+        """What the final training trains on."""
+        return task.with_augmentation(cutout=self.cutout) if self.cutout else task
+
+
+@dataclass
+class CellNetworkArguments:
+    """Which networks come out of the search, besides the derived one."""
+
+    limits: list[str] | None = option(
+        None, "A network each: limits like `non_parameter=4,height=2` (DDPNAS Table 4) or `params<=3.3M`."
+    )
+    random_networks: int = option(3, "Random cells of its number of parameters to train beside each network.")
+
+    def read(self) -> list[list[Limit]]:
+        """The limits of each network."""
+        return [read_limits_together(words) for words in self.limits or ()]
+
+
+def read_limits_together(words: str) -> list[Limit]:
+    """Limits that hold together.
+
+    >>> [str(limit) for limit in read_limits_together("non_parameter=4,params<=3.3M")]
+    ['non_parameter = 4', 'params <= 3,300,000']
+
+    Raises:
+        InvalidInputError: One is not a cost, `<=`, `>=` or `=`, and a number.
+    """
+    limits = []
+    for word in words.split(","):
+        found = _LIMIT.fullmatch(word)
+        value = None if found is None else read_amount(found[3])
+        if found is None or value is None:
+            raise InvalidInputError(
+                f"`--limits` must be like `non_parameter=4,height=2` or `params<=3.3M`, but holds `{word}`."
+            )
+        limits.append(Limit(found[1], **{_KINDS[found[2]]: value}))
+    return limits
+
+
+def read_cells(name: str) -> Genotype:
+    """Cells to build a network from.
+
+    Args:
+        name: A genotype's text, a file that holds it, FILE:NAME for one of several in a file, or the folder of a
+            published network of cells.
+
+    Raises:
+        InvalidInputError: It is none of these.
+    """
+    if "Genotype(" in name:
+        return Genotype.parse(name)
+    file, _, which = name.rpartition(":")
+    # `os.path.isfile` takes any text for a path.
+    for path, chosen in ((name, None), (file, which)):
+        if os.path.isfile(path):
+            try:
+                return Genotype.parse(Path(path).read_text(encoding="utf-8"), chosen)
+            except (OSError, UnicodeDecodeError) as error:
+                raise InvalidInputError(
+                    f"`{path}` must hold a genotype's text, but cannot be read: {error}."
+                ) from error
+            except InvalidInputError as error:
+                raise InvalidInputError(f"`--cells {name}`: {error} Of several in a file: FILE:NAME.") from error
+    config = read_json_object(Path(name) / CONFIG)
+    if config is None or config.get("model_type") != "searched_darts":
+        raise InvalidInputError(
+            "`--cells` must be a genotype's text, a file that holds it, FILE:NAME for one of several, or the folder of "
+            f"a published network of cells, but `{name}` is none of these."
+        )
+    cells = [config.get(kind) for kind in KINDS]
+    if not all(isinstance(cell, list) and all(isinstance(operation, str) for operation in cell) for cell in cells):
+        raise InvalidInputError(f"`{Path(name) / CONFIG}` must list the operations of {list(KINDS)}, but does not.")
+    return Genotype.from_operations(*cells)
+
+
+def describe_cells(architectures: Sequence[tuple[str, Any]]) -> str:
+    """A line a derived network: its name, and its cells as DARTS writes them; `read_cells` reads one of them."""
+    return "".join(f"{identifier(name)} = {Genotype.of(architecture)}\n" for name, architecture in architectures)

@@ -1,0 +1,179 @@
+"""DC-NAS on networks trained apart, from the searcher to published winners; the two recipes that do so share this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from searchhub.callbacks.base import SearchCallback
+from searchhub.errors import DivergedError, InvalidInputError
+from searchhub.evaluators.kept import KeptEvaluator
+from searchhub.evaluators.networks import NetworkEvaluator
+from searchhub.evaluators.scratch import ScratchEvaluator
+from searchhub.evaluators.staged import StagedEvaluator
+from searchhub.files import write_text
+from searchhub.formatting import human, markdown_table, rich_table
+from searchhub.hub.card import Spent
+from searchhub.networks.network import MODELS
+from searchhub.networks.trainer import NetworkTrainer, OnStep
+from searchhub.reports.html import write_report
+from searchhub.result import SearchResult
+from searchhub.run_folder import EARLY
+from searchhub.search import search
+from searchhub.searchers.dc import DCSearcher
+from searchhub.searchers.division import DIVERGED, winners_in_order
+from searchhub.visualization.clusters import over_k_text, plot_clusters, plot_winners, tell_clusters
+from searchhub.workflows.ranking import narrow, tell_order
+
+
+@dataclass(frozen=True)
+class Conquered:
+    """What came of it.
+
+    Args:
+        result: With every early-stopped network, the division, and the winners' scores.
+        trainer: Of the winners, with this result.
+        rows: Of a table of the winners, the best on the validation split first.
+        pictures: Where they are.
+        lost: Winners that diverged in their full training, by name; they are not published.
+    """
+
+    result: SearchResult
+    trainer: NetworkTrainer
+    rows: list[dict[str, Any]]
+    pictures: list[Path]
+    lost: list[str]
+
+    @property
+    def models(self) -> list[Path]:
+        """The folders of the winners, in the order of the rows."""
+        return [self.trainer.folder / MODELS / str(row["network"]) for row in self.rows]
+
+    def tell(self, reload: Callable[[list[Path]], None] | None = None) -> None:
+        """Print what came of it, for the main process, and write the report.
+
+        Args:
+            reload: Measures the winners' folders in a fresh process, and fails where one falls short.
+        """
+        if reload is not None:
+            reload(self.models)
+        title = f"The best of each cluster, fully trained, best first; {self.trainer.task.metric_name}"
+        Console().print(rich_table(narrow(self.rows), title=title))
+        if self.lost:
+            print(f"Diverged in full training, and not published: {', '.join(self.lost)}")
+        print(f"Chosen: {self.models[0]}; table: {self.trainer.folder / 'report' / 'networks.md'}")
+        print(f"Pictures: {', '.join(map(str, self.pictures))}")
+        print(f"Report, one file to open in any browser: {write_report(self.trainer.folder)}")
+
+
+def plan(searcher: DCSearcher, early: ScratchEvaluator, trainer: NetworkTrainer) -> str:
+    """What `divide_and_conquer` would do, for a person.
+
+    Raises:
+        InvalidInputError: What would stop it.
+    """
+    _winners(searcher, early, trainer)
+    rows = []
+    for what, n, budget, settings in (
+        ("Early-stopped", searcher.num_samples, searcher.proxy, early.settings),
+        ("Winners", searcher.num_clusters, searcher.budget, trainer.settings),
+    ):
+        steps = int(trainer.task.size("train") * budget.data_share) // settings.batch_size
+        macs = 3 * trainer.result.costs["macs"].mean() * n * budget.epochs * steps * settings.batch_size
+        rows.append(
+            f"{what}: {n:,} networks, {budget.epochs} epochs of about {steps} steps of {settings.batch_size}\n"
+            f"  multiply-adds: about {human(macs)} (forward and backward)"
+        )
+    rows.append("A network of the space:")
+    for name, cost in trainer.result.costs.items():
+        low, high = cost.bounds()
+        rows.append(f"  {name}: {low:,.0f} to {high:,.0f}")
+    return "\n".join(rows)
+
+
+def _winners(
+    searcher: DCSearcher, early: ScratchEvaluator, trainer: NetworkTrainer, on_step: OnStep | None = None
+) -> NetworkEvaluator:
+    """Trains the winners; whatever would stop either stage is said."""
+    early.check(searcher.proxy)
+    return NetworkEvaluator(trainer, lambda trial: f"cluster-{trial.number - searcher.num_samples}", on_step)
+
+
+def divide_and_conquer(
+    searcher: DCSearcher,
+    early: ScratchEvaluator,
+    trainer: NetworkTrainer,
+    *,
+    early_from: str | Path | None = None,
+    callbacks: Sequence[SearchCallback] = (),
+    on_step: OnStep | None = None,
+) -> Conquered:
+    """Early-stop what the searcher samples, divide, train and publish each cluster's winner, and put them in order.
+
+    Every process makes this call. The run's folder is the trainer's; the same call goes on with an interrupted one.
+    Early-stopped networks are kept in `early/` of it, whose settings are those of their training alone. So another
+    division of them, or another training of the winners, takes them over into a folder of its own (`early_from`).
+
+    Args:
+        searcher: Its budget is the trainer's epochs.
+        early: Of the early-stopped networks.
+        trainer: Of the winners, with `train_on="train"` and cost tables.
+        early_from: Folder of another run, with the same `early`; None: nothing is taken over.
+        callbacks: Of the search.
+        on_step: Called during a winner's training with (steps done, steps of it).
+
+    Raises:
+        InvalidInputError: What would stop it is said before anything is trained. Or features do not divide: then the
+            message says how to go on with what was trained.
+        DivergedError: The full training of every winner diverged; the message says the same.
+    """
+    accelerator = trainer.accelerator
+    full = _winners(searcher, early, trainer, on_step)
+    source = None if early_from is None else Path(early_from) / EARLY
+    with KeptEvaluator(early, trainer.folder / EARLY, take_from=source) as kept:
+        evaluator = StagedEvaluator(kept, full, searcher.budget)
+        try:
+            result = search(searcher, evaluator, run_dir=trainer.folder, callbacks=callbacks)
+            if not winners_in_order(result):
+                raise DivergedError(
+                    "At least one winner must not diverge in its full training, but all "
+                    f"{searcher.num_clusters} did. Lower its learning rate."
+                )
+        except (InvalidInputError, DivergedError) as error:
+            raise type(error)(
+                f"{error} Early-stopped networks are kept: with `--early_from {trainer.folder}` and another "
+                "`--output_dir` none of them is trained again, whatever else is changed but their own training."
+            ) from error
+    result = tell_clusters(result.with_costs(*trainer.result.costs.values()))
+    sampled, winners = result.history[: searcher.num_samples], result.history[searcher.num_samples :]
+    spent = Spent(
+        trials=len(sampled),
+        seconds=sum(r.seconds for r in sampled),
+        device=accelerator.device.type,
+        processes=accelerator.num_processes,
+    )
+    lost = [full.name(r.trial) for r in winners if DIVERGED in r.metrics]
+    settings = {
+        **trainer.search_settings,
+        "features": {"kind": early.features, "examples": early.feature_examples or "all"},
+        "diverged": {"early-stopped": sum(DIVERGED in r.metrics for r in sampled), "winners": len(lost)},
+    }
+    trainer = replace(trainer, result=result, search_cost=spent, search_settings=settings)
+    rows = tell_order(result, full.reports(winners), trainer)
+    pictures = []
+    if accelerator.is_main_process:
+        report = trainer.folder / "report"
+        report.mkdir(exist_ok=True)
+        write_text(report / "networks.md", markdown_table(rows) + "\n")
+        draw = [plot_winners]
+        if searcher.num_clusters > 1:
+            write_text(report / "clusters.md", over_k_text(result))
+            draw.insert(0, plot_clusters)
+        for plot in draw:
+            pictures.append(report / f"{plot.__name__.removeprefix('plot_')}.png")
+            plot(result, pictures[-1])
+    return Conquered(result, trainer, rows, pictures, lost)

@@ -1,0 +1,158 @@
+"""What a search would cost, said in seconds and without training: trials, multiply-adds, memory, time, limits."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from searchhub.costs.macs import macs_table
+from searchhub.costs.memory import activation_bytes
+from searchhub.costs.structure import cells_of
+from searchhub.costs.table import CostTable
+from searchhub.data.task import Task
+from searchhub.distribution import ArchitectureDistribution
+from searchhub.errors import InfeasibleLimitError
+from searchhub.formatting import duration, human
+from searchhub.generation import Limit, generate
+from searchhub.generation.cells import reachable_mean, reachable_range
+from searchhub.models.supernet import Supernet
+from searchhub.networks.choose_cells import draw_cells
+from searchhub.result import SearchResult
+from searchhub.searchers.base import Searcher
+from searchhub.space import Architecture
+from searchhub.training.settings import TrainingSettings
+
+TIMED_ARCHITECTURES = 3
+
+SAMPLED = 100
+"""Of so many final networks the one is timed that is the nearest to the average."""
+
+TIMED_MACS = 2e10
+"""Of a timed step of a final network at most, forward and backward: seconds on a slow machine."""
+
+
+def estimate(
+    supernet: Supernet,
+    task: Task,
+    settings: TrainingSettings,
+    searcher: Searcher | None,
+    costs: Sequence[CostTable],
+    limits: Sequence[Limit | Sequence[Limit]],
+    final_epochs: int,
+    final_settings: TrainingSettings | None = None,
+) -> str:
+    """A text for a person. Time comes from a few training steps of random architectures, thrown away afterwards.
+
+    Of final networks, where they have other sizes, one of average multiply-adds is timed; on a part of its batch where
+    a whole one would take long.
+
+    Args:
+        supernet: On the device that would train; left as it is.
+        task: Gives sizes and one batch.
+        settings: Of the search.
+        searcher: Gives the number of trials and their budget; None: nobody searches.
+        costs: Of the networks that are trained in the end, "macs" among them.
+        limits: Said to be feasible or not.
+        final_epochs: Of the training of one network.
+        final_settings: Of that training; None: those of the search.
+    """
+    final_settings = final_settings or settings
+    space = supernet.search_space
+    trials, steps, first = 0, 0, ""
+    if searcher is not None:
+        trials, budget = searcher.num_trials, searcher.budget
+        if warmup := searcher.config.get("warmup_trials"):
+            first = f", the first {warmup} of them warm-up"
+        steps = budget.epochs * (task.size("train") // settings.batch_size)
+        steps = min(steps, budget.max_steps or steps)
+    final_macs = next(table for table in costs if table.name == "macs")
+    macs = final_macs if supernet.final is supernet else macs_table(supernet)
+    mean = macs.mean()
+    rows = space.sample(TIMED_ARCHITECTURES, np.random.default_rng(0))
+    step = statistics.median(
+        _seconds_per_step(supernet, space.decode(row), task, settings, settings.batch_size) for row in rows
+    )
+    search_macs = 3 * mean * settings.batch_size * steps * trials
+    weights = sum(p.numel() * p.element_size() for p in supernet.parameters())
+    moments = {"sgd": 1 if settings.momentum else 0, "adam": 2, "adamw": 2}[settings.optimizer]
+    activations = _largest_activations(supernet, macs) * settings.batch_size
+    final_steps = final_epochs * (task.size("full") // final_settings.batch_size)
+    final_step = step if supernet.final is supernet else _final_step(supernet, task, final_settings, final_macs)
+    anything = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*costs)
+    lines = [
+        f"Search: {trials} trials of {steps} steps of {settings.batch_size}{first}",
+        f"  multiply-adds: about {human(search_macs)} (forward and backward; {human(mean)} an example on average)",
+        f"  memory: {human(weights)}B weights, {human(moments * weights)}B optimizer state, at most "
+        f"{human(activations)}B activations of a step",
+        f"  time: about {duration(step * steps * trials)} in one process ({step * 1e3:.0f} ms a step here "
+        "and now), and validation",
+        f"One final network: {final_epochs} epochs, about {duration(final_step * final_steps)} of an average "
+        "architecture",
+        "Limits:",
+    ]
+    for wanted in limits:
+        together = (wanted,) if isinstance(wanted, Limit) else tuple(wanted)
+        # N and H of cells have no table here.
+        spans = {
+            limit: reachable_range(anything.costs[limit.name]) for limit in together if limit.name in anything.costs
+        }
+        try:
+            generate(anything, *together)
+            binds = len(spans) < len(together) or any(
+                limit.high < high or limit.low > low for limit, (low, high) in spans.items()
+            )
+            verdict = "feasible" if binds else "feasible; it does not bind"
+        except InfeasibleLimitError:
+            verdict = "NOT feasible"
+        shown = " and ".join(f"{low:,.0f} to {high:,.0f}" for low, high in spans.values())
+        spanned = f" (the space spans {shown})" if shown else ""
+        lines.append(f"  {' and '.join(map(str, together))}: {verdict}{spanned}")
+    return "\n".join(lines)
+
+
+def _final_step(supernet: Supernet, task: Task, settings: TrainingSettings, macs: CostTable) -> float:
+    """Seconds of a step of an average final network."""
+    space, rng = supernet.search_space, np.random.default_rng(0)
+    rows = space.sample(SAMPLED, rng) if cells_of(space) is None else draw_cells(space, SAMPLED, rng)
+    mean = reachable_mean(macs)
+    row = min(rows, key=lambda row: abs(macs.of_row(row) - mean))
+    size = max(2, min(settings.batch_size, int(TIMED_MACS / (3 * macs.of_row(row)))))
+    seconds = _seconds_per_step(supernet, space.decode(row), task, settings, size, final=True)
+    return seconds * settings.batch_size / size
+
+
+def _seconds_per_step(
+    supernet: Supernet,
+    architecture: Architecture,
+    task: Task,
+    settings: TrainingSettings,
+    batch_size: int,
+    *,
+    final: bool = False,
+) -> float:
+    networks = supernet.final if final else supernet
+    model = networks.subnet_class(networks.subnet_config(architecture))
+    model = model.to(device=supernet.device, memory_format=settings.memory_format).train()
+    optimizer = settings.build_optimizer(model.parameters())
+    size = max(2, min(batch_size // settings.gradient_accumulation_steps, task.size("train")))
+    batch = task.batch("train", torch.arange(size), device=supernet.device)
+    seconds = []
+    for _ in range(4):
+        started = time.perf_counter()
+        model(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if supernet.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return settings.gradient_accumulation_steps * min(seconds[1:])
+
+
+def _largest_activations(supernet: Supernet, macs: CostTable) -> int:
+    with torch.device("meta"):
+        model = supernet.subnet_class(supernet.subnet_config(supernet.search_space.decode(macs.extreme_row(1))))
+        return activation_bytes(model, supernet.example_inputs())

@@ -1,0 +1,263 @@
+import dataclasses
+
+import pytest
+import torch
+
+from searchhub.data.images import Augmentation
+from searchhub.errors import InvalidInputError
+from searchhub.searchers.ddp import DDPSearcher
+from searchhub.searchers.evolution import EvolutionSearcher
+from searchhub.searchers.random import RandomSearcher
+from searchhub.space import Choice, SearchSpace
+from searchhub.training.settings import TrainingSettings
+from searchhub.trial import WARMUP
+from searchhub.workflows.arguments import (
+    ImageDataArguments,
+    NetworkArguments,
+    RunArguments,
+    SearchArguments,
+    TrainingArguments,
+    option,
+    parse,
+)
+
+KINDS = (ImageDataArguments, SearchArguments, TrainingArguments, NetworkArguments, RunArguments)
+SPACE = SearchSpace("s", (Choice("a", ("x", "y", "z")), Choice("b", (1, 2, 3))))
+
+
+def settings(*argv):
+    """All settings by name."""
+    return {name: value for group in parse(KINDS, argv, None) for name, value in dataclasses.asdict(group).items()}
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text):
+        (tmp_path / "x.yaml").write_text(text)
+        return f"--config={tmp_path / 'x.yaml'}"
+
+    return write
+
+
+# -- where a setting comes from ---------------------------------------------------------------------------------------
+
+
+def test_defaults():
+    found = settings()
+    assert (found["dataset"], found["searcher"], found["epochs"], found["seed"]) == ("digits", "ddp", 15, 0)
+    assert (found["max_macs"], found["flip"], found["train_largest"], found["config"]) == (None, None, True, None)
+
+
+def test_the_command_line_wins_over_the_file_over_the_default(config):
+    file = config("epochs: 3\nlearning_rate: 0.5\nmax_macs: [1000, 2000]\ndataset: birds\n")
+    found = settings(file, "--epochs", "7", "--max_macs", "5000")
+    assert (found["epochs"], found["max_macs"]) == (7, [5000.0])
+    assert (found["learning_rate"], found["dataset"]) == (0.5, "birds")
+    assert found["batch_size"] == TrainingArguments().batch_size
+    # Wherever on the line the file is named.
+    assert settings("--epochs", "7", file)["epochs"] == 7
+
+
+def test_what_a_file_can_say(config):
+    found = settings(
+        config(
+            "learning_rate: 1e-2\n"  # which YAML takes for a string
+            "max_grad_norm: null\n"
+            "flip: false\n"
+            "train_largest: no\n"
+            "dry_run: true\n"
+            "max_macs: 300000\n"  # one limit, not in a list
+            "max_params: []\n"
+            "validation_size: 100\n"
+            "image_column: '-x'\n"
+        )
+    )
+    assert (found["learning_rate"], found["max_grad_norm"]) == (0.01, None)
+    assert (found["flip"], found["train_largest"], found["dry_run"]) == (False, False, True)
+    assert (found["max_macs"], found["max_params"], found["validation_size"]) == ([300000.0], [], 100.0)
+    assert found["image_column"] == "-x"
+
+
+def test_switches(config):
+    assert settings("--flip")["flip"] is True
+    assert settings("--flip", "no")["flip"] is False
+    assert settings("--no_train_largest")["train_largest"] is False
+    file = config("dry_run: true\nflip: false\n")
+    assert settings(file, "--dry_run", "false", "--flip")["dry_run"] is False
+    assert settings(file, "--flip")["flip"] is True
+
+
+def test_required_settings_may_stand_in_the_file(config):
+    @dataclasses.dataclass
+    class Arguments:
+        models: list[str] = dataclasses.field(metadata={"help": "Which."})
+        config: str | None = option(None, "File.")
+
+    assert parse((Arguments,), [config("models: [a, b]\n")], None)[0].models == ["a", "b"]
+
+
+def test_lists_are_each_instances_own():
+    @dataclasses.dataclass
+    class Arguments:
+        depths: list[int] = option([1, 2], "Depths.")
+
+    Arguments().depths.append(3)
+    assert Arguments().depths == [1, 2]
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_unknown_settings(config):
+    with pytest.raises(
+        InvalidInputError, match=r"x\.yaml` must hold settings of this recipe .*, but holds \['epoch'\]"
+    ):
+        settings(config("epochs: 3\nepoch: 4\n"))
+    with pytest.raises(InvalidInputError, match=r"holds \['config'\]"):
+        settings(config("config: other.yaml\n"))
+    with pytest.raises(InvalidInputError, match=r"The command line must hold settings .*, but holds --epoch 4 stray"):
+        settings("--seed", "1", "--epoch", "4", "stray")
+
+
+def test_no_abbreviations():
+    """`--max_m` would become another setting as soon as there is a second that begins so."""
+    with pytest.raises(InvalidInputError, match="holds --max_mac 5"):
+        settings("--max_mac", "5")
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "3"])
+def test_files_that_hold_no_settings(config, text):
+    with pytest.raises(InvalidInputError, match="must hold settings of this recipe"):
+        settings(config(text))
+
+
+def test_files_that_cannot_be_read(config, tmp_path):
+    for text in ("a: [1", "a: b: c", "\tx: 1"):
+        with pytest.raises(InvalidInputError, match="`--config` must name a readable YAML file, but"):
+            settings(config(text))
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path in ("nowhere.yaml", "binary", ""):
+        with pytest.raises(InvalidInputError, match="`--config` must name a readable YAML file, but"):
+            settings(f"--config={tmp_path / path}")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("searcher: ddp_noprune", "invalid choice: 'ddp_noprune'"),
+        ("epochs: many", "invalid int value: 'many'"),
+        ("epochs: 1.5", "invalid int value: '1.5'"),
+        ("max_macs: [1, x]", "invalid float value: 'x'"),
+        ("flip: perhaps", "Truthy value expected: got perhaps"),
+    ],
+)
+def test_wrong_values_are_refused_from_the_file_as_from_the_command_line(config, capsys, text, words):
+    name, _, value = text.partition(": ")
+    for argv in ([config(text + "\n")], [f"--{name}", *value.strip("[]").split(", ")]):
+        with pytest.raises(SystemExit, match="2"):
+            settings(*argv)
+        said = capsys.readouterr().err
+        assert f"argument --{name}" in said
+        assert words in said
+
+
+def test_help_names_every_setting(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        parse(KINDS, ["--help"], "What it does.")
+    said = capsys.readouterr().out
+    assert "What it does." in said
+    for kind in KINDS:
+        for field in dataclasses.fields(kind):
+            assert f"--{field.name}" in said
+            assert field.metadata["help"].split()[0] in said
+
+
+# -- what becomes of them ---------------------------------------------------------------------------------------------
+
+
+def test_searchers_of_each_name():
+    ddp = SearchArguments(estimation_epochs=3, momentum=0.5, epochs_per_trial=2, steps_per_trial=7).build(SPACE, seed=4)
+    assert isinstance(ddp, DDPSearcher)
+    assert (ddp.config["estimation_epochs"], ddp.config["momentum"], ddp.config["seed"]) == (3, 0.5, 4)
+    assert (ddp.budget.epochs, ddp.budget.max_steps) == (2, 7)
+    assert ddp.config["prune"] is True
+
+    unpruned = SearchArguments(searcher="ddp-noprune", estimation_epochs=3).build(SPACE, seed=4)
+    assert isinstance(unpruned, DDPSearcher)
+    assert unpruned.config["prune"] is False
+    random = SearchArguments(searcher="random", estimation_epochs=3).build(SPACE, seed=4)
+    assert isinstance(random, RandomSearcher)
+    # Alike in cost, unless said otherwise.
+    assert unpruned.num_trials == random.num_trials == ddp.num_trials == (3 + 2) * 3
+    evolution = SearchArguments(searcher="evolution", estimation_epochs=3).build(SPACE, seed=4)
+    assert isinstance(evolution, EvolutionSearcher)
+    assert evolution.num_trials == ddp.num_trials
+    for name in ("ddp-noprune", "random", "evolution"):
+        assert SearchArguments(searcher=name, evaluations=5).build(SPACE, seed=4).num_trials == 5
+
+
+def test_estimators_have_a_momentum_of_their_own():
+    assert SearchArguments().build(SPACE, seed=0).config["momentum"] == 0.8
+    for name in ("regression", "pairs"):
+        config = SearchArguments(estimator=name).build(SPACE, seed=0).config
+        assert (config["estimator"], config["momentum"]) == (name, 0.0)
+
+
+def test_what_ddp_makes_of_scores_can_be_set():
+    given = SearchArguments(score_scale=100.0, theta_normalization="sum")
+    for searcher in ("ddp", "ddp-noprune"):
+        config = dataclasses.replace(given, searcher=searcher).build(SPACE, seed=0).config
+        assert (config["score_scale"], config["normalization"]) == (100.0, "sum")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"estimator": "pairs"}, {"momentum": 0.5}, {"score_scale": 100.0}, {"theta_normalization": "sum"}]
+)
+def test_others_have_none_of_it(changed):
+    for searcher in ("random", "evolution"):
+        with pytest.raises(InvalidInputError, match=rf"`--{next(iter(changed))}` is for `--searcher ddp`"):
+            SearchArguments(searcher=searcher, **changed).build(SPACE, seed=0)
+
+
+def test_warmup_comes_before_any_searcher():
+    for searcher in ("ddp", "ddp-noprune", "random", "evolution"):
+        alone = SearchArguments(searcher=searcher, steps_per_trial=7).build(SPACE, seed=4)
+        warmed = SearchArguments(searcher=searcher, steps_per_trial=7, warmup_trials=2).build(SPACE, seed=4)
+        assert warmed.num_trials == alone.num_trials + 2
+        assert warmed.config == {**alone.config, "warmup_trials": 2}
+        assert {(t.round, t.budget.max_steps) for t in warmed.ask()} == {(WARMUP, 7)}
+    with pytest.raises(InvalidInputError, match="`warmup_trials >= 1` must hold, but got -1"):
+        SearchArguments(warmup_trials=-1).build(SPACE, seed=4)
+
+
+def test_ddp_takes_as_many_trials_as_it_takes():
+    message = r"`--evaluations` is for all searchers but `ddp`, which takes 10 trials here\. .*`--estimation_epochs`"
+    with pytest.raises(InvalidInputError, match=message):
+        SearchArguments(evaluations=5).build(SPACE, seed=0)
+
+
+def test_training_settings():
+    arguments = TrainingArguments(batch_size=16, learning_rate=0.4, min_learning_rate=0.1, final_label_smoothing=0.2)
+    assert arguments.search_settings() == TrainingSettings(
+        batch_size=16, learning_rate=0.4, min_learning_rate=0.1, max_grad_norm=5.0
+    )
+    assert arguments.final_settings() == TrainingSettings(
+        batch_size=16, learning_rate=0.4, label_smoothing=0.2, max_grad_norm=5.0
+    )
+    assert dataclasses.replace(arguments, final_learning_rate=0.3).final_settings().learning_rate == 0.3
+
+
+def test_data_settings():
+    arguments = ImageDataArguments(
+        validation_size=100, test_size=200, max_train_samples=50, max_eval_samples=60, crop_padding=2, image_size=6
+    )
+    task = arguments.task(seed=0)
+    assert [task.size(split) for split in ("train", "validation", "test")] == [50, 60, 60]
+    assert task.batch("train", torch.arange(2), device=torch.device("cpu"))["pixel_values"].shape[-1] == 6
+    assert task.augmentation == Augmentation(crop_padding=2, flip=False)
+    assert dataclasses.replace(arguments, flip=True).task(seed=0).augmentation.flip
+    assert dataclasses.replace(arguments, crop_padding=None).task(seed=0).augmentation.crop_padding == 1
+    data = arguments.splits(seed=0)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 50, "validation": 60, "test": 60}
+    assert data.splits["test"]["label"][:] == task._labels["test"].tolist()
+    assert arguments.splits(seed=1).splits["test"]["label"][:] != task._labels["test"].tolist()
