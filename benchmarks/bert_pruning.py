@@ -36,12 +36,12 @@ from searchhub.costs.params import params_per_module
 from searchhub.data.task import Task
 from searchhub.data.text_loading import load_tokenizer
 from searchhub.errors import InfeasibleLimitError, InvalidInputError, SearchhubError
-from searchhub.files import write_json
+from searchhub.files import read_json_object, write_json
 from searchhub.formatting import markdown_table
 from searchhub.models.bert.plain_bert import as_plain_bert
+from searchhub.models.identity import name_labels, plain_config, weights_digest
 from searchhub.networks.choose import limits_together
-from searchhub.networks.network import BASELINES, network_name, read_json_object
-from searchhub.networks.trainer import name_labels, plain_config, weights_digest
+from searchhub.networks.network import BASELINES, network_name
 from searchhub.run_folder import ORIGINAL
 from searchhub.spaces.bert import DEPTH, heads_choice, intermediate_choice, kept_layers
 from searchhub.training.batches import steps_per_epoch

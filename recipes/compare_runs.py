@@ -29,17 +29,9 @@ from typing import Any
 import yaml
 
 from searchhub.errors import InvalidInputError, SearchhubError
+from searchhub.files import read_json_object
 from searchhub.formatting import markdown_table
-from searchhub.networks.network import (
-    LARGEST,
-    RANDOM,
-    TRAINING,
-    Report,
-    read_json_object,
-    read_original,
-    read_reports,
-    role_of,
-)
+from searchhub.networks.network import LARGEST, RANDOM, TRAINING, Report, read_original, read_reports, role_of
 from searchhub.run_folder import CONFIG, ORIGINAL, RESULT
 
 Row = dict[str, list[float]]

@@ -36,12 +36,12 @@ from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
 from searchhub.run_folder import MIXTURE
 from searchhub.searchers.dc import DCSupernetSearcher
-from searchhub.searchers.division import DIVERGED, winners_in_order
+from searchhub.searchers.division import winners_in_order
 from searchhub.space import SearchSpace
 from searchhub.spaces.fbnet import FBNET_CANDIDATES
 from searchhub.training.batches import check_batch_size
 from searchhub.training.mixture import MixtureTrainer
-from searchhub.trial import Budget
+from searchhub.trial import DIVERGED, Budget
 from searchhub.visualization.clusters import over_k_text, plot_clusters, plot_winners, tell_clusters
 from searchhub.workflows.arguments import ImageDataArguments, RunArguments, TrainingArguments, option, parse
 from searchhub.workflows.ranking import narrow, tell_order

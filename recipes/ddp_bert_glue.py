@@ -34,6 +34,7 @@ from searchhub.generation import generate
 from searchhub.models.bert.checkpoint_bert import load_for_task
 from searchhub.models.bert.importance_bert import order_by_importance
 from searchhub.models.bert.plain_bert import plain_where_possible
+from searchhub.models.identity import name_labels
 from searchhub.networks.choose import (
     Find,
     Wanted,
@@ -45,7 +46,7 @@ from searchhub.networks.choose import (
 )
 from searchhub.networks.original import OriginalTrainer, importance_batches
 from searchhub.networks.saved_trainer import save_trainer
-from searchhub.networks.trainer import NetworkTrainer, name_labels
+from searchhub.networks.trainer import NetworkTrainer
 from searchhub.run_folder import CONFIG, LATENCY
 from searchhub.training.batches import check_batch_size
 from searchhub.training.distillation import distilled

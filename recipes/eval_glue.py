@@ -28,7 +28,8 @@ from searchhub.data.text import TextTask
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.files import write_json, write_text
 from searchhub.formatting import markdown_table, rich_table
-from searchhub.networks.network import FACTS, MODELS, read_facts, read_task_source
+from searchhub.hub.contents import FACTS
+from searchhub.networks.network import MODELS, read_facts, read_task_source
 from searchhub.training.loop import predict
 from searchhub.workflows.arguments import option, parse
 from searchhub.workflows.text_arguments import TextDataArguments

@@ -1,31 +1,35 @@
 """Imports follow the line of docs/design.md and never run back; the core knows no torch."""
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "searchhub"
+from .imports import WHOLE, arrows, between_folders, circles, folder_of, imports, modules
 
-# What stands in one line may import each other and everything above. A new module must be given its place.
+# A module may import its own folder and what stands in lines above its own; folders of one line do not know each other.
+# A new module must be given its place.
 LAYERS = (
     ("errors",),
-    ("files", "hub_client"),
-    ("space", "spaces"),
-    ("distribution", "trial"),
+    ("files", "formatting", "redact", "hub_client", "distributed", "_version"),
+    ("space",),
+    ("spaces", "distribution", "trial"),
     ("costs.table", "costs.structure"),
-    ("result",),
-    ("searchers", "callbacks", "evaluators.base", "generation", "journal", "checkpoints"),
-    ("run_folder",),
+    ("result", "journal"),
+    ("searchers", "callbacks.base", "evaluators.base", "generation", "checkpoints"),
+    ("run_folder", "callbacks"),
     ("search", "evaluators.tabular"),
-    ("testing",),
-    ("metrics", "data"),
+    ("testing", "metrics"),
+    ("data",),
     ("models",),
-    ("costs", "training"),
-    ("evaluators", "reports", "hub", "testing.supernet"),
-    ("cli", "_auto_classes", "__main__"),
+    ("costs",),
+    ("training", "generation.measured"),
+    ("hub", "visualization"),
+    ("networks",),
+    ("export", "evaluators", "reports", "testing.supernet"),
+    ("workflows",),
+    ("cli", "_auto_classes"),
+    ("__main__",),
 )
 
 TORCH_FREE = (
@@ -77,45 +81,40 @@ def layer_of(module):
     return max(fitting)[1]
 
 
-def modules():
-    """Every module under its name within the package, with its file; the package's own __init__ is above all."""
-    for path in sorted(SOURCE.rglob("*.py")):
-        parts = path.relative_to(SOURCE).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        if name:
-            yield name, path
-
-
 MODULES = dict(modules())
-# By the name of a package stand those that only say `import searchhub`, to register or to read the version.
-WHOLE = "searchhub"
-
-
-def imports(path, name):
-    """Modules of the package that a file imports anywhere, also late and for types only."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == WHOLE)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                outer = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([WHOLE, *outer, *([base] if base else [])])
-            if base.split(".")[0] == WHOLE:
-                # `from searchhub.costs import table` names a module; `from searchhub.space import Choice` a value.
-                for alias in node.names:
-                    inner = f"{base}.{alias.name}"
-                    yield inner if inner.removeprefix(WHOLE + ".") in MODULES else base
+ARROWS = arrows()
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_follow_the_line(name):
-    for imported in imports(MODULES[name], name):
-        if imported == WHOLE:
-            continue
-        inner = imported.removeprefix(WHOLE + ".")
-        assert layer_of(inner) <= layer_of(name), f"searchhub.{name} must not import {imported}, which comes after it"
+    for imported in ARROWS[name]:
+        if folder_of(imported) == folder_of(name):
+            assert layer_of(imported) <= layer_of(name), f"searchhub.{name} must not import searchhub.{imported}"
+        else:
+            assert layer_of(imported) < layer_of(name), (
+                f"searchhub.{name} must not import searchhub.{imported}, which comes after it, or beside it"
+            )
+
+
+def test_no_folders_form_a_circle():
+    assert circles(between_folders()) == []
+
+
+def test_a_circle_of_folders_is_found(tmp_path):
+    for name, text in {
+        "a/x.py": "from searchhub.b.y import Y",
+        "b/y.py": "def late():\n    import searchhub.c.z",
+        "c/z.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from searchhub.a import x",
+        "d.py": "from searchhub.a.x import X",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert circles(between_folders(tmp_path)) == [["a", "b", "c"]]
+
+
+def test_modules_name_what_they_import_of_the_package():
+    """`import searchhub` inside the package would hide which folder is meant."""
+    assert [name for name, path in MODULES.items() if WHOLE in set(imports(path, name, MODULES))] == []
 
 
 def test_the_core_is_free_of_torch():

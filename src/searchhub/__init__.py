@@ -10,9 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from searchhub import _auto_classes
+from searchhub._version import __version__
 from searchhub.search import search  # now, so that the name is the function and not the module
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Architecture": "searchhub.space",

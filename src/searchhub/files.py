@@ -78,3 +78,12 @@ def sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def read_json_object(file: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is no such file, or it holds something else."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None

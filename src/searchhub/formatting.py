@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 from rich.table import Table
 
 ABSENT = "–"
 """What a cell without a value shows."""
+
+_AMOUNT = re.compile(r"([-+]?)((?:\d{1,3}(?:,\d{3})+|\d[\d_]*)?(?:\.\d+)?(?:e[-+]?\d+)?)([kmgbt]?)", re.IGNORECASE)
+_FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 
 
 def human(value: float) -> str:
@@ -114,3 +119,16 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 def _escape(text: str) -> str:
     return text.replace("|", r"\|").replace("\n", " ")
+
+
+def read_amount(text: str) -> float | None:
+    """A number with a magnitude; None where it is none. Exact: 0.3M is 300,000.
+
+    >>> read_amount("300M"), read_amount("1.5g"), read_amount("812,004"), read_amount("30"), read_amount("30ms")
+    (300000000, 1500000000, 812004, 30, None)
+    """
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None or not any(c.isdigit() for c in found[2].partition("e")[0]):
+        return None
+    value = Decimal(found[1] + found[2].replace(",", "").replace("_", "")) * _FACTORS[found[3].upper()]
+    return int(value) if value == value.to_integral_value() else float(value)

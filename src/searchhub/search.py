@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from searchhub import errors
 from searchhub.callbacks.base import SearchCallback
 from searchhub.checkpoints import Checkpoint
-from searchhub.errors import InvalidInputError, RunFolderError, SearchhubError
+from searchhub.distributed import OnMain
+from searchhub.errors import InvalidInputError, RunFolderError
 from searchhub.evaluators.base import Evaluator
 from searchhub.result import SearchResult
 from searchhub.run_folder import RunFolder
@@ -21,8 +21,6 @@ from searchhub.searchers.base import Searcher
 from searchhub.trial import Trial, TrialResult, most_trained
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 def search(
@@ -86,45 +84,6 @@ def search(
         raise
     finally:
         run.close()
-
-
-class Processes(Protocol):
-    """What `OnMain` asks of an evaluator."""
-
-    @property
-    def is_main_process(self) -> bool: ...
-
-    def broadcast(self, value: T) -> T: ...
-
-
-class OnMain:
-    """Runs something on the main process; its value, or its error, reaches every process: none waits forever."""
-
-    def __init__(self, processes: Processes) -> None:
-        self._processes = processes
-
-    def __call__(self, function: Callable[[], T]) -> T:
-        if not self._processes.is_main_process:
-            sent: dict[str, Any] = self._processes.broadcast({})
-            if "error" in sent:
-                raise _error(sent["error"], sent["message"])
-            value: T = sent["value"]
-            return value
-        try:
-            value = function()
-        except Exception as error:
-            # Ctrl-C is not sent on: it reaches every process by itself, and some may have gone already.
-            self._processes.broadcast({"error": type(error).__name__, "message": str(error)})
-            raise
-        self._processes.broadcast({"value": value})
-        return value
-
-
-def _error(name: str, message: str) -> Exception:
-    known = getattr(errors, name, None)
-    if isinstance(known, type) and issubclass(known, SearchhubError):
-        return known(message)
-    return SearchhubError(f"The main process stopped with {name}: {message}")
 
 
 class _Run:

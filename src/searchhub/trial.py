@@ -45,6 +45,12 @@ class Budget:
 WARMUP = -1
 """The round of trials that warm up shared weights before the search: of none."""
 
+DIVERGED = "diverged"
+"""The metric, 1, of a trial whose network diverged."""
+
+DIVERGED_EPOCH, DIVERGED_LAYER = "diverged_epoch", "diverged_layer"
+"""Its metrics that say in which epoch, from 1, and in features of which choice's layer, from 0; the loss has none."""
+
 
 @dataclass(frozen=True)
 class Trial:

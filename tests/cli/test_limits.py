@@ -1,7 +1,8 @@
 import pytest
 
-from searchhub.cli.limits import read_amount, read_limits
+from searchhub.cli.limits import read_limits
 from searchhub.errors import InvalidInputError
+from searchhub.formatting import read_amount
 from searchhub.generation import Limit
 from searchhub.networks.network import network_name
 

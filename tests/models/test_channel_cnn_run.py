@@ -11,7 +11,7 @@ from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.generation import Limit, generate
 from searchhub.hub.card import Spent
 from searchhub.models.channel_cnn.supernet_channel_cnn import ChannelCnnSupernet, ChannelCnnSupernetConfig
-from searchhub.networks.choose import choose_networks, draw_run
+from searchhub.networks.choose import choose_networks
 from searchhub.networks.saved_trainer import load_trainer, save_trainer
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.reports.html import write_report
@@ -21,6 +21,7 @@ from searchhub.training.accelerator import make_accelerator
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget
 from searchhub.workflows.dry_run import estimate
+from searchhub.workflows.stages import draw_run
 
 DIGITS = {"kind": "image", "dataset": "digits", "max_train_samples": 96, "max_eval_samples": 40}
 SETTINGS = TrainingSettings(optimizer="adamw", batch_size=32)

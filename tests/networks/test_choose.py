@@ -7,18 +7,12 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import GeneratedArchitecture, Limit, generate
-from searchhub.networks.choose import (
-    check_limits,
-    choose_networks,
-    draw_run,
-    first_within,
-    limits_from,
-    limits_together,
-)
+from searchhub.networks.choose import check_limits, choose_networks, first_within, limits_from, limits_together
 from searchhub.networks.network import Network, Report, comparison
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, Choice, Condition, SearchSpace
 from searchhub.trial import Trial, TrialResult
+from searchhub.workflows.stages import draw_run
 
 RNG = np.random.default_rng(0)
 SPACE = SearchSpace("s", tuple(Choice(f"layer.{i}", ("a", "b", "c", "d")) for i in range(6)))

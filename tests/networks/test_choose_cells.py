@@ -7,7 +7,8 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import Limit
-from searchhub.networks.choose_cells import choose_cells, random_cells
+from searchhub.generation.cell_sampling import random_cells
+from searchhub.networks.choose_cells import choose_cells
 from searchhub.networks.network import Report, comparison
 from searchhub.result import SearchResult
 from searchhub.spaces.darts import cell_inputs, darts_space
@@ -71,7 +72,7 @@ def test_what_cannot_be_met_is_said(result):
 
 
 def test_where_few_random_cells_are_found_they_are_taken_and_it_is_said(result, monkeypatch):
-    monkeypatch.setattr("searchhub.networks.choose_cells._MOST", 20_000)
+    monkeypatch.setattr("searchhub.generation.cell_sampling.MOST_DRAWN", 20_000)
     assert random_cells(SPACE, PARAMS, 9.0, 1, RNG) == []
     few = random_cells(SPACE, PARAMS, 34.0, 3, RNG)
     monkeypatch.setattr("searchhub.networks.choose_cells.random_cells", lambda space, cost, top, n, rng: few[:n])

@@ -4,7 +4,7 @@ import runpy
 import pytest
 
 from searchhub.errors import InvalidInputError
-from searchhub.networks.network import FACTS
+from searchhub.hub.contents import FACTS
 
 from .harness import RECIPES
 

@@ -32,8 +32,9 @@ def info(
     """
     from searchhub.cli.output import print_json
     from searchhub.cli.source import locate
-    from searchhub.hub.contents import CONFIG, RESULT
-    from searchhub.networks.network import FACTS, read_facts, read_json_object
+    from searchhub.files import read_json_object
+    from searchhub.hub.contents import CONFIG, FACTS, RESULT
+    from searchhub.networks.network import read_facts
     from searchhub.reports.run import read_run
 
     folder = locate(run, RESULT, FACTS, CONFIG, revision=revision)

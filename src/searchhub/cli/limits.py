@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from decimal import Decimal
 
 from searchhub.errors import InvalidInputError
+from searchhub.formatting import read_amount
 from searchhub.generation.limits import Limit
-
-_AMOUNT = re.compile(r"([-+]?)((?:\d{1,3}(?:,\d{3})+|\d[\d_]*)?(?:\.\d+)?(?:e[-+]?\d+)?)([kmgbt]?)", re.IGNORECASE)
-_FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 
 
 def read_limits(
@@ -27,19 +23,6 @@ def read_limits(
             name, value = _split(kind, word)
             limits.append(Limit(name, **{kind: value}))
     return limits
-
-
-def read_amount(text: str) -> float | None:
-    """A number with a magnitude; None where it is none. Exact: 0.3M is 300,000.
-
-    >>> read_amount("300M"), read_amount("1.5g"), read_amount("812,004"), read_amount("30"), read_amount("30ms")
-    (300000000, 1500000000, 812004, 30, None)
-    """
-    found = _AMOUNT.fullmatch(text.strip())
-    if found is None or not any(c.isdigit() for c in found[2].partition("e")[0]):
-        return None
-    value = Decimal(found[1] + found[2].replace(",", "").replace("_", "")) * _FACTORS[found[3].upper()]
-    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def _split(kind: str, word: str) -> tuple[str, float]:

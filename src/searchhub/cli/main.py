@@ -46,9 +46,9 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        import searchhub
+        from searchhub._version import __version__
 
-        print(searchhub.__version__)
+        print(__version__)
         raise typer.Exit
 
 

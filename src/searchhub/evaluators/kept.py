@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from searchhub.distributed import OnMain
 from searchhub.errors import InvalidInputError, RunFolderError
 from searchhub.evaluators.base import Evaluator
 from searchhub.journal import Journal, Mark
 from searchhub.run_folder import CONFIG, JOURNAL, RunFolder
-from searchhub.search import OnMain
 from searchhub.trial import Trial, TrialResult
 
 T = TypeVar("T")

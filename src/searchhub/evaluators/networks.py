@@ -11,13 +11,13 @@ import transformers
 
 from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.evaluators.base import Evaluator
+from searchhub.models.identity import plain_config
 from searchhub.networks.network import Network, Report
-from searchhub.networks.trainer import NetworkTrainer, plain_config
-from searchhub.searchers.division import DIVERGED
+from searchhub.networks.trainer import NetworkTrainer
 from searchhub.space import Architecture
 from searchhub.training.accelerator import Processes
 from searchhub.training.batches import check_batch_size
-from searchhub.trial import Budget, Trial, TrialResult
+from searchhub.trial import DIVERGED, Budget, Trial, TrialResult
 
 logger = logging.getLogger(__name__)
 

@@ -20,13 +20,12 @@ from searchhub.errors import DivergedError, InvalidInputError, SearchhubError
 from searchhub.evaluators.base import Evaluator
 from searchhub.evaluators.features import FeatureKind, FeatureRecorder
 from searchhub.models.supernet import Supernet
-from searchhub.searchers.division import DIVERGED, DIVERGED_EPOCH, DIVERGED_LAYER
 from searchhub.space import Architecture
 from searchhub.training.accelerator import Alone, Processes
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch
 from searchhub.training.fit import fit
 from searchhub.training.settings import TrainingSettings
-from searchhub.trial import Budget, Trial, TrialResult
+from searchhub.trial import DIVERGED, DIVERGED_EPOCH, DIVERGED_LAYER, Budget, Trial, TrialResult
 
 T = TypeVar("T")
 
@@ -221,7 +220,7 @@ class ScratchEvaluator(Evaluator):
 
     @property
     def config(self) -> dict[str, Any]:
-        from searchhub.networks.trainer import plain_config, weights_digest  # with all that draws and publishes
+        from searchhub.models.identity import plain_config, weights_digest  # with all that draws and publishes
 
         return {
             **super().config,

@@ -1,0 +1,1 @@
+"""Networks as ONNX files, checked against the model that they came from."""

@@ -14,8 +14,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from searchhub.errors import InvalidInputError
+from searchhub.files import read_json_object
 from searchhub.models.supernet import Supernet
-from searchhub.networks.network import read_json_object
 
 PIXELS, TOKENS, MASK, TYPES = "pixel_values", "input_ids", "attention_mask", "token_type_ids"
 """What transformers calls its inputs."""

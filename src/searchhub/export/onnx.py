@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-import searchhub
+from searchhub._version import __version__
 from searchhub.costs.device import cpu_name
 from searchhub.costs.timing import Stopwatch
 from searchhub.errors import InvalidInputError
@@ -249,7 +249,7 @@ def _metadata(model: PreTrainedModel) -> dict[str, str]:
     settings = json.loads(model.config.to_json_string(use_diff=False))
     contents = contents_of(lambda name: settings if name == CONFIG else None)
     values = {
-        "searchhub_version": searchhub.__version__,
+        "searchhub_version": __version__,
         "model_class": type(model).__name__,
         "architecture": json.dumps(contents.identity if contents else settings, sort_keys=True),
     }
@@ -260,4 +260,4 @@ def _metadata(model: PreTrainedModel) -> dict[str, str]:
 
 def _versions() -> dict[str, str]:
     others = {name: importlib.metadata.version(name) for name in ("torch", "transformers", *PACKAGES)}
-    return {"searchhub": searchhub.__version__, **others}
+    return {"searchhub": __version__, **others}

@@ -9,6 +9,9 @@ from typing import Any
 
 CONFIG, RESULT = "config.json", "result.json"
 
+FACTS = "searchhub.json"
+"""What was searched, generated and measured, for programs; the card says it for people."""
+
 EVAL_RESULTS = ".eval_results/searchhub.yaml"
 """What was measured, for the Hub, which prefers it to the card's model-index."""
 

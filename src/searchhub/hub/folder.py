@@ -18,10 +18,9 @@ from transformers import PreTrainedModel
 from searchhub.data.task import SavesItself
 from searchhub.errors import InvalidInputError
 from searchhub.files import cannot_write, sync, system_error
-from searchhub.hub.contents import EVAL_RESULTS
+from searchhub.hub.contents import EVAL_RESULTS, FACTS
 from searchhub.hub.search_folder import write_supernet_folder
 from searchhub.models.supernet import Supernet
-from searchhub.networks.network import FACTS
 
 
 def save_model_folder(

@@ -8,7 +8,6 @@ from huggingface_hub import snapshot_download
 from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
-import searchhub  # noqa: F401  the Auto classes know its families from now on
 from searchhub.errors import InvalidInputError
 from searchhub.hub.contents import CONFIG
 from searchhub.hub_client import check_repo_id, hub_errors

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import RevisionNotFoundError
 
-import searchhub
+from searchhub._version import __version__
 from searchhub.errors import InvalidInputError
-from searchhub.files import cannot_write
-from searchhub.hub.contents import CONFIG, EVAL_RESULTS, RESULT, Contents, contents_of, difference
+from searchhub.files import cannot_write, read_json_object
+from searchhub.hub.contents import CONFIG, EVAL_RESULTS, FACTS, RESULT, Contents, contents_of, difference
 from searchhub.hub.search_folder import write_result_folder, write_supernet_folder
 from searchhub.hub_client import check_repo_id, find_token, hub_errors
-from searchhub.networks.network import FACTS, read_json_object
 from searchhub.result import SearchResult
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ class _Push:
         info: CommitInfo = self._api.create_commit(
             self._repo_id,
             [*operations, *stale],
-            commit_message=message or f"Publish a {self._mine.kind} with searchhub {searchhub.__version__}",
+            commit_message=message or f"Publish a {self._mine.kind} with searchhub {__version__}",
             revision=self._revision,
             create_pr=create_pr,
         )

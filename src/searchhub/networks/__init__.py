@@ -1,0 +1,1 @@
+"""What comes out of a search: which networks, trained alike, and read back."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -17,7 +16,6 @@ from searchhub.networks.network import LARGEST, RANDOM, Network, network_name
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
 from searchhub.training.batches import derive_seed
-from searchhub.visualization.figures import plot_distribution, plot_pareto
 
 Find: TypeAlias = Callable[..., Architecture]
 """Finds an architecture: of a result and limits, like `generate`."""
@@ -207,19 +205,3 @@ def _random_beside(
             f"`random_networks` must be at most the number of architectures in (0.95 ν, ν] of `{limits[tightest]}`, "
             f"but is {n}: {error}"
         ) from error
-
-
-def draw_run(result: SearchResult, networks: Sequence[Network], folder: Path) -> list[Path]:
-    """Draw θ over the rounds, and a Pareto front for each cost that was limited, with the chosen points."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    if len(result.trajectory) > 1:
-        paths.append(folder / "theta.png")
-        plot_distribution(result, paths[-1])
-    for name, cost in result.costs.items():
-        limited = [n for n in networks if n.published and n.limits]
-        chosen = {str(n.limits[0]): n.architecture for n in limited if n.limits[0].name == name}
-        if chosen and (result.history or result.distribution is not None):
-            paths.append(folder / f"pareto_{name}.png")
-            plot_pareto(result, cost, chosen, paths[-1])
-    return paths

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from searchhub.errors import InvalidInputError
+from searchhub.files import read_json_object
 from searchhub.formatting import magnitude
 from searchhub.generation import Limit
+from searchhub.hub.contents import FACTS
 from searchhub.run_folder import ORIGINAL
 from searchhub.space import Architecture
-
-FACTS = "searchhub.json"
-"""What was searched, generated and measured, for programs; the card says it for people."""
 
 TRAINING = "training.json"
 """How a run trains its networks, to train more of them alike."""
@@ -245,12 +243,3 @@ def read_task_source(folder: str | Path) -> dict[str, Any]:
     if "tokenizer" in source:
         source["tokenizer"] = str(folder)
     return source
-
-
-def read_json_object(file: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is no such file, or it holds something else."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None

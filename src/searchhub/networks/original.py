@@ -17,10 +17,11 @@ from searchhub.costs.macs import macs_per_module
 from searchhub.costs.params import params_per_module
 from searchhub.data.task import Task
 from searchhub.errors import RunMismatchError
+from searchhub.files import read_json_object
 from searchhub.hub.folder import save_supernet
+from searchhub.models.identity import plain_config, weights_digest
 from searchhub.models.supernet import Supernet
-from searchhub.networks.network import ORIGINAL_FACTS, read_json_object
-from searchhub.networks.trainer import plain_config, weights_digest
+from searchhub.networks.network import ORIGINAL_FACTS
 from searchhub.run_folder import ORIGINAL
 from searchhub.space import Architecture
 from searchhub.training.batches import derive_seed, steps_per_epoch

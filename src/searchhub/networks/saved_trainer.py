@@ -19,17 +19,16 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedConfig
 
-import searchhub
 from searchhub.data.distilled import TEACHER_LOGITS, DistilledTask
 from searchhub.data.sources import load_task
 from searchhub.data.task import Task
 from searchhub.errors import InvalidInputError
-from searchhub.files import replacing, write_json
+from searchhub.files import read_json_object, replacing, write_json
 from searchhub.hub.card import Spent
 from searchhub.hub.contents import CONFIG
 from searchhub.hub.folder import save_supernet
 from searchhub.models.supernet import Supernet
-from searchhub.networks.network import TRAINING, read_json_object
+from searchhub.networks.network import TRAINING
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.result import SearchResult
 from searchhub.run_folder import ORIGINAL, RESULT
@@ -192,7 +191,7 @@ def _name_of(function: Callable[..., Any]) -> str:
 def _imported(name: str) -> Any:
     """What a dotted name stands for; one without dots is a public name of searchhub."""
     module, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(module) if module else searchhub, attribute)
+    return getattr(importlib.import_module(module or "searchhub"), attribute)
 
 
 def _read(folder: Path) -> dict[str, Any]:

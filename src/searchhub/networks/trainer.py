@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,18 +15,19 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel
 
-import searchhub
+from searchhub._version import __version__
 from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.costs.table import CostTable
 from searchhub.data.task import Split, Task
 from searchhub.errors import InvalidInputError
-from searchhub.files import write_json, write_text
+from searchhub.files import read_json_object, write_json, write_text
 from searchhub.generation import GeneratedArchitecture
 from searchhub.generation.cells import known_costs
 from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, eval_results_yaml, model_card
 from searchhub.hub.folder import is_stock, save_model_folder
+from searchhub.models.identity import name_labels, plain_config, weights_digest
 from searchhub.models.supernet import Supernet
-from searchhub.networks.network import BASELINES, MODELS, Network, Report, read_facts, read_json_object, read_original
+from searchhub.networks.network import BASELINES, MODELS, Network, Report, read_facts, read_original
 from searchhub.redact import redact_whole
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
@@ -301,12 +301,6 @@ def check_inheritable(supernet: Supernet) -> None:
         )
 
 
-def name_labels(model: PreTrainedModel, task: Task) -> None:
-    """Give a model the names of a task's classes."""
-    names = dict(enumerate(task.label_names))
-    model.config.id2label, model.config.label2id = names, {n: i for i, n in names.items()}
-
-
 def _evaluations(task: Task, split: str, found: Mapping[str, Any] | None) -> list[Evaluation]:
     """What was measured on a split, the primary metric first, by the names that others know."""
     if found is None:
@@ -337,22 +331,8 @@ def _picture(network: Network, result: SearchResult) -> bytes:
         return path.read_bytes()
 
 
-def weights_digest(supernet: Supernet) -> str:
-    """A short hash of all parameters."""
-    digest = hashlib.sha256()
-    for _, parameter in supernet.named_parameters():
-        digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def plain_config(config: Any) -> dict[str, Any]:
-    """What a configuration says of the network itself."""
-    about = ("transformers_version", "id2label", "label2id", "_name_or_path")
-    return {k: v for k, v in config.to_dict().items() if k not in about}
-
-
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
     python = ".".join(str(n) for n in sys.version_info[:3])
     others = {name: version(name) for name in ("torch", "transformers", "accelerate", "datasets")}
-    return {"python": python, "searchhub": searchhub.__version__, **others}
+    return {"python": python, "searchhub": __version__, **others}

@@ -15,9 +15,9 @@ from searchhub.result import SearchResult
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.clustering import Method, cluster_codes, most_probable
 from searchhub.searchers.code_space import check_table
-from searchhub.searchers.division import DIVERGED, DIVERGED_EPOCH, DIVERGED_LAYER, Division, divide
+from searchhub.searchers.division import Division, divide
 from searchhub.space import Architecture, Codes, SearchSpace
-from searchhub.trial import Budget, TrialResult
+from searchhub.trial import DIVERGED, DIVERGED_EPOCH, DIVERGED_LAYER, Budget, TrialResult
 
 MOST_DRAWS = 1000
 """How many draws are made for each distinct architecture that is asked for, at most."""

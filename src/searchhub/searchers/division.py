@@ -15,12 +15,7 @@ from searchhub.result import SearchResult
 from searchhub.searchers.clustering import Method, best_of, cluster_features
 from searchhub.searchers.lloyd import Clusters
 from searchhub.space import Architecture
-
-DIVERGED = "diverged"
-"""The metric, 1, of a trial whose network diverged."""
-
-DIVERGED_EPOCH, DIVERGED_LAYER = "diverged_epoch", "diverged_layer"
-"""Its metrics that say in which epoch, from 1, and in features of which choice's layer, from 0; the loss has none."""
+from searchhub.trial import DIVERGED
 
 
 @dataclass(frozen=True)

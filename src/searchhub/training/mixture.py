@@ -25,11 +25,11 @@ from torch import nn
 
 from searchhub.costs.table import CostTable
 from searchhub.data.task import Batch, Task
+from searchhub.distributed import OnMain
 from searchhub.distribution import FloatArray, softmax
 from searchhub.errors import InvalidInputError
 from searchhub.models.supernet import Supernet, Window
 from searchhub.run_folder import RunFolder
-from searchhub.search import OnMain
 from searchhub.space import SearchSpace
 from searchhub.training.accelerator import Processes
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches

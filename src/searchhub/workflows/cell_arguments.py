@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from searchhub.cli.limits import read_amount
 from searchhub.data.images import ImageTask
 from searchhub.errors import InvalidInputError
+from searchhub.files import read_json_object
+from searchhub.formatting import read_amount
 from searchhub.generation import Limit
 from searchhub.hub.contents import CONFIG
 from searchhub.models.darts.supernet_darts import DartsSupernetConfig, DartsSupernetForImageClassification
-from searchhub.networks.network import read_json_object
 from searchhub.searchers.base import Searcher
 from searchhub.space import SearchSpace
 from searchhub.spaces.darts import KINDS, OPERATIONS

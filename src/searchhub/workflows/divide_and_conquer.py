@@ -25,7 +25,8 @@ from searchhub.result import SearchResult
 from searchhub.run_folder import EARLY
 from searchhub.search import search
 from searchhub.searchers.dc import DCSearcher
-from searchhub.searchers.division import DIVERGED, winners_in_order
+from searchhub.searchers.division import winners_in_order
+from searchhub.trial import DIVERGED
 from searchhub.visualization.clusters import over_k_text, plot_clusters, plot_winners, tell_clusters
 from searchhub.workflows.ranking import narrow, tell_order
 

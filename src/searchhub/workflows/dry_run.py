@@ -18,9 +18,9 @@ from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError
 from searchhub.formatting import duration, human
 from searchhub.generation import Limit, generate
+from searchhub.generation.cell_sampling import draw_cells
 from searchhub.generation.cells import reachable_mean, reachable_range
 from searchhub.models.supernet import Supernet
-from searchhub.networks.choose_cells import draw_cells
 from searchhub.result import SearchResult
 from searchhub.searchers.base import Searcher
 from searchhub.space import Architecture

@@ -15,7 +15,6 @@ from accelerate import Accelerator
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-import searchhub
 from searchhub.callbacks.base import SearchCallback
 from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.callbacks.trackers import TrackerCallback
@@ -26,12 +25,14 @@ from searchhub.files import write_text
 from searchhub.formatting import markdown_table, rich_table
 from searchhub.hub.card import Spent
 from searchhub.models.supernet import Supernet
-from searchhub.networks.choose import draw_run
 from searchhub.networks.network import MODELS, Network, Report, comparison, read_original
 from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
+from searchhub.search import search
 from searchhub.searchers.base import Searcher
+from searchhub.training.accelerator import make_accelerator
 from searchhub.training.settings import TrainingSettings
+from searchhub.visualization.figures import plot_distribution, plot_pareto
 from searchhub.workflows.arguments import RunArguments, TrainingArguments
 
 
@@ -40,7 +41,7 @@ def begin(training: TrainingArguments, run: RunArguments) -> Accelerator:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     transformers_logging.disable_progress_bar()
-    accelerator = searchhub.make_accelerator(
+    accelerator = make_accelerator(
         mixed_precision=training.mixed_precision,
         report_to=run.report_to,
         logging_dir=Path(run.output_dir) / "trackers",
@@ -92,7 +93,7 @@ def search_shared(
     if run.report_to:
         config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
         callbacks.append(TrackerCallback(accelerator, config))
-    result = searchhub.search(searcher, evaluator, run_dir=Path(run.output_dir), callbacks=callbacks)
+    result = search(searcher, evaluator, run_dir=Path(run.output_dir), callbacks=callbacks)
     return result.with_costs(*costs)
 
 
@@ -138,3 +139,19 @@ def tell_networks(
     print(f"Networks: {folder / MODELS}; table: {folder / 'report' / 'networks.md'}")
     print(f"Pictures: {', '.join(str(p) for p in pictures)}")
     print(f"Report, one file to open in any browser: {write_report(folder)}")
+
+
+def draw_run(result: SearchResult, networks: Sequence[Network], folder: Path) -> list[Path]:
+    """Draw θ over the rounds, and a Pareto front for each cost that was limited, with the chosen points."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    if len(result.trajectory) > 1:
+        paths.append(folder / "theta.png")
+        plot_distribution(result, paths[-1])
+    for name, cost in result.costs.items():
+        limited = [n for n in networks if n.published and n.limits]
+        chosen = {str(n.limits[0]): n.architecture for n in limited if n.limits[0].name == name}
+        if chosen and (result.history or result.distribution is not None):
+            paths.append(folder / f"pareto_{name}.png")
+            plot_pareto(result, cost, chosen, paths[-1])
+    return paths
