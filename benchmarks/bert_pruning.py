@@ -44,7 +44,6 @@ from searchhub.networks.choose import limits_together
 from searchhub.networks.network import BASELINES, network_name
 from searchhub.run_folder import ORIGINAL
 from searchhub.spaces.bert import DEPTH, heads_choice, intermediate_choice, kept_layers
-from searchhub.training.batches import steps_per_epoch
 from searchhub.training.distillation import distilled
 from searchhub.training.fit import fit
 from searchhub.training.settings import TrainingSettings
@@ -241,11 +240,6 @@ class PrunedTrainer:
     seed: int
     folder: Path
 
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of one network."""
-        return self.epochs * steps_per_epoch(self.task, "full", self.settings)
-
     def train(
         self, name: str, limits: Sequence[Limit], pruned: Pruned, on_step: Callable[[int, int], None]
     ) -> dict[str, Any]:
@@ -265,7 +259,7 @@ class PrunedTrainer:
             self.accelerator,
             epochs=self.epochs,
             seed=self.seed,
-            on_step=lambda done: on_step(done, self.steps),
+            on_step=on_step,
         )
         facts = {
             "name": name,
@@ -355,7 +349,7 @@ def main(argv: list[str]) -> None:
     transformers_logging.set_verbosity_error()
     limits = wanted_limits(wanted)
     supernet = load_original(folder)
-    whole = supernet.extract(supernet.on_shared_weights(supernet.whole))
+    whole = supernet.extract(supernet.subnet_of_any_size(supernet.full_architecture))
     pruned = {name: prune_to(supernet, as_plain_bert(whole), together) for name, together in limits.items()}
     rows = [described(pruned[x], costs_of(supernet, pruned[x].architecture), limits[x]) for x in limits]
     if run.dry_run:

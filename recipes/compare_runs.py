@@ -31,8 +31,8 @@ import yaml
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.files import read_json_object
 from searchhub.formatting import markdown_table
-from searchhub.networks.network import LARGEST, RANDOM, TRAINING, Report, read_original, read_reports, role_of
-from searchhub.run_folder import CONFIG, ORIGINAL, RESULT
+from searchhub.networks.network import LARGEST, RANDOM, TRAINING, TrainedNetwork, read_original, read_reports, role_of
+from searchhub.run_folder import ORIGINAL, RESULT, RUN_CONFIG
 
 Row = dict[str, list[float]]
 """Scores by column."""
@@ -75,11 +75,11 @@ def searcher_of(folder: Path) -> str:
     """What searched, from the run's result, or while it is unfinished from its frozen configuration."""
     try:
         result = read_json_object(folder / RESULT)
-        settings = (result or yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))["searcher"]
+        settings = (result or yaml.safe_load((folder / RUN_CONFIG).read_text(encoding="utf-8")))["searcher"]
         return str(settings["searcher"]) + ("" if settings.get("prune", True) else " without pruning")
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(
-            f"`{folder}` must be a run folder with its {RESULT} or {CONFIG}, but: {error!r}."
+            f"`{folder}` must be a run folder with its {RESULT} or {RUN_CONFIG}, but: {error!r}."
         ) from error
 
 
@@ -116,7 +116,7 @@ def metric_of(folders: Sequence[Path]) -> str:
     Raises:
         InvalidInputError: None of them searched, and the networks have several metrics.
     """
-    for path in filter(Path.is_file, (folder / CONFIG for folder in folders)):
+    for path in filter(Path.is_file, (folder / RUN_CONFIG for folder in folders)):
         try:
             settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             metric = settings.get("evaluator", {}).get("task", {}).get("metric")
@@ -171,7 +171,7 @@ def read(folder: Path, searcher: str, metric: str) -> Iterator[Score]:
         yield replace(score, value=original, column=ORIGINAL, limit=None, start=str(original))
 
 
-def _metric(report: Report, metric: str, folder: Path) -> float:
+def _metric(report: TrainedNetwork, metric: str, folder: Path) -> float:
     if metric not in report.metrics:
         raise InvalidInputError(
             f"`--metric` must be one of {sorted(report.metrics)} of `{report.network.name}` in `{folder}`, but is "

@@ -29,8 +29,8 @@ from searchhub.result import SearchResult
 from searchhub.workflows.arguments import (
     DivideArguments,
     ImageDataArguments,
+    RecipeTrainingArguments,
     RunArguments,
-    TrainingArguments,
     option,
     parse,
 )
@@ -56,7 +56,7 @@ class SpaceArguments:
         return ChannelCnnSupernet(ChannelCnnSupernetConfig(**sizes, num_labels=num_labels, image_size=image_size))
 
 
-KINDS = (ImageDataArguments, SpaceArguments, DivideArguments, TrainingArguments, RunArguments)
+KINDS = (ImageDataArguments, SpaceArguments, DivideArguments, RecipeTrainingArguments, RunArguments)
 
 
 def main(argv: list[str]) -> None:

@@ -29,7 +29,7 @@ from searchhub.errors import DivergedError, InvalidInputError, SearchhubError
 from searchhub.evaluators.networks import NetworkEvaluator
 from searchhub.files import write_text
 from searchhub.formatting import human, markdown_table, rich_table
-from searchhub.hub.card import Spent
+from searchhub.hub.card import ComputeUsed
 from searchhub.networks.saved_trainer import save_trainer
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.reports.html import write_report
@@ -42,9 +42,9 @@ from searchhub.spaces.fbnet import FBNET_CANDIDATES
 from searchhub.training.batches import check_batch_size
 from searchhub.training.mixture import MixtureTrainer
 from searchhub.trial import DIVERGED, Budget
-from searchhub.visualization.clusters import over_k_text, plot_clusters, plot_winners, tell_clusters
-from searchhub.workflows.arguments import ImageDataArguments, RunArguments, TrainingArguments, option, parse
-from searchhub.workflows.ranking import narrow, tell_order
+from searchhub.visualization.clusters import over_k_text, plot_clusters, plot_winners, summarize_clusters
+from searchhub.workflows.arguments import ImageDataArguments, RecipeTrainingArguments, RunArguments, option, parse
+from searchhub.workflows.ranking import narrow, rank_winners
 from searchhub.workflows.reloading import reload_images
 from searchhub.workflows.stages import begin
 
@@ -142,7 +142,7 @@ class DivideArguments:
         )
 
 
-KINDS = (ImageDataArguments, SpaceArguments, MixtureArguments, DivideArguments, TrainingArguments, RunArguments)
+KINDS = (ImageDataArguments, SpaceArguments, MixtureArguments, DivideArguments, RecipeTrainingArguments, RunArguments)
 
 
 def main(argv: list[str]) -> None:
@@ -210,7 +210,7 @@ def main(argv: list[str]) -> None:
                 "features": features.config,
                 "training": mixture.settings.to_dict(),
             },
-            search_cost=Spent(
+            search_cost=ComputeUsed(
                 epochs=mixing.mixture_epochs,
                 seconds=sum(line["seconds"] for line in learned.history),
                 device=accelerator.device.type,
@@ -231,10 +231,10 @@ def main(argv: list[str]) -> None:
             "supernet is not trained again."
         )
     if accelerator.is_main_process:
-        result = tell_clusters(result, searcher)
+        result = summarize_clusters(result, searcher)
     trainer = dataclasses.replace(trainer, result=result)
     save_trainer(trainer)
-    rows = tell_order(result, evaluator.reports(result.history), trainer)
+    rows = rank_winners(result, evaluator.reports(result.history), trainer)
     accelerator.end_training()
     if accelerator.is_main_process:
         pictures = draw(folder / "report", result, searcher)
@@ -259,7 +259,7 @@ def tasks(data: ImageDataArguments, mixing: MixtureArguments, seed: int) -> tupl
     return data.task(seed), data.task(seed, classes=classes, logits_size=mixing.logits_size)
 
 
-def plan(mixture: MixtureTrainer, macs: CostTable, training: TrainingArguments, dividing: DivideArguments) -> str:
+def plan(mixture: MixtureTrainer, macs: CostTable, training: RecipeTrainingArguments, dividing: DivideArguments) -> str:
     """What the run would do."""
     settings, (weights, logits) = mixture.mixture_settings, mixture.steps
     everything = macs.fixed + sum(float(entry.sum()) for entry in macs.entries)

@@ -47,13 +47,13 @@ from searchhub.networks.choose import (
 from searchhub.networks.original import OriginalTrainer, importance_batches
 from searchhub.networks.saved_trainer import save_trainer
 from searchhub.networks.trainer import NetworkTrainer
-from searchhub.run_folder import CONFIG, LATENCY
+from searchhub.run_folder import LATENCY, RUN_CONFIG
 from searchhub.training.batches import check_batch_size
 from searchhub.training.distillation import distilled
 from searchhub.training.settings import TrainingSettings
 from searchhub.workflows.arguments import RunArguments, parse
 from searchhub.workflows.dry_run import estimate
-from searchhub.workflows.stages import begin, search_shared, spent, tell_networks
+from searchhub.workflows.stages import begin, search_shared, spent, summarize_networks
 from searchhub.workflows.text_arguments import (
     UNIFORM,
     BertArguments,
@@ -226,7 +226,7 @@ def main(argv: list[str]) -> None:
     say(f"Space: {space.size:,} architectures of {sizes.model_name_or_path}")
     costs = cost_tables(supernet, wanted, None if run.dry_run else folder / LATENCY, accelerator)
     limits = limits_of(wanted, costs)
-    if searcher is None and (folder / CONFIG).exists():
+    if searcher is None and (folder / RUN_CONFIG).exists():
         raise InvalidInputError(f"`{folder}` must not hold a search where nobody searches. Choose another folder.")
     uniform = uniform_layers(supernet, needed=searcher is None)
     beside = {UNIFORM: uniform} if wanted.uniform_network and searcher is not None and uniform is not None else None
@@ -244,7 +244,7 @@ def main(argv: list[str]) -> None:
     with ProgressDisplay(2 if searcher is None else 3, enabled=accelerator.is_main_process) as progress:
         original = OriginalTrainer(
             supernet,
-            supernet.whole,
+            supernet.full_architecture,
             task,
             training.original_settings(sizes.original_learning_rate),
             accelerator,
@@ -255,12 +255,14 @@ def main(argv: list[str]) -> None:
         )
         with progress.stage("fine-tune the original", 1) as stage:
             stage.begin(sizes.model_name_or_path)
-            started = original.train(lambda done: stage.step(done, original.steps))
+            started = original.train(stage.step)
             stage.advance(best=started["metrics"][task.metric_name])
         gc.freeze()  # each trial collects garbage; what is here now need not be looked at again
         with_teacher = task
         if training.distillation_weight:
-            with_teacher = distilled(task, supernet.extract(supernet.on_shared_weights(supernet.whole)), accelerator)
+            with_teacher = distilled(
+                task, supernet.extract(supernet.subnet_of_any_size(supernet.full_architecture)), accelerator
+            )
         from_original = training.start == "original" or searcher is None
         start = copy.deepcopy(supernet) if from_original else supernet
         if searcher is None:
@@ -314,7 +316,7 @@ def main(argv: list[str]) -> None:
     if accelerator.is_main_process:
         reload = partial(reload_texts, data=data, seed=seed, mixed_precision=training.mixed_precision)
         also = [f"The original, fine-tuned before the search: {started['metrics']}"]
-        tell_networks(result, networks, reports, task, folder, reload, also=also)
+        summarize_networks(result, networks, reports, task, folder, reload, also=also)
 
 
 def ordering(sizes: BertArguments, task: TextTask, batch_size: int, seed: int) -> tuple | None:

@@ -33,7 +33,7 @@ from searchhub.workflows.cell_arguments import (
 )
 from searchhub.workflows.dry_run import estimate
 from searchhub.workflows.reloading import reload_images
-from searchhub.workflows.stages import begin, search_shared, spent, tell_networks
+from searchhub.workflows.stages import begin, search_shared, spent, summarize_networks
 
 KINDS = (
     ImageDataArguments,
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> None:
     accelerator.end_training()
     if accelerator.is_main_process:
         reload = partial(reload_images, Path(__file__).with_name("eval_images.py"), data=data, seed=seed)
-        tell_networks(result, networks, reports, task, folder, reload, also=describe_cells(published).splitlines())
+        summarize_networks(result, networks, reports, task, folder, reload, also=describe_cells(published).splitlines())
 
 
 if __name__ == "__main__":

@@ -26,12 +26,12 @@ from searchhub.networks.choose_cells import random_beside
 from searchhub.networks.network import Network, check_name
 from searchhub.networks.saved_trainer import save_trainer
 from searchhub.networks.trainer import NetworkTrainer
-from searchhub.run_folder import CONFIG
+from searchhub.run_folder import RUN_CONFIG
 from searchhub.training.batches import check_batch_size
 from searchhub.workflows.arguments import ImageDataArguments, RunArguments, option, parse
 from searchhub.workflows.cell_arguments import CellTrainingArguments, FinalCellArguments, read_cells, supernet_config
 from searchhub.workflows.reloading import reload_images
-from searchhub.workflows.stages import begin, tell_networks
+from searchhub.workflows.stages import begin, summarize_networks
 
 
 @dataclass
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     data, sizes, training, transfer, run = parse(KINDS, argv, __doc__)
     folder, seed = Path(run.output_dir), run.seed
     genotype, settings = read_cells(transfer.cells), training.final_settings()
-    if (folder / CONFIG).exists():
+    if (folder / RUN_CONFIG).exists():
         raise InvalidInputError(f"`{folder}` must not hold a search where nobody searches. Choose another folder.")
     architecture = genotype.architecture()
     check_name(transfer.name, folder, architecture)
@@ -96,7 +96,7 @@ def main(argv: list[str]) -> None:
     accelerator.end_training()
     if accelerator.is_main_process:
         reload = partial(reload_images, Path(__file__).with_name("eval_images.py"), data=data, seed=seed)
-        tell_networks(result, networks, reports, task, folder, reload)
+        summarize_networks(result, networks, reports, task, folder, reload)
 
 
 if __name__ == "__main__":

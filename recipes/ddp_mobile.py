@@ -29,14 +29,14 @@ from searchhub.workflows.arguments import (
     ImageDataArguments,
     ImageSearchArguments,
     NetworkArguments,
+    RecipeTrainingArguments,
     RunArguments,
-    TrainingArguments,
     option,
     parse,
 )
 from searchhub.workflows.dry_run import estimate
 from searchhub.workflows.reloading import reload_images
-from searchhub.workflows.stages import begin, search_shared, spent, tell_networks
+from searchhub.workflows.stages import begin, search_shared, spent, summarize_networks
 
 
 @dataclass
@@ -62,7 +62,14 @@ class SpaceArguments:
         return MobileSupernetForImageClassification(config)
 
 
-KINDS = (ImageDataArguments, SpaceArguments, ImageSearchArguments, TrainingArguments, NetworkArguments, RunArguments)
+KINDS = (
+    ImageDataArguments,
+    SpaceArguments,
+    ImageSearchArguments,
+    RecipeTrainingArguments,
+    NetworkArguments,
+    RunArguments,
+)
 
 
 def main(argv: list[str]) -> None:
@@ -130,7 +137,7 @@ def main(argv: list[str]) -> None:
     if accelerator.is_main_process:
         script = Path(__file__).with_name("eval_images.py")
         reload = partial(reload_images, script, data=data, seed=seed)
-        tell_networks(result, networks, reports, task, folder, reload)
+        summarize_networks(result, networks, reports, task, folder, reload)
 
 
 if __name__ == "__main__":

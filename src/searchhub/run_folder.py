@@ -30,7 +30,7 @@ from searchhub.journal import START, Journal
 from searchhub.result import SearchResult
 
 FORMAT_VERSION = 1
-CONFIG, JOURNAL, CHECKPOINTS, RESULT, LOCK = "config.yaml", "journal.jsonl", "checkpoints", "result.json", ".lock"
+RUN_CONFIG, JOURNAL, CHECKPOINTS, RESULT, LOCK = "config.yaml", "journal.jsonl", "checkpoints", "result.json", ".lock"
 ORIGINAL, LATENCY, MIXTURE, EARLY = "original", "latency.json", "mixture", "early"
 BEFORE = (ORIGINAL, LATENCY, MIXTURE, EARLY)
 """What may be there before the search: the fine-tuned checkpoint that it makes smaller, measured latency, the training
@@ -62,11 +62,11 @@ class RunFolder:
         self._lock = _lock(path)
         try:
             self._clean()
-            if (path / CONFIG).exists():
+            if (path / RUN_CONFIG).exists():
                 _compare(path, settings)
             else:
                 _refuse_foreign_folder(path)
-                write_text(path / CONFIG, yaml.safe_dump({**settings, INFORMATION: _versions()}, sort_keys=False))
+                write_text(path / RUN_CONFIG, yaml.safe_dump({**settings, INFORMATION: _versions()}, sort_keys=False))
             self._journal = Journal(path / JOURNAL)
         except OSError as error:
             self.close()
@@ -204,7 +204,7 @@ def _refuse_foreign_folder(path: Path) -> None:
     """A run is not mixed into a folder that holds something else."""
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"`{path}` must be a folder, but is a file. Choose another folder.")
-    if not path.is_dir() or (path / CONFIG).exists():
+    if not path.is_dir() or (path / RUN_CONFIG).exists():
         return
     try:
         others = sorted(p.name for p in path.iterdir() if p.name not in (LOCK, *BEFORE) and not _is_temporary(p))
@@ -212,7 +212,7 @@ def _refuse_foreign_folder(path: Path) -> None:
         raise RunFolderError(f"`{path}` must be readable, but the system said: {error}.") from error
     if others:
         raise RunFolderError(
-            f"`{path}` must be a run folder, new or empty, but it has no {CONFIG} and holds {others[:5]}. "
+            f"`{path}` must be a run folder, new or empty, but it has no {RUN_CONFIG} and holds {others[:5]}. "
             "Choose another folder."
         )
 
@@ -226,12 +226,12 @@ def _is_temporary(path: Path) -> bool:
 
 def _compare(path: Path, settings: Mapping[str, Any]) -> None:
     try:
-        started = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
+        started = yaml.safe_load((path / RUN_CONFIG).read_text(encoding="utf-8"))
         if not isinstance(started, dict):
             raise ValueError("it is not a mapping")
     except (yaml.YAMLError, ValueError, OSError) as error:
         raise RunFolderError(
-            f"`{path / CONFIG}` must be as the run wrote it, but cannot be read: {error}. Choose another folder."
+            f"`{path / RUN_CONFIG}` must be as the run wrote it, but cannot be read: {error}. Choose another folder."
         ) from error
     started.pop(INFORMATION, None)
     old, new = dict(_leaves(started)), dict(_leaves(settings))

@@ -12,7 +12,7 @@ from searchhub.costs.macs import macs_table
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.hub.folder import save_supernet
 from searchhub.models.bert.plain_bert import as_plain_bert
-from searchhub.networks.network import Network, Report, comparison, read_reports
+from searchhub.networks.network import Network, TrainedNetwork, comparison, read_reports
 from searchhub.run_folder import ORIGINAL
 from searchhub.spaces.bert import full_width
 
@@ -159,7 +159,7 @@ def test_is_a_column_of_the_run(script, tmp_path, capsys, monkeypatch):
     assert report.metrics == result["metrics"]
     assert (report.facts["split"], report.facts["examples"], report.facts["steps"]) == ("test", 12, 60 // 8)
 
-    searched = Report(
+    searched = TrainedNetwork(
         Network("searched", whole(supernet), (Limit("encoder_params", max=limit),)), {}, {"accuracy": 0.5}
     )
     (row,) = comparison([searched, report], "accuracy")

@@ -6,7 +6,7 @@ import pytest
 from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit
-from searchhub.generation.limits import Window, did_you_mean, number, windows_of
+from searchhub.generation.limits import CostRange, did_you_mean, number, windows_of
 from searchhub.space import Choice, SearchSpace
 
 SPACE = SearchSpace("s", (Choice("a", (0, 1)), Choice("b", (0, 1))))
@@ -96,8 +96,8 @@ def test_a_table_of_another_space_is_refused():
     ],
 )
 def test_slips_of_units_are_noticed(low, high, question):
-    assert did_you_mean(Window(MACS, low, high), 102e6, 606e6) == question
+    assert did_you_mean(CostRange(MACS, low, high), 102e6, 606e6) == question
 
 
 def test_slips_of_units_are_asked_about_in_round_numbers():
-    assert did_you_mean(Window(MACS, -math.inf, 0.0021), 1.0, 5.0) == "Did you mean 2.1?"
+    assert did_you_mean(CostRange(MACS, -math.inf, 0.0021), 1.0, 5.0) == "Did you mean 2.1?"

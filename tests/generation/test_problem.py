@@ -6,7 +6,7 @@ import pytest
 
 from searchhub.costs.table import CostTable
 from searchhub.generation import problem as problem_module
-from searchhub.generation.limits import Window
+from searchhub.generation.limits import CostRange
 from searchhub.generation.problem import UNLIMITED, Row, build, rows_of
 from searchhub.space import Choice, SearchSpace
 
@@ -28,9 +28,9 @@ def test_rows_decide_as_the_rounded_cost_does(seed):
             near = [math.nextafter(near[0], -math.inf), *near, math.nextafter(near[-1], math.inf)]
         for bound in near:
             for window in (
-                Window(table, -math.inf, bound),
-                Window(table, bound, math.inf),
-                Window(table, bound, bound),
+                CostRange(table, -math.inf, bound),
+                CostRange(table, bound, math.inf),
+                CostRange(table, bound, bound),
             ):
                 holds = window.holds(table.of_row(row))
                 assert all(r.holds(row) for r in rows_of(window)) == holds
@@ -45,10 +45,10 @@ def test_half_way_between_two_floats_rounds_to_the_even_one():
     row = np.zeros(2, dtype=np.uint8)
     to_even_above = CostTable("c", space, 0.0, (np.array([odd]), np.array([half])))
     assert to_even_above.of_row(row) == even
-    assert not rows_of(Window(to_even_above, -math.inf, odd))[0].holds(row)
+    assert not rows_of(CostRange(to_even_above, -math.inf, odd))[0].holds(row)
     to_even_below = CostTable("c", space, 0.0, (np.array([even]), np.array([half])))
     assert to_even_below.of_row(row) == even
-    assert rows_of(Window(to_even_below, -math.inf, even))[0].holds(row)
+    assert rows_of(CostRange(to_even_below, -math.inf, even))[0].holds(row)
 
 
 def test_integers_are_exact_where_they_fit():
@@ -66,7 +66,7 @@ def test_rounding_loses_nothing_feasible(monkeypatch):
     table = CostTable("c", space_of(*[4] * 6), 0.3, entries)
     rounded = 0
     for row in table.space.sample(200, rng):
-        window = Window(table, -math.inf, table.of_row(row))
+        window = CostRange(table, -math.inf, table.of_row(row))
         problem = build(entries, rows_of(window), [tuple(range(4))] * 6)
         assert problem.feasible([int(k) for k in row])
         exact = build(entries, rows_of(window), [tuple(range(4))] * 6, exact=True)
@@ -87,7 +87,7 @@ def test_wide_ranges_are_exact_on_request():
 def test_rows_that_nothing_breaks_are_left_out_but_the_first():
     entries = (np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     table = CostTable("c", space_of(2, 2), 0.0, entries)
-    tight, loose = rows_of(Window(table, -math.inf, 5.0))[0], rows_of(Window(table, -math.inf, 6.0))[0]
+    tight, loose = rows_of(CostRange(table, -math.inf, 5.0))[0], rows_of(CostRange(table, -math.inf, 6.0))[0]
     reach = [(0, 1), (0, 1)]
     assert len(build(entries, [loose, tight, loose], reach).bounds) == 2
     assert len(build(entries, [tight, loose, tight], reach).bounds) == 2

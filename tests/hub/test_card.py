@@ -5,7 +5,7 @@ import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from searchhub.errors import InvalidInputError
-from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, eval_results_yaml, model_card
+from searchhub.hub.card import CardFacts, ComputeUsed, Evaluation, ReachedLimit, eval_results_yaml, model_card
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_canarycanarycanarycanary"
@@ -40,9 +40,9 @@ FACTS = CardFacts(
     ),
     space_name="mobile",
     search_settings={"searcher": "DDPSearcher", "budget": {"epochs": 1, "max_steps": None}},
-    search_cost=Spent(trials=81, seconds=93.4, device="cpu", processes=1),
+    search_cost=ComputeUsed(trials=81, seconds=93.4, device="cpu", processes=1),
     training_settings={"optimizer": "sgd", "stage_widths": [16, 24]},
-    training_cost=Spent(epochs=15, seconds=21.0, device="cpu"),
+    training_cost=ComputeUsed(epochs=15, seconds=21.0, device="cpu"),
     seed=0,
     versions={"python": "3.11.7", "torch": "2.13.0"},
     command=("python", "recipes/ddp_mobile.py", "--dataset", "someone/digits"),
@@ -248,7 +248,7 @@ def test_nothing_private_gets_out():
         comparison=({"network": "/home/canary/other", "accuracy": 0.5},),
         search_settings={"data_dir": "/home/canary/data", "nested": {"paths": ["/home/canary/a", TOKEN]}},
         training_settings={"hub_token": "canary-of-another-form", "log": f"~/canary/{TOKEN}"},
-        search_cost=Spent(device="/dev/canary/gpu0"),
+        search_cost=ComputeUsed(device="/dev/canary/gpu0"),
         command=["/home/canary/venv/bin/python", "x.py", "--data=/home/canary/my data", "--token", "canary", TOKEN],
         versions={"torch": TOKEN},
         tags=(TOKEN,),

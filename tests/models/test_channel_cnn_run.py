@@ -9,7 +9,7 @@ from searchhub.costs.params import params_table
 from searchhub.data.sources import load_task
 from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.generation import Limit, generate
-from searchhub.hub.card import Spent
+from searchhub.hub.card import ComputeUsed
 from searchhub.models.channel_cnn.supernet_channel_cnn import ChannelCnnSupernet, ChannelCnnSupernetConfig
 from searchhub.networks.choose import choose_networks
 from searchhub.networks.saved_trainer import load_trainer, save_trainer
@@ -39,7 +39,7 @@ def run(tmp_path_factory):
     evaluator = SupernetEvaluator(supernet, task, SETTINGS, accelerator, num_trials=searcher.num_trials)
     result = search(searcher, evaluator, run_dir=folder).with_costs(macs_table(supernet), params_table(supernet))
     result.save(folder / "result.json")
-    spent = Spent(trials=len(result.history), device="cpu")
+    spent = ComputeUsed(trials=len(result.history), device="cpu")
     trainer = NetworkTrainer(
         supernet, result, task, SETTINGS, accelerator, epochs=1, seed=3, folder=folder, search_cost=spent
     )

@@ -8,7 +8,7 @@ from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import GeneratedArchitecture, Limit, generate
 from searchhub.networks.choose import check_limits, choose_networks, first_within, limits_from, limits_together
-from searchhub.networks.network import Network, Report, comparison
+from searchhub.networks.network import Network, TrainedNetwork, comparison
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, Choice, Condition, SearchSpace
 from searchhub.trial import Trial, TrialResult
@@ -199,7 +199,7 @@ def reports():
     for name, accuracy in accuracies.items():
         own = (limits[name],) if name in limits else ()
         network = Network(name, nothing, own, published="random" not in name and name != "largest")
-        yield Report(network, {"macs": 2_999_000.0, "params": 1234.0}, {"accuracy": accuracy})
+        yield TrainedNetwork(network, {"macs": 2_999_000.0, "params": 1234.0}, {"accuracy": accuracy})
 
 
 def test_networks_beside_random_ones():
@@ -241,7 +241,7 @@ def test_headings_say_what_costs_are_of():
 def test_other_baselines_have_a_column_each():
     limit = Limit("macs", max=3_000_000)
     network = Network("macs-3M-uniform", Architecture({}), (limit,), published=False)
-    rows = comparison([*reports(), Report(network, {}, {"accuracy": 0.85})], "accuracy")
+    rows = comparison([*reports(), TrainedNetwork(network, {}, {"accuracy": 0.85})], "accuracy")
     assert [row["uniform"] for row in rows] == ["0.8500", "", ""]
     assert rows[0]["random within 5 %"] == "0.7000 ± 0.1414 (n=2)"
 

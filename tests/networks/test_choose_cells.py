@@ -9,7 +9,7 @@ from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import Limit
 from searchhub.generation.cell_sampling import random_cells
 from searchhub.networks.choose_cells import choose_cells
-from searchhub.networks.network import Report, comparison
+from searchhub.networks.network import TrainedNetwork, comparison
 from searchhub.result import SearchResult
 from searchhub.spaces.darts import cell_inputs, darts_space
 
@@ -51,7 +51,7 @@ def test_the_derived_network_one_a_limit_and_random_ones_of_their_sizes(result):
 
 def test_random_ones_stand_beside_their_network_in_the_table(result):
     networks = choose_cells(result, [[Limit("non_parameter", equal=4)]], random_networks=2, seed=0)
-    reports = [Report(n, {"params": 1.0}, {"accuracy": i / 10}) for i, n in enumerate(networks)]
+    reports = [TrainedNetwork(n, {"params": 1.0}, {"accuracy": i / 10}) for i, n in enumerate(networks)]
     rows = comparison(reports, "accuracy")
     assert [row["limit"] for row in rows] == ["none: derived", "non_parameter = 4"]
     assert [row["random within 5 %"] for row in rows] == ["0.1500 ± 0.0707 (n=2)", "0.4500 ± 0.0707 (n=2)"]

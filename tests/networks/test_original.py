@@ -45,7 +45,7 @@ def task():
 def trainer(task, tmp_path):
     def make(**changes):
         supernet = changes.pop("supernet", None) or tiny_bert_supernet()
-        whole = supernet.whole
+        whole = supernet.full_architecture
         given = {"epochs": 2, "seed": 3, "folder": tmp_path / "run", "task": task, "settings": SETTINGS, **changes}
         return OriginalTrainer(supernet, whole, accelerator=make_accelerator(), **given)
 

@@ -17,7 +17,7 @@ from searchhub.networks import trainer as networks_module
 from searchhub.networks.network import comparison
 from searchhub.networks.trainer import Network, NetworkTrainer
 from searchhub.result import SearchResult
-from searchhub.training.fit import Fitted
+from searchhub.training.fit import TrainOutput
 from searchhub.training.settings import TrainingSettings
 
 from ..data.tiny_text import text, tiny_tokenizer, write_glue
@@ -33,7 +33,7 @@ def published(tmp_path, monkeypatch):
     def publish(task):
         def fitted(*_, **__):
             metrics = {name: 0.5 + i / 10 for i, name in enumerate(METRICS[task.name])}
-            return Fitted(metrics, "test", task.size("test"), 0.1, 1, 1, 1.0)
+            return TrainOutput(metrics, "test", task.size("test"), 0.1, 1, 1, 1.0)
 
         monkeypatch.setattr(networks_module, "fit", fitted)
         monkeypatch.setattr(networks_module, "_picture", lambda *_: b"")

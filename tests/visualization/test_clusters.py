@@ -18,7 +18,7 @@ from searchhub.visualization.clusters import (
     plot_clusters,
     plot_winners,
     principal_components,
-    tell_clusters,
+    summarize_clusters,
 )
 
 SPACE = SearchSpace("s", (Choice("a", (0.25, 1, 4)), Choice("b", (0.25, 1, 4)), Choice("c", ("skip", "k3"))))
@@ -87,7 +87,7 @@ def sampled():
 
 def test_other_numbers_of_clusters_of_what_a_supernet_samples():
     found, searcher = sampled()
-    told = tell_clusters(found, searcher)
+    told = summarize_clusters(found, searcher)
     rows = over_k_rows(told)
     assert [row["K"] for row in rows] == [1, 2, 3, 4]
     assert rows[1]["inertia"] == found.division["summary"]["inertia"], "the same architectures from the same start"
@@ -95,14 +95,14 @@ def test_other_numbers_of_clusters_of_what_a_supernet_samples():
     assert [row["silhouette"] is None for row in rows] == [True, False, False, False]
     assert "K on 400 of the architectures; K = 2 was taken" in over_k_text(told)
     assert f"| 2 | {rows[1]['inertia']:.4g} |" in over_k_text(told)
-    assert tell_clusters(told, searcher) is told
+    assert summarize_clusters(told, searcher) is told
     assert Division.from_dict(told.division) == searcher.division
     assert over_k_text(found) == ""
 
 
 def test_other_numbers_of_clusters_of_networks_trained_apart():
     """Of four that did not diverge."""
-    rows = over_k_rows(tell_clusters(result()))
+    rows = over_k_rows(summarize_clusters(result()))
     assert [row["K"] for row in rows] == [1, 2, 3, 4]
     assert [row["smallest cluster"] + row["largest cluster"] for row in rows[:2]] == [8, 4]
     assert rows[0]["inertia"] > rows[1]["inertia"] > rows[2]["inertia"] > rows[3]["inertia"] == pytest.approx(0)
@@ -110,12 +110,12 @@ def test_other_numbers_of_clusters_of_networks_trained_apart():
     one = replace(
         found, division=Division((4,), (found.history[4].trial.architecture,), (0.4,), (0, 0, 0, -1, 0)).to_dict()
     )
-    assert tell_clusters(one) is one, "nothing was divided"
+    assert summarize_clusters(one) is one, "nothing was divided"
 
 
 def test_a_supernets_report_shows_its_clusters(tmp_path):
     found, searcher = sampled()
-    told = tell_clusters(found, searcher)
+    told = summarize_clusters(found, searcher)
     plot_clusters(found, tmp_path / "table.svg", table=searcher.table)
     plot_clusters(told, tmp_path / "told.svg")
     assert "400 of the sampled" not in (tmp_path / "told.svg").read_text()

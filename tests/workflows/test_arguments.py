@@ -14,14 +14,14 @@ from searchhub.trial import WARMUP
 from searchhub.workflows.arguments import (
     ImageDataArguments,
     NetworkArguments,
+    RecipeTrainingArguments,
     RunArguments,
     SearchArguments,
-    TrainingArguments,
     option,
     parse,
 )
 
-KINDS = (ImageDataArguments, SearchArguments, TrainingArguments, NetworkArguments, RunArguments)
+KINDS = (ImageDataArguments, SearchArguments, RecipeTrainingArguments, NetworkArguments, RunArguments)
 SPACE = SearchSpace("s", (Choice("a", ("x", "y", "z")), Choice("b", (1, 2, 3))))
 
 
@@ -53,7 +53,7 @@ def test_the_command_line_wins_over_the_file_over_the_default(config):
     found = settings(file, "--epochs", "7", "--max_macs", "5000")
     assert (found["epochs"], found["max_macs"]) == (7, [5000.0])
     assert (found["learning_rate"], found["dataset"]) == (0.5, "birds")
-    assert found["batch_size"] == TrainingArguments().batch_size
+    assert found["batch_size"] == RecipeTrainingArguments().batch_size
     # Wherever on the line the file is named.
     assert settings("--epochs", "7", file)["epochs"] == 7
 
@@ -237,7 +237,9 @@ def test_ddp_takes_as_many_trials_as_it_takes():
 
 
 def test_training_settings():
-    arguments = TrainingArguments(batch_size=16, learning_rate=0.4, min_learning_rate=0.1, final_label_smoothing=0.2)
+    arguments = RecipeTrainingArguments(
+        batch_size=16, learning_rate=0.4, min_learning_rate=0.1, final_label_smoothing=0.2
+    )
     assert arguments.search_settings() == TrainingSettings(
         batch_size=16, learning_rate=0.4, min_learning_rate=0.1, max_grad_norm=5.0
     )

@@ -17,7 +17,7 @@ from searchhub.searchers.random import RandomSearcher
 from searchhub.training.accelerator import make_accelerator
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget
-from searchhub.workflows.ranking import narrow, tell_order
+from searchhub.workflows.ranking import narrow, rank_winners
 
 from ..models.tiny_fbnet import tiny_fbnet
 from ..training.tiny import TinyTask
@@ -82,7 +82,7 @@ def test_every_card_tells_the_order(run):
         type(r)(r.trial, score, r.metrics, r.seconds) for r, score in zip(result.history, scores, strict=True)
     )
     result = type(result)(result.space, history, costs=result.costs, division=division)
-    rows = tell_order(result, reports, it)
+    rows = rank_winners(result, reports, it)
     assert [row["network"] for row in rows] == ["cluster-1", "cluster-0"]
     assert [row["architectures in it"] for row in rows] == ["300", "700"]
     assert [row["log-probability"] for row in rows] == ["-3.2500", "-2.5000"]

@@ -33,12 +33,13 @@ def info(
     from searchhub.cli.output import print_json
     from searchhub.cli.source import locate
     from searchhub.files import read_json_object
-    from searchhub.hub.contents import CONFIG, FACTS, RESULT
+    from searchhub.hub.contents import FACTS, MODEL_CONFIG
     from searchhub.networks.network import read_facts
     from searchhub.reports.run import read_run
+    from searchhub.run_folder import RESULT
 
-    folder = locate(run, RESULT, FACTS, CONFIG, revision=revision)
-    config = read_json_object(folder / CONFIG)
+    folder = locate(run, RESULT, FACTS, MODEL_CONFIG, revision=revision)
+    config = read_json_object(folder / MODEL_CONFIG)
     if config is not None:
         data = _model(config, read_facts(folder) or {})
         print_json(data) if as_json else _show_model(data)
@@ -62,8 +63,8 @@ def report(
     """
     from searchhub.cli.output import print_line
     from searchhub.cli.source import locate
-    from searchhub.hub.contents import RESULT
     from searchhub.reports.html import write_report
+    from searchhub.run_folder import RESULT
 
     folder = locate(run, RESULT, revision=revision)
     if output is None and not Path(run).exists():

@@ -211,20 +211,20 @@ def _folders(name: str) -> list[Path]:
     """The folders of models that a name stands for: of a run all that it published."""
     from searchhub.cli.source import locate
     from searchhub.errors import InvalidInputError
-    from searchhub.hub.contents import CONFIG
+    from searchhub.hub.contents import MODEL_CONFIG
     from searchhub.hub.pretrained import find_folder
     from searchhub.networks.network import MODELS
 
     if not Path(name).is_dir():
-        locate(name, CONFIG)  # a slip in a path is not asked of the Hub
+        locate(name, MODEL_CONFIG)  # a slip in a path is not asked of the Hub
         return [find_folder(name)]
-    if (Path(name) / CONFIG).exists():
+    if (Path(name) / MODEL_CONFIG).exists():
         return [Path(name)]
-    found = sorted(path.parent for path in Path(name).glob(f"{MODELS}/[!.]*/{CONFIG}"))
+    found = sorted(path.parent for path in Path(name).glob(f"{MODELS}/[!.]*/{MODEL_CONFIG}"))
     if not found:
         raise InvalidInputError(
-            f"`{name}` must be the folder of a model, or of a run that trained some, but holds neither {CONFIG} nor "
-            f"{MODELS}/*/{CONFIG}. Train one: `searchhub train {name} --max macs=…`."
+            f"`{name}` must be the folder of a model, or of a run that trained some, but holds neither {MODEL_CONFIG} "
+            f"nor {MODELS}/*/{MODEL_CONFIG}. Train one: `searchhub train {name} --max macs=…`."
         )
     return found
 

@@ -47,11 +47,11 @@ def profile(
     from searchhub.cli.output import print_line
     from searchhub.cli.source import locate
     from searchhub.costs.latency import measure_latency
-    from searchhub.hub.contents import CONFIG
+    from searchhub.hub.contents import MODEL_CONFIG
     from searchhub.networks.saved_trainer import SUPERNET
 
-    folder = locate(run, CONFIG, revision=revision)
-    supernet = _supernet(folder if (folder / CONFIG).exists() else folder / SUPERNET)
+    folder = locate(run, MODEL_CONFIG, revision=revision)
+    supernet = _supernet(folder if (folder / MODEL_CONFIG).exists() else folder / SUPERNET)
     with ProgressDisplay(2, file=sys.stderr) as progress:
         table = measure_latency(
             supernet,

@@ -64,17 +64,17 @@ def publish(
 def _what(folder: Path, what: What | None) -> Path | SearchResult:
     """What `searchhub.publish` is given."""
     from searchhub.errors import InvalidInputError
-    from searchhub.hub.contents import CONFIG
+    from searchhub.hub.contents import MODEL_CONFIG
     from searchhub.networks.network import MODELS
     from searchhub.result import SearchResult
 
     if what is What.result:
         return SearchResult.load(folder)
-    if what is None or (folder / CONFIG).exists():
+    if what is None or (folder / MODEL_CONFIG).exists():
         return folder
     if what is What.supernet:
         return folder / "supernet"
-    models = sorted(path.parent for path in folder.glob(f"{MODELS}/[!.]*/{CONFIG}"))
+    models = sorted(path.parent for path in folder.glob(f"{MODELS}/[!.]*/{MODEL_CONFIG}"))
     if len(models) != 1:
         names = ", ".join(path.name for path in models) or "none"
         raise InvalidInputError(
@@ -106,10 +106,10 @@ def export(
     from searchhub.cli.output import hide_loading, print_facts, print_json
     from searchhub.cli.source import locate
     from searchhub.export.onnx import export_onnx
-    from searchhub.hub.contents import CONFIG
+    from searchhub.hub.contents import MODEL_CONFIG
 
     hide_loading()
-    locate(model, CONFIG)  # a slip in a path is not asked of the Hub
+    locate(model, MODEL_CONFIG)  # a slip in a path is not asked of the Hub
     done = export_onnx(
         model, output, batch_size=batch_size, sequence_length=sequence_length, opset=opset, threads=threads
     )

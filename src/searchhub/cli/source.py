@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from searchhub.errors import HubError, InvalidInputError
-from searchhub.hub.contents import RESULT
 from searchhub.hub_client import check_repo_id, download
 from searchhub.result import SearchResult
+from searchhub.run_folder import RESULT
 
 
 def locate(name: str, *files: str, revision: str | None = None) -> Path:

@@ -16,7 +16,7 @@ from searchhub.distributed import OnMain
 from searchhub.errors import InvalidInputError, RunFolderError
 from searchhub.evaluators.base import Evaluator
 from searchhub.journal import Journal, Mark
-from searchhub.run_folder import CONFIG, JOURNAL, RunFolder
+from searchhub.run_folder import JOURNAL, RUN_CONFIG, RunFolder
 from searchhub.trial import Trial, TrialResult
 
 T = TypeVar("T")
@@ -83,9 +83,10 @@ class KeptEvaluator(Evaluator):
             raise
 
     def _of_another(self, folder: Path) -> dict[Trial, TrialResult]:
-        if not (folder / CONFIG).is_file():
+        if not (folder / RUN_CONFIG).is_file():
             raise InvalidInputError(
-                f"`{folder}` must hold results of an evaluator, but has no {CONFIG}. Name the folder of another run."
+                f"`{folder}` must hold results of an evaluator, but has no {RUN_CONFIG}. Name the folder of another "
+                "run."
             )
         other = KeptEvaluator(self.evaluator, folder)
         other._open()

@@ -12,11 +12,12 @@ import transformers
 from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.evaluators.base import Evaluator
 from searchhub.models.identity import plain_config
-from searchhub.networks.network import Network, Report
+from searchhub.networks.network import Network, TrainedNetwork
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.space import Architecture
 from searchhub.training.accelerator import Processes
 from searchhub.training.batches import check_batch_size
+from searchhub.training.loop import StepCallback
 from searchhub.trial import DIVERGED, Budget, Trial, TrialResult
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class NetworkEvaluator(Evaluator):
         self,
         trainer: NetworkTrainer,
         name: Callable[[Trial], str],
-        on_step: Callable[[int, int], None] | None = None,
+        on_step: StepCallback | None = None,
     ) -> None:
         if trainer.train_on != "train":
             raise InvalidInputError(
@@ -78,11 +79,11 @@ class NetworkEvaluator(Evaluator):
                 report.facts["seconds"],
             )
 
-    def report(self, trial: Trial) -> Report:
+    def report(self, trial: Trial) -> TrainedNetwork:
         """The network of a trial in numbers, trained now unless it is finished."""
         return self.trainer.train(Network(self.name(trial), trial.architecture), self.on_step)
 
-    def reports(self, results: Sequence[TrialResult]) -> dict[Architecture, Report]:
+    def reports(self, results: Sequence[TrialResult]) -> dict[Architecture, TrainedNetwork]:
         """The networks of evaluated trials in numbers; of those that diverged there are none."""
         return {r.trial.architecture: self.report(r.trial) for r in results if DIVERGED not in r.metrics}
 

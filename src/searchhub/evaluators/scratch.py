@@ -21,9 +21,10 @@ from searchhub.evaluators.base import Evaluator
 from searchhub.evaluators.features import FeatureKind, FeatureRecorder
 from searchhub.models.supernet import Supernet
 from searchhub.space import Architecture
-from searchhub.training.accelerator import Alone, Processes
-from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch
+from searchhub.training.accelerator import Processes, SingleProcess
+from searchhub.training.batches import check_batch_size, derive_seed
 from searchhub.training.fit import fit
+from searchhub.training.loop import StepCallback
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import DIVERGED, DIVERGED_EPOCH, DIVERGED_LAYER, Budget, Trial, TrialResult
 
@@ -73,7 +74,7 @@ class ScratchEvaluator(Evaluator):
         feature_examples: int | None = 1000,
         measure: Callable[[PreTrainedModel], Mapping[str, float]] | None = None,
         seed: int = 0,
-        on_step: Callable[[int, int], None] | None = None,
+        on_step: StepCallback | None = None,
     ) -> None:
         if supernet.config.num_labels != task.num_labels:
             raise InvalidInputError(
@@ -96,7 +97,7 @@ class ScratchEvaluator(Evaluator):
         self.measure = measure
         self.seed = seed
         self.on_step = on_step
-        self._alone = Alone(accelerator)
+        self._alone = SingleProcess(accelerator)
         self._processes = Processes(accelerator)
         check_batch_size(task, "train", settings, self._alone)
         self._tasks: dict[float, Task] = {1.0: task}
@@ -175,10 +176,8 @@ class ScratchEvaluator(Evaluator):
         started = time.perf_counter()
         seed = derive_seed(self.seed, "trial", trial.number)
         task, epochs = self._task(trial.budget), trial.budget.epochs
-        total = epochs * steps_per_epoch(task, "train", self.settings)
         model = self._model(trial.architecture, seed)
         recorder = FeatureRecorder(feature_layers(self.supernet, trial.architecture), kind=self.features)
-        on_step = self.on_step
         try:
             fitted = fit(
                 model,
@@ -189,7 +188,7 @@ class ScratchEvaluator(Evaluator):
                 seed=seed,
                 train_on="train",
                 evaluate_on="validation",
-                on_step=None if on_step is None else lambda done: on_step(done, total),
+                on_step=self.on_step,
                 on_epoch=lambda trained: recorder.record(trained, self._feature_batches(task)),
             )
             features = recorder.features()

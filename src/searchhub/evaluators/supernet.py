@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.evaluators.base import Evaluator
 from searchhub.models.supernet import Supernet
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
-from searchhub.training.loop import OnStep, let_go, predict, reestimate_batch_norm, train_pass
+from searchhub.training.loop import StepCallback, predict, reestimate_batch_norm, release_model, train_pass
 from searchhub.training.settings import TrainingSettings
 from searchhub.training.windows import SharedOptimizerState
 from searchhub.trial import Trial, TrialResult
@@ -62,7 +62,7 @@ class SupernetEvaluator(Evaluator):
         max_steps_per_trial: int | None = None,
         batch_norm_batches: int = 8,
         seed: int = 0,
-        on_step: Any = None,
+        on_step: StepCallback | None = None,
     ) -> None:
         check_batch_size(task, "train", settings, accelerator)
         if supernet.config.num_labels != task.num_labels:
@@ -141,13 +141,13 @@ class SupernetEvaluator(Evaluator):
             )
         self._state.take_back(optimizer, windows, parameters)
         del wrapped, prepared, optimizer
-        let_go(subnet, self.accelerator)
+        release_model(subnet, self.accelerator)
         return sum(losses) / len(losses)
 
-    def _on_step(self, done: int) -> OnStep | None:
-        if self.on_step is None:
+    def _on_step(self, done: int) -> Callable[[int], None] | None:
+        if (on_step := self.on_step) is None:
             return None
-        return lambda step: self.on_step(done + step, self._steps_per_trial)
+        return lambda step: on_step(done + step, self._steps_per_trial)
 
     # -- resume -------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.export.check import ExportError, compare, open_session, time_both
 from searchhub.export.inputs import ModelInputs, PlainNetwork
 from searchhub.files import replacing
-from searchhub.hub.contents import CONFIG, contents_of
+from searchhub.hub.contents import MODEL_CONFIG, contents_of
 from searchhub.hub.pretrained import find_folder, load_model
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -247,7 +247,7 @@ def _quiet() -> Iterator[None]:
 
 def _metadata(model: PreTrainedModel) -> dict[str, str]:
     settings = json.loads(model.config.to_json_string(use_diff=False))
-    contents = contents_of(lambda name: settings if name == CONFIG else None)
+    contents = contents_of(lambda name: settings if name == MODEL_CONFIG else None)
     values = {
         "searchhub_version": __version__,
         "model_class": type(model).__name__,

@@ -21,7 +21,7 @@ from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation.architecture import Certificate, GeneratedArchitecture, decode_all, sums
 from searchhub.generation.infeasible import infeasible_error
 from searchhub.generation.knapsack import TooManyStatesError
-from searchhub.generation.limits import Window, unbound
+from searchhub.generation.limits import CostRange, unbound
 from searchhub.generation.nodes import INPUTS, METHOD, Reach, front_codes, solve_cells
 from searchhub.generation.problem import exact_sum
 from searchhub.generation.solve import UndecidedError
@@ -47,7 +47,7 @@ def reachable_range(table: CostTable) -> tuple[float, float]:
     Of cells only those count that can come out: with two inputs a node.
     """
     cells = cells_of(table.space)
-    return table.bounds() if cells is None else _range(Window(table, -math.inf, math.inf), Reach.all_of(cells))
+    return table.bounds() if cells is None else _range(CostRange(table, -math.inf, math.inf), Reach.all_of(cells))
 
 
 def reachable_mean(table: CostTable) -> float:
@@ -69,7 +69,7 @@ def reachable_mean(table: CostTable) -> float:
 
 def generate_cells(
     distribution: ArchitectureDistribution,
-    windows: Sequence[Window],
+    windows: Sequence[CostRange],
     tables: Costs,
     cells: Cells,
     codes: Sequence[Sequence[int]],
@@ -128,7 +128,7 @@ def front_of_cells(
     if isinstance(table, HeightCost):
         rows = _heights_front(distribution, table, within)
     else:
-        _require_sums([Window(table, -math.inf, math.inf)])
+        _require_sums([CostRange(table, -math.inf, math.inf)])
         try:
             rows = front_codes(_theta(distribution, cells), table, within)
         except TooManyStatesError:
@@ -193,7 +193,7 @@ def derive(
 
 def _unbound(
     distribution: ArchitectureDistribution,
-    windows: Sequence[Window],
+    windows: Sequence[CostRange],
     costs: Mapping[str, float],
     row: Codes,
     within: Reach,
@@ -211,7 +211,7 @@ def _unbound(
     return unbound(upper, costs, ranges, unconstrained=as_good, reach=reach)
 
 
-def _require_sums(windows: Sequence[Window]) -> None:
+def _require_sums(windows: Sequence[CostRange]) -> None:
     for window in windows:
         if isinstance(window.table, CostTable) and window.table.pairs:
             raise InvalidInputError(
@@ -231,8 +231,8 @@ def _all_heights(table: HeightCost) -> range:
     return range(int(low), int(high) + 1)
 
 
-def _exactly(table: HeightCost, height: int) -> Window:
-    return Window(cast(CostTable, table), float(height), float(height))
+def _exactly(table: HeightCost, height: int) -> CostRange:
+    return CostRange(cast(CostTable, table), float(height), float(height))
 
 
 def _theta(distribution: ArchitectureDistribution, cells: Cells) -> list[FloatArray]:
@@ -255,19 +255,19 @@ def _expectations(distribution: ArchitectureDistribution, cells: Cells, codes: C
 # -- limits that nothing meets ----------------------------------------------------------------------------------------
 
 
-def _nothing_within(windows: Sequence[Window], within: Reach, reach: str, way_out: str) -> InfeasibleLimitError:
-    def nearest(window: Window, kept: Sequence[Window]) -> tuple[float | None, float | None] | None:
+def _nothing_within(windows: Sequence[CostRange], within: Reach, reach: str, way_out: str) -> InfeasibleLimitError:
+    def nearest(window: CostRange, kept: Sequence[CostRange]) -> tuple[float | None, float | None] | None:
         if _extreme(window, kept, within, -1.0) is None:
             return None
-        below = _extreme(window, [*kept, Window(window.table, -math.inf, window.high)], within, 1.0)
-        above = _extreme(window, [*kept, Window(window.table, window.low, math.inf)], within, -1.0)
+        below = _extreme(window, [*kept, CostRange(window.table, -math.inf, window.high)], within, 1.0)
+        above = _extreme(window, [*kept, CostRange(window.table, window.low, math.inf)], within, -1.0)
         return below, above
 
     ranges = {window.table.name: _range(window, within) for window in windows}
     return infeasible_error(windows, nearest, ranges, reach=reach, way_out=way_out)
 
 
-def _range(window: Window, within: Reach) -> tuple[float, float]:
+def _range(window: CostRange, within: Reach) -> tuple[float, float]:
     """The smallest and the largest cost in reach."""
     smallest, largest = _extreme(window, (), within, -1.0), _extreme(window, (), within, 1.0)
     assert smallest is not None, "without windows there is always an answer"
@@ -275,7 +275,7 @@ def _range(window: Window, within: Reach) -> tuple[float, float]:
     return smallest, largest
 
 
-def _extreme(window: Window, kept: Sequence[Window], within: Reach, sign: float) -> float | None:
+def _extreme(window: CostRange, kept: Sequence[CostRange], within: Reach, sign: float) -> float | None:
     """The largest (sign 1) or smallest (-1) of a cost within windows; None where there is none, or none was found."""
     table = window.table
     try:

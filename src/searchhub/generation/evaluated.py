@@ -9,7 +9,7 @@ from searchhub.costs.table import CostTable
 from searchhub.errors import InvalidInputError
 from searchhub.generation.architecture import Certificate, GeneratedArchitecture
 from searchhub.generation.infeasible import infeasible_error
-from searchhub.generation.limits import Window, unbound
+from searchhub.generation.limits import CostRange, unbound
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
 from searchhub.trial import WARMUP, most_trained
@@ -19,7 +19,7 @@ REACH = "the architectures that were evaluated"
 
 
 def best_evaluated(
-    result: SearchResult, windows: Sequence[Window], tables: Mapping[str, CostTable]
+    result: SearchResult, windows: Sequence[CostRange], tables: Mapping[str, CostTable]
 ) -> GeneratedArchitecture:
     """The evaluated architecture with the best score within the windows.
 
@@ -38,7 +38,7 @@ def best_evaluated(
         note = unbound(windows, best.certificate.costs, ranges, unconstrained=unconstrained, reach=REACH)
         return GeneratedArchitecture(best, replace(best.certificate, note=f"{best.certificate.note} {note}".rstrip()))
 
-    def nearest(window: Window, kept: Sequence[Window]) -> tuple[float | None, float | None] | None:
+    def nearest(window: CostRange, kept: Sequence[CostRange]) -> tuple[float | None, float | None] | None:
         costs = [p.certificate.costs[window.table.name] for p in points if _holds(p, kept)]
         below = max((c for c in costs if c <= window.high), default=None)
         above = min((c for c in costs if c >= window.low), default=None)
@@ -94,11 +94,11 @@ def _score(point: GeneratedArchitecture) -> float:
     return point.certificate.score
 
 
-def _range(points: Sequence[GeneratedArchitecture], window: Window) -> tuple[float, float]:
+def _range(points: Sequence[GeneratedArchitecture], window: CostRange) -> tuple[float, float]:
     """The smallest and the largest cost of what was evaluated."""
     costs = [point.certificate.costs[window.table.name] for point in points]
     return min(costs), max(costs)
 
 
-def _holds(point: GeneratedArchitecture, windows: Sequence[Window]) -> bool:
+def _holds(point: GeneratedArchitecture, windows: Sequence[CostRange]) -> bool:
     return all(window.holds(point.certificate.costs[window.table.name]) for window in windows)

@@ -19,7 +19,7 @@ from searchhub.generation.cells import front_of_cells, generate_cells, known_cos
 from searchhub.generation.chain_problem import build_chain
 from searchhub.generation.evaluated import best_evaluated, evaluated_front
 from searchhub.generation.infeasible import Branches, cost_range, nothing_within
-from searchhub.generation.limits import Limit, Window, table_of, unbound, windows_of
+from searchhub.generation.limits import CostRange, Limit, table_of, unbound, windows_of
 from searchhub.generation.problem import UNLIMITED, Row, build, exact_sum
 from searchhub.generation.solve import Answer, UndecidedError, solve
 from searchhub.result import SearchResult
@@ -183,7 +183,7 @@ def _branches(result: SearchResult, distribution: ArchitectureDistribution, cand
 
 
 def _best_answer(
-    distribution: ArchitectureDistribution, windows: Sequence[Window], branches: Branches
+    distribution: ArchitectureDistribution, windows: Sequence[CostRange], branches: Branches
 ) -> Answer | None:
     """The best answer of all branches; those whose largest θ cannot reach it are left out."""
     best: Answer | None = None

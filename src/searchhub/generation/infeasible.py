@@ -7,19 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 from searchhub.costs.table import CostTable
 from searchhub.errors import InfeasibleLimitError
-from searchhub.generation.limits import Window, did_you_mean, number
+from searchhub.generation.limits import CostRange, did_you_mean, number
 from searchhub.generation.solve import UndecidedError, solve
 
 Branches = Sequence[Sequence[Sequence[int]]]
 """Per branch in reach, per choice, the codes in reach; none where the choice is inactive."""
 
-Nearest = Callable[[Window, Sequence[Window]], "tuple[float | None, float | None] | None"]
+Nearest = Callable[[CostRange, Sequence[CostRange]], "tuple[float | None, float | None] | None"]
 """For a window and windows that can be kept together: the largest cost at or below its high end, and the smallest at or
 above its low end, of all that keep them; None for what does not exist, or where that end is open. None altogether: the
 kept ones leave nothing."""
 
 
-def nothing_within(windows: Sequence[Window], branches: Branches, *, reach: str, way_out: str) -> InfeasibleLimitError:
+def nothing_within(
+    windows: Sequence[CostRange], branches: Branches, *, reach: str, way_out: str
+) -> InfeasibleLimitError:
     """The error for branches that hold nothing within the windows.
 
     Args:
@@ -29,16 +31,16 @@ def nothing_within(windows: Sequence[Window], branches: Branches, *, reach: str,
         way_out: What to do besides moving the limit; ends the message.
     """
 
-    def nearest(window: Window, kept: Sequence[Window]) -> tuple[float | None, float | None] | None:
+    def nearest(window: CostRange, kept: Sequence[CostRange]) -> tuple[float | None, float | None] | None:
         table = window.table
         if extreme(table, kept, branches, -1.0) is None:
             return None
         # Beside an open end nothing can lie. To come close to a bound from there would be a subset-sum problem.
         below = above = None
         if math.isfinite(window.low):
-            below = extreme(table, [*kept, Window(table, -math.inf, window.high)], branches, 1.0)
+            below = extreme(table, [*kept, CostRange(table, -math.inf, window.high)], branches, 1.0)
         if math.isfinite(window.high):
-            above = extreme(table, [*kept, Window(table, window.low, math.inf)], branches, -1.0)
+            above = extreme(table, [*kept, CostRange(table, window.low, math.inf)], branches, -1.0)
         return below, above
 
     ranges = {window.table.name: cost_range(window.table, branches) for window in windows}
@@ -53,7 +55,7 @@ def cost_range(table: CostTable, branches: Branches) -> tuple[float, float]:
     return smallest, largest
 
 
-def extreme(table: CostTable, windows: Sequence[Window], branches: Branches, sign: float) -> float | None:
+def extreme(table: CostTable, windows: Sequence[CostRange], branches: Branches, sign: float) -> float | None:
     """The largest (sign 1) or smallest (-1) cost within the windows; None where there is none, or none was found."""
     objective, pairs = (tuple(sign * array for array in arrays) for arrays in (table.entries, table.pairs))
     found = []
@@ -68,7 +70,7 @@ def extreme(table: CostTable, windows: Sequence[Window], branches: Branches, sig
 
 
 def infeasible_error(
-    windows: Sequence[Window],
+    windows: Sequence[CostRange],
     nearest: Nearest,
     ranges: Mapping[str, tuple[float, float]],
     *,
@@ -101,7 +103,7 @@ def infeasible_error(
     return InfeasibleLimitError(f"{reach} must hold something within {given}, but does not. {way_out}", smallest)
 
 
-def _message(window: Window, below: float | None, above: float | None, reach: str, way_out: str) -> str:
+def _message(window: CostRange, below: float | None, above: float | None, reach: str, way_out: str) -> str:
     name = window.table.name
     if math.isinf(window.low) and above is not None:
         return (

@@ -87,7 +87,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Window:
+class CostRange:
     """All limits on one cost, taken together: low <= f(α) <= high."""
 
     table: CostTable
@@ -104,7 +104,7 @@ class Window:
 
 def windows_of(
     limits: Iterable[Limit], space: SearchSpace, costs: Mapping[str, CostTable] | None = None
-) -> list[Window]:
+) -> list[CostRange]:
     """One window a cost, in the order in which the limits first name them.
 
     Args:
@@ -116,12 +116,12 @@ def windows_of(
         InvalidInputError: A table is unknown, prices another space, shares its name with another one, or its limits
             contradict each other.
     """
-    windows: dict[str, Window] = {}
+    windows: dict[str, CostRange] = {}
     for limit in limits:
         if not isinstance(limit, Limit):
             raise InvalidInputError(f"Limits must be of type Limit, but got {limit!r}.")
         table = table_of(limit.cost, space, costs)
-        window = Window(table, limit.low, limit.high)
+        window = CostRange(table, limit.low, limit.high)
         if table.name in windows:
             window = _intersect(windows[table.name], window)
         windows[table.name] = window
@@ -150,20 +150,20 @@ def table_of(cost: CostTable | str, space: SearchSpace, costs: Mapping[str, Cost
     return cost
 
 
-def _intersect(one: Window, other: Window) -> Window:
+def _intersect(one: CostRange, other: CostRange) -> CostRange:
     same = one.table is other.table or one.table.to_dict() == other.table.to_dict()
     if not same:
         raise InvalidInputError(
             f"Costs must have distinct names, but two tables are called `{one.table.name}`. Rename one."
         )
-    both = Window(one.table, max(one.low, other.low), min(one.high, other.high))
+    both = CostRange(one.table, max(one.low, other.low), min(one.high, other.high))
     if both.low > both.high:
         raise InvalidInputError(f"Limits on one cost must not contradict each other, but got `{one}` and `{other}`.")
     return both
 
 
 def unbound(
-    windows: Iterable[Window],
+    windows: Iterable[CostRange],
     costs: Mapping[str, float],
     ranges: Mapping[str, tuple[float, float]],
     *,
@@ -194,7 +194,7 @@ def unbound(
     return " ".join(notes)
 
 
-def did_you_mean(window: Window, smallest: float, largest: float) -> str:
+def did_you_mean(window: CostRange, smallest: float, largest: float) -> str:
     """A question where a limit is far from what there is, and would be among it in another unit; else "".
 
     Args:

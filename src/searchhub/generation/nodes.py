@@ -24,7 +24,7 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError
 from searchhub.generation import knapsack
-from searchhub.generation.limits import Window
+from searchhub.generation.limits import CostRange
 from searchhub.generation.milp import SECONDS
 from searchhub.generation.problem import NEVER, UNLIMITED, IntArray, Problem, Row, build, rows_of
 from searchhub.generation.solve import Answer, UndecidedError, optimise
@@ -112,7 +112,7 @@ class Nodes:
         return row
 
 
-def solve_cells(objective: Sequence[FloatArray], windows: Sequence[Window], reach: Reach) -> Answer | None:
+def solve_cells(objective: Sequence[FloatArray], windows: Sequence[CostRange], reach: Reach) -> Answer | None:
     """The largest Σ objective over all edges, `none` on those left out, within the windows; None: nothing is within.
 
     Of equal objective the answer has the lower cost of the first window that adds up, then of the first height.
@@ -225,7 +225,7 @@ def _scaled(over_edges: Problem, values: list[IntArray], costs: list[IntArray]) 
 # -- how deep each node lies ------------------------------------------------------------------------------------------
 
 
-def _best_layout(nodes: Nodes, windows: Sequence[Window]) -> Answer | None:
+def _best_layout(nodes: Nodes, windows: Sequence[CostRange]) -> Answer | None:
     """The best answer of all layouts; those that cannot reach it by Lagrange's bound are not solved.
 
     HiGHS has `SECONDS` for all of them together, and a second for each.
@@ -273,7 +273,9 @@ def _best_layout(nodes: Nodes, windows: Sequence[Window]) -> Answer | None:
     return best
 
 
-def _solve_one(problem: Problem, windows: Sequence[Window], seconds: float) -> tuple[list[int], str, bool, str] | None:
+def _solve_one(
+    problem: Problem, windows: Sequence[CostRange], seconds: float
+) -> tuple[list[int], str, bool, str] | None:
     """Picks, method, whether they are proved the best, and a note."""
     try:
         picks = knapsack.best(problem)
@@ -282,11 +284,11 @@ def _solve_one(problem: Problem, windows: Sequence[Window], seconds: float) -> t
     return None if picks is None else (picks, METHOD, True, "")
 
 
-def _is_height(window: Window) -> bool:
+def _is_height(window: CostRange) -> bool:
     return isinstance(window.table, HeightCost)
 
 
-def _layouts(nodes: Nodes, windows: Sequence[Window]) -> Iterator[list[Index]]:
+def _layouts(nodes: Nodes, windows: Sequence[CostRange]) -> Iterator[list[Index]]:
     """Per node, the options in reach, by their positions, for every way in which nodes may lie within the heights."""
     cells, limits = nodes.reach.cells, [(w, w.table) for w in windows if isinstance(w.table, HeightCost)]
     if not limits:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searchhub.distribution import FloatArray
-from searchhub.generation.limits import Window
+from searchhub.generation.limits import CostRange
 from searchhub.space import INACTIVE, Codes
 
 IntArray = NDArray[Any]
@@ -55,7 +55,7 @@ def exact_sum(entries: Sequence[FloatArray], row: Codes, pairs: Sequence[FloatAr
     return Fraction(sum(n * (denominator // d) for n, d in ratios), denominator)
 
 
-def rows_of(window: Window) -> list[Row]:
+def rows_of(window: CostRange) -> list[Row]:
     """The inequalities of a window, `high` first, exactly as `window.holds(table.of_row(row))` decides them."""
     table, rows = window.table, []
     if math.isfinite(window.high):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError
 from searchhub.generation.infeasible import extreme, nothing_within
-from searchhub.generation.limits import Limit, Window, windows_of
+from searchhub.generation.limits import CostRange, Limit, windows_of
 from searchhub.space import INACTIVE, Architecture, Branch, Codes, SearchSpace
 
 TAILS = 1 << 15
@@ -86,7 +86,7 @@ def sample_within(
     return [space.decode(row) for row in found]
 
 
-def _reaches(branch: Branch, windows: Sequence[Window]) -> bool:
+def _reaches(branch: Branch, windows: Sequence[CostRange]) -> bool:
     """Whether each window alone may hold something of the branch."""
     for window in windows:
         smallest, largest = (extreme(window.table, [], [branch.codes], sign) for sign in (-1.0, 1.0))
@@ -95,12 +95,12 @@ def _reaches(branch: Branch, windows: Sequence[Window]) -> bool:
     return True
 
 
-def _too_few(n: int, came: str, windows: Sequence[Window], way_out: str) -> InvalidInputError:
+def _too_few(n: int, came: str, windows: Sequence[CostRange], way_out: str) -> InvalidInputError:
     given = " and ".join(f"`{window}`" for window in windows) or "no limits"
     return InvalidInputError(f"At least {n} distinct architectures must keep to {given}, but {came}. {way_out}")
 
 
-def _all_within(branches: Sequence[Branch], windows: Sequence[Window]) -> list[Codes]:
+def _all_within(branches: Sequence[Branch], windows: Sequence[CostRange]) -> list[Codes]:
     rows: list[Codes] = []
     for branch in branches:
         codes = _product(branch, branch.active)
@@ -127,7 +127,7 @@ class _Stratum:
     head: tuple[int, ...]
     tails: Codes
     costs: FloatArray
-    window: Window | None
+    window: CostRange | None
     slack: float
     most: int
 
@@ -153,7 +153,7 @@ class _Stratum:
         return np.where(tails == INACTIVE, codes, tails), kept
 
 
-def _stratum(branch: Branch, windows: Sequence[Window]) -> _Stratum:
+def _stratum(branch: Branch, windows: Sequence[CostRange]) -> _Stratum:
     """Lay out the tails: of the choices whose costs differ most, as many as there is room for.
 
     Where a cost is coupled along the chain, what a tail costs depends on the head: its window is left to rejection.
@@ -181,7 +181,7 @@ def _stratum(branch: Branch, windows: Sequence[Window]) -> _Stratum:
 def _draw(
     space: SearchSpace,
     branches: Sequence[Branch],
-    windows: Sequence[Window],
+    windows: Sequence[CostRange],
     n: int,
     rng: np.random.Generator,
     max_draws: int,
@@ -221,11 +221,11 @@ def _product(branch: Branch, choices: Sequence[int]) -> Codes:
     return codes
 
 
-def _within(row: Codes, windows: Sequence[Window]) -> bool:
+def _within(row: Codes, windows: Sequence[CostRange]) -> bool:
     return all(window.holds(window.table.of_row(row)) for window in windows)
 
 
-def _roughly_within(codes: Codes, windows: Sequence[Window]) -> NDArray[np.bool_]:
+def _roughly_within(codes: Codes, windows: Sequence[CostRange]) -> NDArray[np.bool_]:
     """Which rows may be within the windows; sums of floats that round are not the last word."""
     may = np.ones(len(codes), dtype=bool)
     for window in windows:
@@ -234,15 +234,15 @@ def _roughly_within(codes: Codes, windows: Sequence[Window]) -> NDArray[np.bool_
     return may
 
 
-def _slack(window: Window) -> float:
+def _slack(window: CostRange) -> float:
     largest = sum(float(np.abs(part).max()) for part in (*window.table.entries, *window.table.pairs))
     return 1e-13 * (abs(window.table.fixed) + largest)
 
 
-def _spread(window: Window, branch: Branch, choice: int) -> float:
+def _spread(window: CostRange, branch: Branch, choice: int) -> float:
     own = window.table.entries[choice][list(branch.codes[choice])]
     return float(own.max() - own.min())
 
 
-def _reach(window: Window, branch: Branch) -> float:
+def _reach(window: CostRange, branch: Branch) -> float:
     return sum(_spread(window, branch, i) for i in branch.active)

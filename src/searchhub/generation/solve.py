@@ -12,7 +12,7 @@ from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError
 from searchhub.generation import chain, knapsack, milp
 from searchhub.generation.chain_problem import ChainProblem, build_chain
-from searchhub.generation.limits import Window
+from searchhub.generation.limits import CostRange
 from searchhub.generation.problem import Problem, Row, build, exact_sum, negated, rows_of
 from searchhub.space import INACTIVE, Codes
 
@@ -42,7 +42,7 @@ class Answer:
 
 def solve(
     objective: Sequence[FloatArray],
-    windows: Sequence[Window],
+    windows: Sequence[CostRange],
     branch: Sequence[Sequence[int]],
     pairs: Sequence[FloatArray] = (),
 ) -> Answer | None:
@@ -69,7 +69,7 @@ def solve(
     return _cheapest_equal(answer, objective, pairs, rows, branch, windows)
 
 
-def _argmax(objective: Sequence[FloatArray], windows: Sequence[Window], branch: Sequence[Sequence[int]]) -> Codes:
+def _argmax(objective: Sequence[FloatArray], windows: Sequence[CostRange], branch: Sequence[Sequence[int]]) -> Codes:
     """Each choice on its own; of equal candidates the one with the lower costs, then the first."""
     if windows and windows[0].table.pairs:
         best = [
@@ -90,7 +90,7 @@ def _cheapest_equal(
     pairs: Sequence[FloatArray],
     rows: list[Row],
     branch: Sequence[Sequence[int]],
-    windows: Sequence[Window],
+    windows: Sequence[CostRange],
 ) -> Answer:
     """The cheapest architecture that is as good as the answer.
 
@@ -114,7 +114,7 @@ def _solve_rows(
     pairs: Sequence[FloatArray],
     rows: Sequence[Row],
     branch: Sequence[Sequence[int]],
-    windows: Sequence[Window],
+    windows: Sequence[CostRange],
     *,
     seconds: float = milp.SECONDS,
 ) -> Answer | None:
@@ -137,7 +137,7 @@ def _solve_rows(
 
 
 def optimise(
-    problem: Problem | ChainProblem, windows: Sequence[Window], seconds: float
+    problem: Problem | ChainProblem, windows: Sequence[CostRange], seconds: float
 ) -> tuple[list[int], str, bool, str] | None:
     """Picks, method, whether they are proved the best, and a note."""
     rows = len(problem.bounds)

@@ -60,7 +60,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
+class ComputeUsed:
     """What a search or a training took. What is not known is None."""
 
     trials: int | None = None
@@ -143,9 +143,9 @@ class CardFacts:
     comparison: tuple[Mapping[str, object], ...] = ()
     space_name: str | None = None
     search_settings: Mapping[str, Any] = field(default_factory=dict)
-    search_cost: Spent = Spent()
+    search_cost: ComputeUsed = ComputeUsed()
     training_settings: Mapping[str, Any] = field(default_factory=dict)
-    training_cost: Spent = Spent()
+    training_cost: ComputeUsed = ComputeUsed()
     seed: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     command: Sequence[str] = ()
@@ -367,7 +367,7 @@ def _setting_rows(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[s
     return rows
 
 
-def _spent_rows(spent: Spent) -> list[tuple[str, str | None]]:
+def _spent_rows(spent: ComputeUsed) -> list[tuple[str, str | None]]:
     return [
         ("trials run", None if spent.trials is None else cell(spent.trials)),
         ("epochs run", None if spent.epochs is None else cell(spent.epochs)),

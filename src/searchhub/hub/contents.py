@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-CONFIG, RESULT = "config.json", "result.json"
+from searchhub.run_folder import RESULT
+
+MODEL_CONFIG = "config.json"
 
 FACTS = "searchhub.json"
 """What was searched, generated and measured, for programs; the card says it for people."""
@@ -38,7 +40,7 @@ def contents_of(read: Callable[[str], dict[str, Any] | None]) -> Contents | None
     Args:
         read: From a file name to the JSON object in it; None where there is none.
     """
-    config = read(CONFIG)
+    config = read(MODEL_CONFIG)
     if config is not None and "model_type" in config:
         # transformers leaves out the names of two labels, its default.
         identity = {**config, "num_labels": len(config.get("id2label") or "01")}

@@ -9,7 +9,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
 from searchhub.errors import InvalidInputError
-from searchhub.hub.contents import CONFIG
+from searchhub.hub.contents import MODEL_CONFIG
 from searchhub.hub_client import check_repo_id, hub_errors
 
 WANTED = ("*.json", "*.safetensors")
@@ -38,8 +38,8 @@ def load_model(folder: Path) -> PreTrainedModel:
     Raises:
         InvalidInputError: There is no model that transformers and searchhub know, or its weights cannot be read.
     """
-    if not (folder / CONFIG).is_file():
-        raise InvalidInputError(f"`{folder}` must hold a model, but has no {CONFIG}. Name a folder that has one.")
+    if not (folder / MODEL_CONFIG).is_file():
+        raise InvalidInputError(f"`{folder}` must hold a model, but has no {MODEL_CONFIG}. Name a folder that has one.")
     way_out = "If it brings code of its own that you trust, load it yourself and pass the model."
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -52,7 +52,7 @@ def load_model(folder: Path) -> PreTrainedModel:
             f"`{folder}` must hold a model that transformers or searchhub can load, but: {said}. {way_out}"
         ) from error
     raise InvalidInputError(
-        f"`{folder}` must hold a model of a class that transformers' Auto classes know, but its {CONFIG} names "
+        f"`{folder}` must hold a model of a class that transformers' Auto classes know, but its {MODEL_CONFIG} names "
         f"{config.architectures}. {way_out}"
     )
 

@@ -19,10 +19,11 @@ from huggingface_hub.errors import RevisionNotFoundError
 from searchhub._version import __version__
 from searchhub.errors import InvalidInputError
 from searchhub.files import cannot_write, read_json_object
-from searchhub.hub.contents import CONFIG, EVAL_RESULTS, FACTS, RESULT, Contents, contents_of, difference
+from searchhub.hub.contents import EVAL_RESULTS, FACTS, MODEL_CONFIG, Contents, contents_of, difference
 from searchhub.hub.search_folder import write_result_folder, write_supernet_folder
 from searchhub.hub_client import check_repo_id, find_token, hub_errors
 from searchhub.result import SearchResult
+from searchhub.run_folder import RESULT
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 # What searchhub writes: in a repository, those of them that a new version lacks would be loaded in its place.
 _OURS = (
-    CONFIG,
+    MODEL_CONFIG,
     RESULT,
     FACTS,
     "*.safetensors",
@@ -217,7 +218,7 @@ def _folder_of(what: str | os.PathLike[str] | SearchResult | Supernet) -> Iterat
         folder = Path(what)
         if not folder.is_dir():
             raise InvalidInputError(f"`{folder}` must be a folder to be published, but is none. Check its path.")
-        if (folder / CONFIG).exists() or not (folder / RESULT).exists():
+        if (folder / MODEL_CONFIG).exists() or not (folder / RESULT).exists():
             yield folder
             return
         what = SearchResult.load(folder)
@@ -246,13 +247,13 @@ def _write_supernet(what: Any, folder: Path) -> None:
 
 def _contents(folder: Path) -> Contents:
     contents = contents_of(lambda name: read_json_object(folder / name))
-    missing = [] if contents else [CONFIG]
+    missing = [] if contents else [MODEL_CONFIG]
     if (contents is None or contents.kind == "model") and not any(folder.glob("*.safetensors")):
         missing.append("model.safetensors")
     if not (folder / "README.md").is_file():
         missing.append("README.md")
     if contents is None or missing:
-        inside = sorted(path.name for path in folder.glob("models/*") if (path / CONFIG).exists())
+        inside = sorted(path.name for path in folder.glob("models/*") if (path / MODEL_CONFIG).exists())
         hint = f"The networks of this run are in its `models`: {', '.join(inside[:5])}." if inside else ""
         raise InvalidInputError(
             f"`{folder}` must be a folder that `save_model_folder` wrote, or a finished run, but has no "

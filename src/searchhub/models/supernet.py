@@ -92,9 +92,9 @@ class Supernet(PreTrainedModel):
             InvalidInputError: The architecture is not of this space.
         """
         self.search_space.encode(architecture)
-        return self.on_shared_weights(architecture)
+        return self.subnet_of_any_size(architecture)
 
-    def on_shared_weights(self, architecture: Architecture) -> PreTrainedModel:
+    def subnet_of_any_size(self, architecture: Architecture) -> PreTrainedModel:
         """As `subnet`, of sizes that the supernet has weights for, whether the space offers them or not."""
         with no_init_weights():
             model = self.subnet_class(self.subnet_config(architecture))

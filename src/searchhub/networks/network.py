@@ -51,7 +51,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Report:
+class TrainedNetwork:
     """A trained network in numbers.
 
     Args:
@@ -104,7 +104,7 @@ def _short(value: float) -> str:
     return f"{value / factor:.12g}{letter}"
 
 
-def read_reports(run_dir: str | Path) -> list[Report]:
+def read_reports(run_dir: str | Path) -> list[TrainedNetwork]:
     """The networks that a run has trained so far, the cheapest first; what is no network's folder is passed over."""
     run_dir = Path(run_dir)
     models = [(path, True) for path in sorted((run_dir / MODELS).glob(f"*/{FACTS}"))]
@@ -115,13 +115,13 @@ def read_reports(run_dir: str | Path) -> list[Report]:
     return sorted((r for r in found if r is not None), key=_order)
 
 
-def _report(facts: dict[str, Any] | None, published: bool) -> Report | None:
+def _report(facts: dict[str, Any] | None, published: bool) -> TrainedNetwork | None:
     if facts is None:
         return None
     try:
         limits = tuple(Limit(x["cost"], max=x["max"], min=x["min"], equal=x["equal"]) for x in facts["limits"])
         network = Network(str(facts["name"]), Architecture(facts["identity"]["architecture"]), limits, published)
-        return Report(network, _numbers(facts["costs"]), _numbers(facts["metrics"]), facts)
+        return TrainedNetwork(network, _numbers(facts["costs"]), _numbers(facts["metrics"]), facts)
     except (KeyError, TypeError, ValueError, AttributeError):  # not one of ours, or of another version
         return None
 
@@ -130,13 +130,13 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if math.isfinite(value)}
 
 
-def _order(report: Report) -> tuple[object, ...]:
+def _order(report: TrainedNetwork) -> tuple[object, ...]:
     limits = report.network.limits
     return (not limits, *((x.name, x.high, x.low) for x in limits[:1]), report.network.name)
 
 
 def comparison(
-    reports: Sequence[Report], metric: str, original: Mapping[str, Any] | None = None
+    reports: Sequence[TrainedNetwork], metric: str, original: Mapping[str, Any] | None = None
 ) -> list[dict[str, str]]:
     """Rows of a table: a limit each, with the mean and spread of random networks beside it, and other baselines.
 
@@ -183,7 +183,7 @@ def comparison(
     return rows
 
 
-def _largest(report: Report, original: Mapping[str, Any] | None) -> str:
+def _largest(report: TrainedNetwork, original: Mapping[str, Any] | None) -> str:
     """What the largest network is: of a compressed checkpoint it has come a long way since it was that."""
     if original is None:
         return "the largest"
@@ -200,7 +200,7 @@ def _beside(baseline: Network, network: Network) -> bool:
     return baseline.name.rpartition("-")[0] == network.name
 
 
-def role_of(report: Report) -> str:
+def role_of(report: TrainedNetwork) -> str:
     """What a baseline is: the last part of its name without a number."""
     return report.network.name.rpartition("-")[2].rstrip("0123456789")
 

@@ -24,9 +24,9 @@ from searchhub.models.supernet import Supernet
 from searchhub.networks.network import ORIGINAL_FACTS
 from searchhub.run_folder import ORIGINAL
 from searchhub.space import Architecture
-from searchhub.training.batches import derive_seed, steps_per_epoch
-from searchhub.training.fit import Fitted, fit
-from searchhub.training.loop import OnStep
+from searchhub.training.batches import derive_seed
+from searchhub.training.fit import TrainOutput, fit
+from searchhub.training.loop import StepCallback
 from searchhub.training.settings import TrainingSettings
 
 WEIGHTS = "model.safetensors"
@@ -40,7 +40,7 @@ class OriginalTrainer:
 
     Args:
         supernet: Of the checkpoint; trained in place.
-        whole: The architecture that leaves nothing out, whether or not the space offers it.
+        full_architecture: The architecture that leaves nothing out, whether or not the space offers it.
         task: Data and metric.
         settings: Optimizer, schedule and batch.
         accelerator: Of this process.
@@ -51,7 +51,7 @@ class OriginalTrainer:
     """
 
     supernet: Supernet
-    whole: Architecture
+    full_architecture: Architecture
     task: Task
     settings: TrainingSettings
     accelerator: Accelerator
@@ -60,12 +60,7 @@ class OriginalTrainer:
     folder: Path
     then: tuple[Callable[[Supernet], None], dict[str, Any]] | None = None
 
-    @property
-    def steps(self) -> int:
-        """Optimizer steps."""
-        return self.epochs * steps_per_epoch(self.task, "train", self.settings)
-
-    def train(self, on_step: OnStep | None = None) -> dict[str, Any]:
+    def train(self, on_step: StepCallback | None = None) -> dict[str, Any]:
         """Train, or take the weights of an earlier run of the same settings; returns what was measured on the test.
 
         Raises:
@@ -89,9 +84,9 @@ class OriginalTrainer:
         self.accelerator.wait_for_everyone()
         return facts
 
-    def _fit(self, on_step: OnStep | None) -> Fitted:
+    def _fit(self, on_step: StepCallback | None) -> TrainOutput:
         # Nothing is sliced off the whole network, so that its parameters are the supernet's own.
-        model = self.supernet.on_shared_weights(self.whole)
+        model = self.supernet.subnet_of_any_size(self.full_architecture)
         return fit(
             model,
             self.task,
@@ -105,7 +100,9 @@ class OriginalTrainer:
 
     def _costs(self) -> dict[str, int]:
         counts = {"macs": macs_per_module, "params": params_per_module}
-        return {name: count_architecture(self.supernet, self.whole, count)[""] for name, count in counts.items()}
+        return {
+            name: count_architecture(self.supernet, self.full_architecture, count)[""] for name, count in counts.items()
+        }
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -24,8 +24,8 @@ from searchhub.data.sources import load_task
 from searchhub.data.task import Task
 from searchhub.errors import InvalidInputError
 from searchhub.files import read_json_object, replacing, write_json
-from searchhub.hub.card import Spent
-from searchhub.hub.contents import CONFIG
+from searchhub.hub.card import ComputeUsed
+from searchhub.hub.contents import MODEL_CONFIG
 from searchhub.hub.folder import save_supernet
 from searchhub.models.supernet import Supernet
 from searchhub.networks.network import TRAINING
@@ -120,7 +120,7 @@ def load_trainer(
             TrainingSettings(**saved["training"]),
             accelerator,
             folder=folder,
-            search_cost=Spent(**saved["search_cost"]),
+            search_cost=ComputeUsed(**saved["search_cost"]),
             publish_as=_imported(saved["publish_as"]) if saved.get("publish_as") else None,
             **{name: saved[name] for name in _KEPT if name in saved},
         )
@@ -141,11 +141,11 @@ def supernet_class(folder: Path) -> type[Supernet]:
     Raises:
         InvalidInputError: There is no supernet, or its class is not found.
     """
-    config, saved = read_json_object(folder / CONFIG), read_json_object(folder.parent / TRAINING)
+    config, saved = read_json_object(folder / MODEL_CONFIG), read_json_object(folder.parent / TRAINING)
     if config is None:
         raise InvalidInputError(
-            f"`{folder}` must hold a supernet, but has no {CONFIG} that can be read. `save_trainer` writes one into a "
-            "run's folder, as the recipes do; `publish(supernet, …)` onto the Hub."
+            f"`{folder}` must hold a supernet, but has no {MODEL_CONFIG} that can be read. `save_trainer` writes one "
+            "into a run's folder, as the recipes do; `publish(supernet, …)` onto the Hub."
         )
     own = str(saved["supernet"]) if folder.name == SUPERNET and saved and "supernet" in saved else ""
     name = own or str((config.get("architectures") or [""])[0])

@@ -23,21 +23,19 @@ from searchhub.errors import InvalidInputError
 from searchhub.files import read_json_object, write_json, write_text
 from searchhub.generation import GeneratedArchitecture
 from searchhub.generation.cells import known_costs
-from searchhub.hub.card import CardFacts, Evaluation, ReachedLimit, Spent, eval_results_yaml, model_card
+from searchhub.hub.card import CardFacts, ComputeUsed, Evaluation, ReachedLimit, eval_results_yaml, model_card
 from searchhub.hub.folder import is_stock, save_model_folder
 from searchhub.models.identity import name_labels, plain_config, weights_digest
 from searchhub.models.supernet import Supernet
-from searchhub.networks.network import BASELINES, MODELS, Network, Report, read_facts, read_original
+from searchhub.networks.network import BASELINES, MODELS, Network, TrainedNetwork, read_facts, read_original
 from searchhub.redact import redact_whole
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
 from searchhub.training.batches import derive_seed
 from searchhub.training.fit import fit
-from searchhub.training.loop import predict
+from searchhub.training.loop import StepCallback, predict
 from searchhub.training.settings import TrainingSettings
 from searchhub.visualization.diagram import plot_architecture
-
-OnStep = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class NetworkTrainer:
     start: str = "weights of the supernet"
     base_model: str | None = None
     search_settings: Mapping[str, Any] = field(default_factory=dict)
-    search_cost: Spent = Spent()
+    search_cost: ComputeUsed = ComputeUsed()
     command: Sequence[str] = ()
     train_on: Split = "full"
     publish_as: Callable[[PreTrainedModel], PreTrainedModel] | None = None
@@ -85,7 +83,7 @@ class NetworkTrainer:
         if self.inherit_weights:
             check_inheritable(self.supernet)
 
-    def train(self, network: Network, on_step: OnStep | None = None) -> Report:
+    def train(self, network: Network, on_step: StepCallback | None = None) -> TrainedNetwork:
         """Train a network and write its folder, or read it where it is finished already.
 
         Every process makes this call; the main one writes.
@@ -94,22 +92,17 @@ class NetworkTrainer:
         facts = self._finished(network)
         if facts is None:
             facts = self._train(network, costs, on_step)
-        return Report(network, costs, facts["metrics"], facts)
+        return TrainedNetwork(network, costs, facts["metrics"], facts)
 
-    def train_all(self, networks: Sequence[Network], progress: ProgressDisplay) -> list[Report]:
+    def train_all(self, networks: Sequence[Network], progress: ProgressDisplay) -> list[TrainedNetwork]:
         """Train networks one after another, as a stage of a progress display."""
-        reports: list[Report] = []
+        reports: list[TrainedNetwork] = []
         with progress.stage(f"train {len(networks)} networks", len(networks)) as stage:
             for network in networks:
                 stage.begin(network.name)
                 reports.append(self.train(network, stage.step))
                 stage.advance(best=max(r.metrics[self.task.metric_name] for r in reports))
         return reports
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of one network."""
-        return self.epochs * (self.task.size(self.train_on) // self.settings.batch_size)
 
     def model(self, architecture: Architecture) -> PreTrainedModel:
         """The untrained model of an architecture, or one with the supernet's weights."""
@@ -122,7 +115,7 @@ class NetworkTrainer:
         name_labels(model, self.task)
         return model
 
-    def rewrite_card(self, report: Report, **changes: Any) -> None:
+    def rewrite_card(self, report: TrainedNetwork, **changes: Any) -> None:
         """Write a finished network's card anew, with what is known only once others are finished too.
 
         Args:
@@ -175,7 +168,7 @@ class NetworkTrainer:
             broadcast_object_list(found, from_process=0)
         return found[0]
 
-    def _train(self, network: Network, costs: Mapping[str, float], on_step: OnStep | None) -> dict[str, Any]:
+    def _train(self, network: Network, costs: Mapping[str, float], on_step: StepCallback | None) -> dict[str, Any]:
         model = self.model(network.architecture)
         fitted = fit(
             model,
@@ -185,7 +178,7 @@ class NetworkTrainer:
             epochs=self.epochs,
             seed=self.seed,
             train_on=self.train_on,
-            on_step=None if on_step is None else lambda done: on_step(done, self.steps),
+            on_step=on_step,
         )
         facts: dict[str, Any] = {
             "name": network.name,
@@ -270,7 +263,7 @@ class NetworkTrainer:
                 "start": self.start if self.inherit_weights else "from scratch",
                 **_original_settings(self.folder),
             },
-            training_cost=Spent(
+            training_cost=ComputeUsed(
                 epochs=self.epochs,
                 seconds=facts["seconds"],
                 device=self.accelerator.device.type,

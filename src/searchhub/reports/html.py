@@ -16,7 +16,7 @@ from searchhub.distribution import ArchitectureDistribution
 from searchhub.files import write_text
 from searchhub.formatting import ABSENT, duration, human
 from searchhub.generation.cells import reachable_range
-from searchhub.networks.network import Report, comparison, read_original
+from searchhub.networks.network import TrainedNetwork, comparison, read_original
 from searchhub.redact import REDACTED, is_secret
 from searchhub.reports.architecture_markup import diagram, fits
 from searchhub.reports.confidence import confidence_section
@@ -170,7 +170,7 @@ def _networks(run: Run) -> Markup:
     return joined(parts)
 
 
-def _network(report: Report, space: SearchSpace | None, prefix: str) -> Markup:
+def _network(report: TrainedNetwork, space: SearchSpace | None, prefix: str) -> Markup:
     network = report.network
     certificate = report.facts.get("certificate") or {}
     how = None

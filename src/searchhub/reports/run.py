@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from searchhub.errors import InvalidInputError
-from searchhub.networks.network import Report, read_reports
+from searchhub.networks.network import TrainedNetwork, read_reports
 from searchhub.result import SearchResult
-from searchhub.run_folder import CONFIG, JOURNAL, RESULT
+from searchhub.run_folder import JOURNAL, RESULT, RUN_CONFIG
 from searchhub.space import Candidate
 from searchhub.trial import WARMUP, Budget
 
@@ -52,7 +52,7 @@ class Run:
     trials: tuple[JournalTrial, ...]
     unreadable: int
     result: SearchResult | None
-    reports: tuple[Report, ...]
+    reports: tuple[TrainedNetwork, ...]
 
     @property
     def best(self) -> JournalTrial | None:
@@ -89,9 +89,9 @@ def read_run(run_dir: str | Path) -> Run:
         InvalidInputError: It is no run's folder, or its config.yaml or result.json cannot be read.
     """
     path = Path(run_dir)
-    if not any((path / name).is_file() for name in (CONFIG, JOURNAL, RESULT)):
+    if not any((path / name).is_file() for name in (RUN_CONFIG, JOURNAL, RESULT)):
         raise InvalidInputError(
-            f"`{path}` must be the folder of a run, with {CONFIG}, {JOURNAL} or {RESULT} in it, but holds none of "
+            f"`{path}` must be the folder of a run, with {RUN_CONFIG}, {JOURNAL} or {RESULT} in it, but holds none of "
             "them. Give the `run_dir` of `search()`; of a recipe, its `--output_dir`."
         )
     result = SearchResult.load(path) if (path / RESULT).exists() else None
@@ -99,7 +99,7 @@ def read_run(run_dir: str | Path) -> Run:
     if result is not None and not trials:
         trials = {r.trial.number: _trial({**r.to_dict(), "time": None}) for r in result.history}
     ordered = tuple(trials[number] for number in sorted(trials))
-    return Run(path, _config(path / CONFIG), ordered, unreadable, result, tuple(read_reports(path)))
+    return Run(path, _config(path / RUN_CONFIG), ordered, unreadable, result, tuple(read_reports(path)))
 
 
 def _config(file: Path) -> Mapping[str, Any]:

@@ -82,7 +82,7 @@ _OF_ONE_PROCESS = (
 )
 
 
-class Alone:
+class SingleProcess:
     """An Accelerator to a training of which this process does all, while other processes train something else.
 
     Device and precision are the Accelerator's; nothing is shared out, reduced or waited for.

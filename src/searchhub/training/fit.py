@@ -14,12 +14,12 @@ from transformers import PreTrainedModel
 from searchhub.data.task import Split, Task
 from searchhub.errors import InvalidInputError
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
-from searchhub.training.loop import OnStep, let_go, predict, share_buffers, train_pass
+from searchhub.training.loop import StepCallback, predict, release_model, share_buffers, train_pass
 from searchhub.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainOutput:
     """What a training came to.
 
     Args:
@@ -55,9 +55,9 @@ def fit(
     seed: int,
     train_on: Split = "full",
     evaluate_on: Split = "test",
-    on_step: OnStep | None = None,
+    on_step: StepCallback | None = None,
     on_epoch: Callable[[PreTrainedModel], None] | None = None,
-) -> Fitted:
+) -> TrainOutput:
     """Train a model for some epochs and evaluate it once, at the end.
 
     Nothing is chosen by looking at `evaluate_on`: no early stopping, no best epoch.
@@ -71,7 +71,7 @@ def fit(
         seed: Of order, augmentation and dropout.
         train_on: Split to train on.
         evaluate_on: Split to report.
-        on_step: Called after each optimizer step with the number of steps done.
+        on_step: Called after each optimizer step with (steps done, steps of the training).
         on_epoch: Called after each epoch with the model, which it must leave as it is.
 
     Raises:
@@ -81,6 +81,7 @@ def fit(
     check_batch_size(task, train_on, settings, accelerator)
     started = time.perf_counter()
     per_epoch = steps_per_epoch(task, train_on, settings)
+    steps = epochs * per_epoch
     if settings.auxiliary_weight:
         torch.manual_seed(derive_seed(seed, "auxiliary head"))
         _method(model, "attach_auxiliary_head", "auxiliary_weight")()
@@ -100,14 +101,14 @@ def fit(
             settings,
             accelerator,
             first_step=epoch * per_epoch,
-            total_steps=epochs * per_epoch,
+            total_steps=steps,
             what=f"epoch {epoch} of {type(model).__name__}",
-            on_step=None if on_step is None else lambda done, e=epoch: on_step(e * per_epoch + done),
+            on_step=None if on_step is None else lambda done, e=epoch: on_step(e * per_epoch + done, steps),
         )
         if on_epoch is not None:
             on_epoch(model)
     del wrapped, optimizer
-    let_go(model, accelerator)
+    release_model(model, accelerator)
     if settings.auxiliary_weight:
         model.detach_auxiliary_head()
     if settings.drop_path:
@@ -115,7 +116,7 @@ def fit(
     share_buffers(model, accelerator)
     metrics = task.score(*predict(model, task, evaluate_on, settings.eval_batch_size, accelerator))
     seconds = time.perf_counter() - started
-    return Fitted(metrics, evaluate_on, task.size(evaluate_on), loss, epochs, epochs * per_epoch, seconds)
+    return TrainOutput(metrics, evaluate_on, task.size(evaluate_on), loss, epochs, steps, seconds)
 
 
 def _method(model: PreTrainedModel, name: str, setting: str) -> Callable[..., None]:

@@ -18,7 +18,8 @@ from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.training.batches import evaluation_batches
 from searchhub.training.settings import TrainingSettings
 
-OnStep = Callable[[int], None]
+StepCallback = Callable[[int, int], None]
+"""Hears of each optimizer step: how many are done, and how many there are in all."""
 
 CHECK_EVERY = 25
 """Optimizer steps between looks at the loss; each look waits for the device."""
@@ -35,7 +36,7 @@ def train_pass(
     total_steps: int,
     what: str,
     max_steps: int | None = None,
-    on_step: OnStep | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> float:
     """Take optimizer steps and return the mean loss over them and over processes.
 
@@ -188,7 +189,7 @@ def reestimate_batch_norm(
         update_bn(inputs(), model)
 
 
-def let_go(model: nn.Module, accelerator: Accelerator) -> None:
+def release_model(model: nn.Module, accelerator: Accelerator) -> None:
     """Make the accelerator forget what it prepared, and leave the model as it was before.
 
     It keeps every model, so that memory would grow with the number of trials; mixed precision leaves a wrapped

@@ -34,11 +34,10 @@ from searchhub.space import SearchSpace
 from searchhub.training.accelerator import Processes
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
 from searchhub.training.gumbel import CostTerm, MixtureSettings, gumbel_noise, gumbel_softmax
-from searchhub.training.loop import let_go, share_buffers, train_pass
+from searchhub.training.loop import StepCallback, release_model, share_buffers, train_pass
 from searchhub.training.settings import TrainingSettings
 from searchhub.training.windows import SharedOptimizerState
 
-OnStep = Callable[[int, int], None]
 Epoch = dict[str, Any]
 """What an epoch came to, plain JSON: "trial" (its number from 0), losses, cost, entropy, temperature, seconds."""
 
@@ -129,7 +128,7 @@ class MixtureTrainer:
         cost: CostTable | None = None,
         recorder: EpochRecorder | None = None,
         seed: int = 0,
-        on_step: OnStep | None = None,
+        on_step: StepCallback | None = None,
     ) -> None:
         _check(supernet, task, settings, accelerator, cost)
         self.supernet = supernet.to(device=accelerator.device, memory_format=settings.memory_format)
@@ -267,16 +266,16 @@ class MixtureTrainer:
         )
         state.take_back(optimizer, windows, parameters)
         del wrapped, prepared, optimizer
-        let_go(module, self.accelerator)
+        release_model(module, self.accelerator)
         return loss
 
     def _on_step(self, epoch: int, phase: int) -> Callable[[int], None] | None:
-        if self.on_step is None:
+        if (on_step := self.on_step) is None:
             return None
         warming = epoch < self.mixture_settings.warmup_epochs
         total = self.steps[0] + (0 if warming else self.steps[1])
         before = self.steps[0] * phase
-        return lambda done: self.on_step(before + done, total)  # type: ignore[misc]
+        return lambda done: on_step(before + done, total)
 
     def _batches(self, split: Any, epoch: int) -> Iterator[list[Batch]]:
         seed = derive_seed(self.seed, split, epoch)

@@ -33,7 +33,7 @@ MOST_COUNTED = 100_000
 _MOST_DOTS = 1000
 
 
-def tell_clusters(result: SearchResult, searcher: DCSupernetSearcher | None = None) -> SearchResult:
+def summarize_clusters(result: SearchResult, searcher: DCSupernetSearcher | None = None) -> SearchResult:
     """The same result whose `division` also tells of other numbers of clusters, and all that pictures need.
 
     Under "over_k" there is a row for each of K' = 1 … 2K: inertia, silhouette, and the clusters' sizes; as far as there
@@ -73,7 +73,7 @@ def tell_clusters(result: SearchResult, searcher: DCSupernetSearcher | None = No
 
 
 def over_k_rows(result: SearchResult) -> list[dict[str, Any]]:
-    """What `tell_clusters` found for each number of clusters, as rows of a table; none: it was not called."""
+    """What `summarize_clusters` found for each number of clusters, as rows of a table; none: it was not called."""
     return [
         {
             "K": row["K"],
@@ -111,7 +111,7 @@ def plot_clusters(
         result: Of `DCSearcher` or `DCSupernetSearcher`, with at least two clusters.
         path: Where to write.
         table: Features of each candidate, of `DCSupernetSearcher`; a few of what it sampled are drawn. None: as
-            `tell_clusters` found.
+            `summarize_clusters` found.
 
     Raises:
         InvalidInputError: The result has no clusters of networks with features.

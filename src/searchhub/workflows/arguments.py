@@ -219,7 +219,7 @@ class DivideArguments:
 
 
 @dataclass
-class TrainingArguments:
+class RecipeTrainingArguments:
     """How search trials and final networks are trained."""
 
     batch_size: int = option(32, "Examples of an optimizer step, over all processes and accumulated parts.")

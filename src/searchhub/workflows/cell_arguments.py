@@ -18,14 +18,14 @@ from searchhub.errors import InvalidInputError
 from searchhub.files import read_json_object
 from searchhub.formatting import read_amount
 from searchhub.generation import Limit
-from searchhub.hub.contents import CONFIG
+from searchhub.hub.contents import MODEL_CONFIG
 from searchhub.models.darts.supernet_darts import DartsSupernetConfig, DartsSupernetForImageClassification
 from searchhub.searchers.base import Searcher
 from searchhub.space import SearchSpace
 from searchhub.spaces.darts import KINDS, OPERATIONS
 from searchhub.spaces.genotype import Genotype, identifier
 from searchhub.training.settings import TrainingSettings
-from searchhub.workflows.arguments import ImageSearchArguments, TrainingArguments, option
+from searchhub.workflows.arguments import ImageSearchArguments, RecipeTrainingArguments, option
 
 _LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=|=)\s*(\S+)\s*")
 _KINDS = {"<=": "max", ">=": "min", "=": "equal"}
@@ -104,7 +104,7 @@ class CellSearchArguments(ImageSearchArguments):
 
 
 @dataclass
-class CellTrainingArguments(TrainingArguments):
+class CellTrainingArguments(RecipeTrainingArguments):
     """How cells are trained, final networks with DARTS's regularization."""
 
     auxiliary_weight: float = option(0.0, "Of an auxiliary head's loss in the final training; DARTS: 0.4.")
@@ -200,7 +200,7 @@ def read_cells(name: str) -> Genotype:
                 ) from error
             except InvalidInputError as error:
                 raise InvalidInputError(f"`--cells {name}`: {error} Of several in a file: FILE:NAME.") from error
-    config = read_json_object(Path(name) / CONFIG)
+    config = read_json_object(Path(name) / MODEL_CONFIG)
     if config is None or config.get("model_type") != "searched_darts":
         raise InvalidInputError(
             "`--cells` must be a genotype's text, a file that holds it, FILE:NAME for one of several, or the folder of "
@@ -208,7 +208,9 @@ def read_cells(name: str) -> Genotype:
         )
     cells = [config.get(kind) for kind in KINDS]
     if not all(isinstance(cell, list) and all(isinstance(operation, str) for operation in cell) for cell in cells):
-        raise InvalidInputError(f"`{Path(name) / CONFIG}` must list the operations of {list(KINDS)}, but does not.")
+        raise InvalidInputError(
+            f"`{Path(name) / MODEL_CONFIG}` must list the operations of {list(KINDS)}, but does not."
+        )
     return Genotype.from_operations(*cells)
 
 

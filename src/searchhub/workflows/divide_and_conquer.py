@@ -17,22 +17,23 @@ from searchhub.evaluators.scratch import ScratchEvaluator
 from searchhub.evaluators.staged import StagedEvaluator
 from searchhub.files import write_text
 from searchhub.formatting import human, markdown_table, rich_table
-from searchhub.hub.card import Spent
+from searchhub.hub.card import ComputeUsed
 from searchhub.networks.network import MODELS
-from searchhub.networks.trainer import NetworkTrainer, OnStep
+from searchhub.networks.trainer import NetworkTrainer
 from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
 from searchhub.run_folder import EARLY
 from searchhub.search import search
 from searchhub.searchers.dc import DCSearcher
 from searchhub.searchers.division import winners_in_order
+from searchhub.training.loop import StepCallback
 from searchhub.trial import DIVERGED
-from searchhub.visualization.clusters import over_k_text, plot_clusters, plot_winners, tell_clusters
-from searchhub.workflows.ranking import narrow, tell_order
+from searchhub.visualization.clusters import over_k_text, plot_clusters, plot_winners, summarize_clusters
+from searchhub.workflows.ranking import narrow, rank_winners
 
 
 @dataclass(frozen=True)
-class Conquered:
+class DCNASOutput:
     """What came of it.
 
     Args:
@@ -97,7 +98,7 @@ def plan(searcher: DCSearcher, early: ScratchEvaluator, trainer: NetworkTrainer)
 
 
 def _winners(
-    searcher: DCSearcher, early: ScratchEvaluator, trainer: NetworkTrainer, on_step: OnStep | None = None
+    searcher: DCSearcher, early: ScratchEvaluator, trainer: NetworkTrainer, on_step: StepCallback | None = None
 ) -> NetworkEvaluator:
     """Trains the winners; whatever would stop either stage is said."""
     early.check(searcher.proxy)
@@ -111,8 +112,8 @@ def divide_and_conquer(
     *,
     early_from: str | Path | None = None,
     callbacks: Sequence[SearchCallback] = (),
-    on_step: OnStep | None = None,
-) -> Conquered:
+    on_step: StepCallback | None = None,
+) -> DCNASOutput:
     """Early-stop what the searcher samples, divide, train and publish each cluster's winner, and put them in order.
 
     Every process makes this call. The run's folder is the trainer's; the same call goes on with an interrupted one.
@@ -149,9 +150,9 @@ def divide_and_conquer(
                 f"{error} Early-stopped networks are kept: with `--early_from {trainer.folder}` and another "
                 "`--output_dir` none of them is trained again, whatever else is changed but their own training."
             ) from error
-    result = tell_clusters(result.with_costs(*trainer.result.costs.values()))
+    result = summarize_clusters(result.with_costs(*trainer.result.costs.values()))
     sampled, winners = result.history[: searcher.num_samples], result.history[searcher.num_samples :]
-    spent = Spent(
+    spent = ComputeUsed(
         trials=len(sampled),
         seconds=sum(r.seconds for r in sampled),
         device=accelerator.device.type,
@@ -164,7 +165,7 @@ def divide_and_conquer(
         "diverged": {"early-stopped": sum(DIVERGED in r.metrics for r in sampled), "winners": len(lost)},
     }
     trainer = replace(trainer, result=result, search_cost=spent, search_settings=settings)
-    rows = tell_order(result, full.reports(winners), trainer)
+    rows = rank_winners(result, full.reports(winners), trainer)
     pictures = []
     if accelerator.is_main_process:
         report = trainer.folder / "report"
@@ -177,4 +178,4 @@ def divide_and_conquer(
         for plot in draw:
             pictures.append(report / f"{plot.__name__.removeprefix('plot_')}.png")
             plot(result, pictures[-1])
-    return Conquered(result, trainer, rows, pictures, lost)
+    return DCNASOutput(result, trainer, rows, pictures, lost)

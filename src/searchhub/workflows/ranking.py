@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from searchhub.formatting import human
-from searchhub.networks.network import Report
+from searchhub.networks.network import TrainedNetwork
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.result import SearchResult
 from searchhub.searchers.division import Winner, winners_in_order
@@ -15,8 +15,8 @@ from searchhub.space import Architecture
 _SIZE, _PROBABLE, _EARLY, _MACS = "architectures in it", "log-probability", "early-stopped", "FLOPs (multiply-adds)"
 
 
-def tell_order(
-    result: SearchResult, reports: Mapping[Architecture, Report], trainer: NetworkTrainer
+def rank_winners(
+    result: SearchResult, reports: Mapping[Architecture, TrainedNetwork], trainer: NetworkTrainer
 ) -> list[dict[str, Any]]:
     """Say on the card of every winner how large the clusters were, who won them, and in which order they came out.
 
@@ -58,7 +58,7 @@ def _short(name: str) -> str:
     return short.get(name) or next((split for split in ("validation", "test") if name.endswith(f"({split})")), name)
 
 
-def _row(winner: Winner, won_by: str, report: Report, metric: str) -> dict[str, Any]:
+def _row(winner: Winner, won_by: str, report: TrainedNetwork, metric: str) -> dict[str, Any]:
     return {
         "network": report.network.name,
         "cluster": winner.cluster,

@@ -23,9 +23,9 @@ from searchhub.data.task import Task
 from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.files import write_text
 from searchhub.formatting import markdown_table, rich_table
-from searchhub.hub.card import Spent
+from searchhub.hub.card import ComputeUsed
 from searchhub.models.supernet import Supernet
-from searchhub.networks.network import MODELS, Network, Report, comparison, read_original
+from searchhub.networks.network import MODELS, Network, TrainedNetwork, comparison, read_original
 from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
 from searchhub.search import search
@@ -33,10 +33,10 @@ from searchhub.searchers.base import Searcher
 from searchhub.training.accelerator import make_accelerator
 from searchhub.training.settings import TrainingSettings
 from searchhub.visualization.figures import plot_distribution, plot_pareto
-from searchhub.workflows.arguments import RunArguments, TrainingArguments
+from searchhub.workflows.arguments import RecipeTrainingArguments, RunArguments
 
 
-def begin(training: TrainingArguments, run: RunArguments) -> Accelerator:
+def begin(training: RecipeTrainingArguments, run: RunArguments) -> Accelerator:
     """The accelerator of this process; says how many there are. From here on a log shows each line at once."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
@@ -97,9 +97,9 @@ def search_shared(
     return result.with_costs(*costs)
 
 
-def spent(result: SearchResult, accelerator: Accelerator) -> Spent:
+def spent(result: SearchResult, accelerator: Accelerator) -> ComputeUsed:
     """What a search took, for cards."""
-    return Spent(
+    return ComputeUsed(
         trials=len(result.history),
         seconds=sum(r.seconds for r in result.history),
         device=accelerator.device.type,
@@ -107,10 +107,10 @@ def spent(result: SearchResult, accelerator: Accelerator) -> Spent:
     )
 
 
-def tell_networks(
+def summarize_networks(
     result: SearchResult,
     networks: Sequence[Network],
-    reports: Sequence[Report],
+    reports: Sequence[TrainedNetwork],
     task: Task,
     folder: Path,
     reload: Callable[[list[Path]], None],

@@ -16,7 +16,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.searchers.base import Searcher
 from searchhub.space import SearchSpace
 from searchhub.training.settings import TrainingSettings
-from searchhub.workflows.arguments import SEARCHERS, SearchArguments, TrainingArguments, option
+from searchhub.workflows.arguments import SEARCHERS, RecipeTrainingArguments, SearchArguments, option
 
 UNIFORM = "uniform"
 
@@ -122,7 +122,7 @@ class BertSearchArguments(SearchArguments):
 
 
 @dataclass
-class BertTrainingArguments(TrainingArguments):
+class BertTrainingArguments(RecipeTrainingArguments):
     """How the original, search trials and final networks are trained."""
 
     optimizer: str = option("adamw", "Of search and final training.", choices=["sgd", "adam", "adamw"])

@@ -200,8 +200,8 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
         return self.config.space()
 
     @property
-    def whole(self) -> Architecture:
-        """The checkpoint itself, whether the space offers its sizes or not; for `on_shared_weights`."""
+    def full_architecture(self) -> Architecture:
+        """The checkpoint itself, whether the space offers its sizes or not; for `subnet_of_any_size`."""
         config = self.config
         return full_width(bert_space(config.num_hidden_layers, config.intermediate_size, config.num_attention_heads))[0]
 
