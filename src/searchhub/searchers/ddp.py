@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -205,3 +206,6 @@ def pruned_search_trials(space: SearchSpace, estimation_epochs: int) -> int:
         fullest = max(a for a, f in zip(alive, floor, strict=True) if a > f)
         alive = [a - 1 if a > f and a == fullest else a for a, f in zip(alive, floor, strict=True)]
     return total
+
+
+SEARCHERS = {"ddp": DDPSearcher, "ddp-noprune": partial(DDPSearcher, prune=False)}

@@ -100,3 +100,6 @@ def mutated(space: SearchSpace, row: Codes, rng: np.random.Generator) -> Codes:
     child[i] = (int(row[i]) + 1 + rng.integers(size - 1)) % size
     masked: Codes = space.mask_inactive(child[None])[0]
     return masked
+
+
+SEARCHERS = {"evolution": EvolutionSearcher}

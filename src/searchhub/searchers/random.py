@@ -44,3 +44,6 @@ class RandomSearcher(Searcher):
 
     def result(self) -> SearchResult:
         return SearchResult(self.space, tuple(self.history), searcher=self.config)
+
+
+SEARCHERS = {"random": RandomSearcher}
