@@ -6,16 +6,12 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-import torch
-import transformers
-
 from searchhub.errors import DivergedError, InvalidInputError
-from searchhub.evaluators.base import Evaluator
+from searchhub.evaluators.accelerated import AcceleratedEvaluator
 from searchhub.models.identity import plain_config
 from searchhub.networks.network import Network, TrainedNetwork
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.space import Architecture
-from searchhub.training.accelerator import Processes
 from searchhub.training.batches import check_batch_size
 from searchhub.training.loop import StepCallback
 from searchhub.trial import DIVERGED, Budget, Trial, TrialResult
@@ -25,7 +21,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class NetworkEvaluator(Evaluator):
+class NetworkEvaluator(AcceleratedEvaluator):
     """Trains the network of each architecture to the end, publishes it, and scores it on the validation split.
 
     The test split is evaluated too, for the network's card, and no score depends on it. A finished network is read from
@@ -53,10 +49,10 @@ class NetworkEvaluator(Evaluator):
                 f"trains on {trainer.train_on!r}."
             )
         check_batch_size(trainer.task, trainer.train_on, trainer.settings, trainer.accelerator)
+        super().__init__(trainer.supernet, trainer.task, trainer.settings, trainer.accelerator)
         self.trainer = trainer
         self.name = name
         self.on_step = on_step
-        self._processes = Processes(trainer.accelerator)
 
     def __call__(self, trials: Sequence[Trial]) -> Iterator[TrialResult]:
         for trial in trials:
@@ -89,36 +85,10 @@ class NetworkEvaluator(Evaluator):
 
     @property
     def config(self) -> dict[str, Any]:
-        trainer = self.trainer
+        shared = super().config
         return {
-            **super().config,
-            "supernet": type(trainer.supernet).__name__,
-            "model": plain_config(trainer.supernet.config),
-            "task": {
-                "name": trainer.task.name,
-                "metric": trainer.task.metric_name,
-                "fingerprint": trainer.task.fingerprint(),
-            },
-            "training": {**trainer.settings.to_dict(), "inherit_weights": trainer.inherit_weights},
-            "mixed_precision": str(trainer.accelerator.mixed_precision),
-            "seed": trainer.seed,
+            **shared,
+            "model": plain_config(self.supernet.config),
+            "training": {**shared["training"], "inherit_weights": self.trainer.inherit_weights},
+            "seed": self.trainer.seed,
         }
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        return {
-            "processes": self.trainer.accelerator.num_processes,
-            "threads": torch.get_num_threads(),
-            "device": self.trainer.accelerator.device.type,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        }
-
-    # -- several processes --------------------------------------------------------------------------------------------
-
-    @property
-    def is_main_process(self) -> bool:
-        return self._processes.is_main_process
-
-    def broadcast(self, value: T) -> T:
-        return self._processes.broadcast(value)

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import transformers
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel
@@ -17,11 +16,13 @@ from transformers import PreTrainedModel
 from searchhub.data.reduced import ReducedTask
 from searchhub.data.task import Batch, Task
 from searchhub.errors import DivergedError, InvalidInputError, SearchhubError
-from searchhub.evaluators.base import Evaluator
+from searchhub.evaluators.accelerated import AcceleratedEvaluator
 from searchhub.evaluators.features import FeatureKind, FeatureRecorder
+from searchhub.evaluators.score import METRIC, Score, find_score
+from searchhub.models.identity import plain_config, weights_digest
 from searchhub.models.supernet import Supernet
 from searchhub.space import Architecture
-from searchhub.training.accelerator import Processes, SingleProcess
+from searchhub.training.accelerator import SingleProcess
 from searchhub.training.batches import check_batch_size, derive_seed
 from searchhub.training.fit import fit
 from searchhub.training.loop import StepCallback
@@ -31,7 +32,7 @@ from searchhub.trial import DIVERGED, DIVERGED_EPOCH, DIVERGED_LAYER, Budget, Tr
 T = TypeVar("T")
 
 
-class ScratchEvaluator(Evaluator):
+class ScratchEvaluator(AcceleratedEvaluator):
     """Trains the network of each architecture for the trial's budget and scores it on the validation split.
 
     A budget with a `data_share` trains on that share of each class (the D̃ of DC-NAS Eq. 2), always the same examples;
@@ -56,6 +57,7 @@ class ScratchEvaluator(Evaluator):
             None: of all that networks are trained on.
         measure: Further metrics of a trained network, e.g. what it reaches on other data; nothing is chosen by them.
         seed: Of weights, order, augmentation, dropout and the reduced data.
+        score: What a trial's score is: a name in `searchhub.evaluators.score.SCORES`, or a function of a module.
         on_step: Called during a trial of this process with (steps done, steps of the trial).
 
     Raises:
@@ -74,6 +76,7 @@ class ScratchEvaluator(Evaluator):
         feature_examples: int | None = 1000,
         measure: Callable[[PreTrainedModel], Mapping[str, float]] | None = None,
         seed: int = 0,
+        score: str | Score = METRIC,
         on_step: StepCallback | None = None,
     ) -> None:
         if supernet.config.num_labels != task.num_labels:
@@ -87,18 +90,15 @@ class ScratchEvaluator(Evaluator):
                 "Networks that are trained apart must not be trained in fp16, whose loss scale would pass from one to "
                 'the next. Take `mixed_precision` "bf16" or "no".'
             )
-        self.supernet = supernet
-        self.task = task
-        self.settings = settings
-        self.accelerator = accelerator
+        super().__init__(supernet, task, settings, accelerator)
         self.inherit_weights = inherit_weights
         self.features: FeatureKind = features
         self.feature_examples = feature_examples
         self.measure = measure
         self.seed = seed
+        self.score_name, self._score = find_score(score)
         self.on_step = on_step
         self._alone = SingleProcess(accelerator)
-        self._processes = Processes(accelerator)
         check_batch_size(task, "train", settings, self._alone)
         self._tasks: dict[float, Task] = {1.0: task}
         self._records = False
@@ -200,7 +200,7 @@ class ScratchEvaluator(Evaluator):
         if bad:
             return TrialResult(trial, 0.0, bad, seconds)
         metrics = {**fitted.metrics, "loss": fitted.loss, **more}
-        score = self.task.search_score(fitted.metrics)
+        score = self._score(self.task, fitted.metrics)
         return TrialResult(trial, score, metrics, seconds, tuple(map(tuple, features)))
 
     def _model(self, architecture: Architecture, seed: int) -> PreTrainedModel:
@@ -219,39 +219,20 @@ class ScratchEvaluator(Evaluator):
 
     @property
     def config(self) -> dict[str, Any]:
-        from searchhub.models.identity import plain_config, weights_digest  # with all that draws and publishes
-
         return {
             **super().config,
-            "supernet": type(self.supernet).__name__,
             "model": plain_config(self.supernet.config),
             "inherited": weights_digest(self.supernet) if self.inherit_weights else None,
-            "task": {"name": self.task.name, "metric": self.task.metric_name, "fingerprint": self.task.fingerprint()},
-            "training": self.settings.to_dict(),
-            "mixed_precision": self.accelerator.mixed_precision,
             "features": self.features,
             "feature_examples": self.feature_examples,
             "seed": self.seed,
+            **({} if self.score_name == METRIC else {"score": self.score_name}),
         }
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Not the number of processes, on which nothing depends here."""
-        return {
-            "threads": torch.get_num_threads(),
-            "device": self.accelerator.device.type,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        }
-
-    # -- several processes --------------------------------------------------------------------------------------------
-
-    @property
-    def is_main_process(self) -> bool:
-        return self._processes.is_main_process
-
-    def broadcast(self, value: T) -> T:
-        return self._processes.broadcast(value)
+        """Without the number of processes, on which nothing depends here."""
+        return {name: value for name, value in super().environment.items() if name != "processes"}
 
 
 def feature_layers(supernet: Supernet, architecture: Architecture) -> list[str | None]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-import transformers
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from searchhub.data.task import Task
 from searchhub.errors import InvalidInputError
-from searchhub.evaluators.base import Evaluator
+from searchhub.evaluators.accelerated import AcceleratedEvaluator
+from searchhub.evaluators.score import METRIC, Score, find_score
 from searchhub.models.supernet import Supernet
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
 from searchhub.training.loop import StepCallback, predict, reestimate_batch_norm, release_model, train_pass
@@ -24,10 +23,8 @@ from searchhub.training.settings import TrainingSettings
 from searchhub.training.windows import SharedOptimizerState
 from searchhub.trial import Trial, TrialResult
 
-T = TypeVar("T")
 
-
-class SupernetEvaluator(Evaluator):
+class SupernetEvaluator(AcceleratedEvaluator):
     """Trains a subnet for the trial's budget on shared weights and scores it on the validation split.
 
     Everything random follows from `seed` and the trial's number, so the state is the weights and their optimizer
@@ -35,7 +32,7 @@ class SupernetEvaluator(Evaluator):
 
     Args:
         supernet: The shared weights; moved to the accelerator's device.
-        task: Data and metric; its primary metric is the score.
+        task: Data and metric; its primary metric is the score by default.
         settings: Optimizer, schedule and batch; the cosine spans the whole search.
         accelerator: Of this process.
         num_trials: Trials of the whole search, for the schedule.
@@ -43,6 +40,7 @@ class SupernetEvaluator(Evaluator):
         max_steps_per_trial: Bound on the steps of each trial, for the schedule; None: no bound.
         batch_norm_batches: Batches from which BatchNorm statistics are measured before validation.
         seed: Of order, augmentation and dropout.
+        score: What a trial's score is: a name in `searchhub.evaluators.score.SCORES`, or a function of a module.
         on_step: Called during a trial with (steps done, steps of the trial).
 
     Raises:
@@ -62,6 +60,7 @@ class SupernetEvaluator(Evaluator):
         max_steps_per_trial: int | None = None,
         batch_norm_batches: int = 8,
         seed: int = 0,
+        score: str | Score = METRIC,
         on_step: StepCallback | None = None,
     ) -> None:
         check_batch_size(task, "train", settings, accelerator)
@@ -76,12 +75,11 @@ class SupernetEvaluator(Evaluator):
                 )
         if batch_norm_batches < 1:
             raise InvalidInputError(f"`batch_norm_batches >= 1` must hold, but got {batch_norm_batches}.")
-        self.supernet = supernet.to(device=accelerator.device, memory_format=settings.memory_format)
-        self.task = task
-        self.settings = settings
-        self.accelerator = accelerator
+        supernet = supernet.to(device=accelerator.device, memory_format=settings.memory_format)
+        super().__init__(supernet, task, settings, accelerator)
         self.batch_norm_batches = batch_norm_batches
         self.seed = seed
+        self.score_name, self._score = find_score(score)
         self.on_step = on_step
         self._per_epoch = steps_per_epoch(task, "train", settings)
         bound = max_steps_per_trial or self._per_epoch * epochs_per_trial
@@ -102,7 +100,7 @@ class SupernetEvaluator(Evaluator):
         )
         pair = predict(subnet, self.task, "validation", self.settings.eval_batch_size, self.accelerator)
         metrics = self.task.score(*pair)
-        score = self.task.search_score(metrics)
+        score = self._score(self.task, metrics)
         return TrialResult(trial, score, {**metrics, "loss": loss}, time.perf_counter() - started)
 
     def _train(self, subnet: nn.Module, trial: Trial) -> float:
@@ -156,25 +154,12 @@ class SupernetEvaluator(Evaluator):
         model = {k: v for k, v in self.supernet.config.to_dict().items() if k not in ("transformers_version", "dtype")}
         return {
             **super().config,
-            "supernet": type(self.supernet).__name__,
             "model": model,
-            "task": {"name": self.task.name, "metric": self.task.metric_name, "fingerprint": self.task.fingerprint()},
-            "training": self.settings.to_dict(),
-            "mixed_precision": self.accelerator.mixed_precision,
             "steps_per_trial": self._steps_per_trial,
             "total_steps": self._total_steps,
             "batch_norm_batches": self.batch_norm_batches,
             "seed": self.seed,
-        }
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        return {
-            "processes": self.accelerator.num_processes,
-            "threads": torch.get_num_threads(),
-            "device": self.accelerator.device.type,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
+            **({} if self.score_name == METRIC else {"score": self.score_name}),
         }
 
     def save(self, folder: Path) -> None:
@@ -195,14 +180,3 @@ class SupernetEvaluator(Evaluator):
             for name, parameter in self.supernet.named_parameters():
                 parameter.copy_(weights[name])
         self._state.load_state_dict(load_file(folder / "optimizer.safetensors"))
-
-    # -- several processes --------------------------------------------------------------------------------------------
-
-    @property
-    def is_main_process(self) -> bool:
-        return self.accelerator.is_main_process
-
-    def broadcast(self, value: T) -> T:
-        holder = [value]
-        broadcast_object_list(holder, from_process=0)
-        return holder[0]

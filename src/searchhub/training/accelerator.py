@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import transformers
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast_object_list, set_seed
@@ -116,8 +117,19 @@ class SingleProcess:
         return tensor
 
 
+def environment_of(accelerator: Accelerator) -> dict[str, Any]:
+    """What bit-identity rests on beside the settings: processes, threads, device and versions, as plain JSON."""
+    return {
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "device": accelerator.device.type,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
 class Processes:
-    """The processes of an accelerator, for `searchhub.search.OnMain`."""
+    """The processes of an accelerator, for `searchhub.distributed.OnMain`."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator

@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import transformers
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -31,7 +30,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.models.supernet import Supernet, Window
 from searchhub.run_folder import RunFolder
 from searchhub.space import SearchSpace
-from searchhub.training.accelerator import Processes
+from searchhub.training.accelerator import Processes, environment_of
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
 from searchhub.training.gumbel import CostTerm, MixtureSettings, gumbel_noise, gumbel_softmax
 from searchhub.training.loop import StepCallback, release_model, share_buffers, train_pass
@@ -307,13 +306,7 @@ class MixtureTrainer:
             "recorder": None if self.recorder is None else dict(self.recorder.config),
             "mixed_precision": str(self.accelerator.mixed_precision),
             "seed": self.seed,
-            "environment": {
-                "processes": self.accelerator.num_processes,
-                "threads": torch.get_num_threads(),
-                "device": self.accelerator.device.type,
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-            },
+            "environment": environment_of(self.accelerator),
         }
 
     def save(self, folder: Path) -> None:
