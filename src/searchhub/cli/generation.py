@@ -53,11 +53,11 @@ def generate(
     Example: searchhub generate runs/mine --max macs=300M --min params=2M
     """
     from searchhub.cli.latency import with_latency
-    from searchhub.cli.limits import read_limits
     from searchhub.cli.output import print_json, print_line
     from searchhub.cli.source import load_result
     from searchhub.files import write_json
     from searchhub.generation import generate as best_within
+    from searchhub.workflows.limits import read_limits
 
     limits = read_limits(maximum, minimum, equal)
     result, folder = load_result(run, revision)

@@ -72,12 +72,12 @@ def train(
     from searchhub.callbacks.progress import ProgressDisplay
     from searchhub.cli.generation import show_generated
     from searchhub.cli.latency import with_latency
-    from searchhub.cli.limits import read_limits
     from searchhub.cli.output import hide_loading, print_facts, print_json
     from searchhub.cli.source import load_result
     from searchhub.generation import generate
     from searchhub.networks.network import MODELS, Network, check_name, network_name
     from searchhub.networks.saved_trainer import load_trainer
+    from searchhub.workflows.limits import read_limits
 
     limits = read_limits(maximum, minimum, equal)
     name = network_name(limits) if name is None else name
@@ -89,7 +89,8 @@ def train(
     hide_loading()
     trainer = load_trainer(folder, data=read_settings(data))
     main = trainer.accelerator.is_main_process
-    trainer = dataclasses.replace(trainer, result=result, command=["searchhub", *sys.argv[1:]])
+    told = dataclasses.replace(trainer.provenance, command=["searchhub", *sys.argv[1:]])
+    trainer = dataclasses.replace(trainer, result=result, provenance=told)
     with ProgressDisplay(1, file=sys.stderr, enabled=main) as progress:
         [report] = trainer.train_all([network], progress)
     if not main:

@@ -8,63 +8,43 @@ from typing import TypeAlias
 
 import numpy as np
 
+from searchhub.costs.structure import cells_of
 from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import Limit, generate, sample_within
-from searchhub.networks.network import LARGEST, RANDOM, Network, network_name
+from searchhub.networks.choose_cells import choose_cells
+from searchhub.networks.network import LARGEST, RANDOM, Network, check_distinct, network_name
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
 from searchhub.training.batches import derive_seed
 
-Find: TypeAlias = Callable[..., Architecture]
-"""Finds an architecture: of a result and limits, like `generate`."""
+Finder: TypeAlias = Callable[..., Architecture]
+"""Finds the architecture for some limits: takes a result and limits, as `generate` does."""
 
-Wanted: TypeAlias = Limit | tuple[Limit, ...]
-"""What one network must keep to: a limit, or several at once."""
-
-
-def limits_together(asked: Mapping[str, Sequence[float] | None], *, together: bool = False) -> list[Wanted]:
-    """A network for each number that was asked for, by the name of its cost.
-
-    Args:
-        asked: Largest values of each cost; None: it was not limited.
-        together: One network for the first number of every cost at once, one for all second ones, and so on.
-
-    Raises:
-        InvalidInputError: Limits together need as many numbers of every cost.
-    """
-    given = {name: values for name, values in asked.items() if values}
-    if not together:
-        return [Limit(name, max=value) for name, values in given.items() for value in values]
-    if len({len(values) for values in given.values()}) > 1:
-        counts = ", ".join(f"{len(values)} of {name}" for name, values in given.items())
-        raise InvalidInputError(f"Limits together must have as many numbers of every cost, but there are {counts}.")
-    rows = [[Limit(name, max=value) for value in values] for name, values in given.items()]
-    return [tuple(row) for row in zip(*rows, strict=True)]
+LimitSet: TypeAlias = Limit | tuple[Limit, ...]
+"""What one network must keep to: a limit, or several that all hold."""
 
 
-def limits_from(
-    costs: Sequence[CostTable], max_macs: Sequence[float] | None, max_params: Sequence[float] | None
-) -> list[Wanted]:
-    """The limits asked for; where none are, three on multiply-adds and one on parameters across the space."""
-    macs, params = costs
-    if max_macs is None and max_params is None:
-        # Where all architectures cost the same, the three are one.
-        max_macs = list(dict.fromkeys(between(macs, share) for share in (0.1, 0.2, 0.35)))
-        max_params = [between(params, 0.2)]
-    return limits_together({"macs": max_macs, "params": max_params})
+def default_limits(costs: Sequence[CostTable]) -> list[LimitSet]:
+    """Three limits on multiply-adds and one on parameters, across the space; for a search for which none is given."""
+    tables = {cost.name: cost for cost in costs}
+    # Where all architectures cost the same, the three are one.
+    macs = list(dict.fromkeys(between(tables["macs"], share) for share in (0.1, 0.2, 0.35)))
+    return [*(Limit("macs", max=value) for value in macs), Limit("params", max=between(tables["params"], 0.2))]
 
 
 def check_limits(
     costs: Sequence[CostTable],
-    limits: Sequence[Wanted],
+    limits: Sequence[LimitSet],
     *,
     random_networks: int = 0,
     seed: int = 0,
-    find: Find = generate,
+    find: Finder = generate,
 ) -> None:
-    """Say before a search, not after it, what would stop `choose_networks`; the arguments are of it.
+    """Fail now, rather than after the search, if `choose_networks` could not serve these limits.
+
+    It takes the same arguments. Random cells are not counted: how many there are depends on what is derived.
 
     Raises:
         InfeasibleLimitError: No architecture of the space meets a limit.
@@ -72,6 +52,8 @@ def check_limits(
     """
     space = costs[0].space
     anything = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*costs)
+    if cells_of(space) is not None:
+        random_networks = 0
     choose_networks(anything, limits, random_networks=random_networks, with_largest=False, seed=seed, find=find)
 
 
@@ -87,71 +69,72 @@ def between(cost: CostTable, share: float) -> float:
 
 def choose_networks(
     result: SearchResult,
-    limits: Sequence[Wanted],
+    limits: Sequence[LimitSet],
     *,
     random_networks: int,
     with_largest: bool,
     seed: int,
     on_unmet: Callable[[str], None] | None = None,
-    find: Find = generate,
-    beside: Mapping[str, Find] | None = None,
+    find: Finder = generate,
+    baselines: Mapping[str, Finder] | None = None,
 ) -> list[Network]:
     """For each limit the generated network and random ones of its cost; and the one with the most multiply-adds.
 
+    Of cells the derived network comes first, and random ones have its number of parameters (`choose_cells`).
     A search without θ (random search) can only return what it tried. Where that meets a limit nowhere, the limit goes
     without a network, and `on_unmet` hears of it.
 
     Args:
-        result: With cost tables.
-        limits: Each with a `max`.
-        random_networks: How many random architectures stand beside each: of a cost in (0.95 ν, ν]; of several limits
-            at once it is the one that binds the generated network most, and its cost takes the place of ν.
+        result: The result of the search, with cost tables.
+        limits: What each network must keep to.
+        random_networks: How many random architectures stand beside each network: their cost is in (0.95 ν, ν]. Of
+            several limits at once, the one that binds the generated network most counts, and its cost takes the place
+            of ν.
         with_largest: Whether the largest network is among them.
-        seed: Of the random ones; they depend neither on the search nor on other limits.
+        seed: The seed of the random ones; they depend neither on the search nor on other limits.
         on_unmet: Told what was not met; None: that is an error.
-        find: What finds the network of some limits.
-        beside: By name, what finds baselines to train with them; one that finds nothing stays away, and
+        find: What finds the network for some limits.
+        baselines: By name, what finds baselines to train beside each network; one that finds nothing stays away, and
             `on_unmet` hears of it.
 
     Raises:
         InfeasibleLimitError: Nothing meets a limit.
-        InvalidInputError: Two limits are the same, have no `max`, or too few architectures in the window beside them.
+        InvalidInputError: Two limits are the same, or have too few architectures in the window beside them; or random
+            ones are asked for where no limit has an upper end.
     """
-    networks: list[Network] = []
-    for wanted in limits:
-        together = wanted if isinstance(wanted, tuple) else (wanted,)
-        if any(limit.max is None for limit in together):
+    together = [wanted if isinstance(wanted, tuple) else (wanted,) for wanted in limits]
+    if cells_of(result.space) is not None:
+        if with_largest or baselines:
             raise InvalidInputError(
-                "A limit must give `max` to be compared with random networks, but got "
-                f"{' and '.join(f'`{limit}`' for limit in together)}."
+                "Of cells there is no largest network, and no baseline but random ones. Drop these."
             )
-        name = network_name(together)
+        return choose_cells(result, together, random_networks=random_networks, seed=seed, on_unmet=on_unmet, find=find)
+    networks: list[Network] = []
+    for wanted in together:
+        name = network_name(wanted)
         generated = None
         try:
-            generated = find(result, *together)
-            networks.append(Network(name, generated, together))
+            generated = find(result, *wanted)
+            networks.append(Network(name, generated, wanted))
         except InfeasibleLimitError as error:
             if result.distribution is not None or on_unmet is None:
                 raise
-            on_unmet(f"No network for {' and '.join(map(str, together))}: {error}")
+            on_unmet(f"No network for {' and '.join(map(str, wanted))}: {error}")
         rng = np.random.default_rng(derive_seed(seed, "random networks", name))
-        for i, architecture in enumerate(_random_beside(result, together, generated, random_networks, rng)):
-            networks.append(Network(f"{name}-{RANDOM}{i}", architecture, together, published=False))
-        for label, other in (beside or {}).items():
-            baseline = _found(other, result, together, label, on_unmet)
+        for i, architecture in enumerate(_random_beside(result, wanted, generated, random_networks, rng)):
+            networks.append(Network(f"{name}-{RANDOM}{i}", architecture, wanted, published=False))
+        for label, other in (baselines or {}).items():
+            baseline = _found(other, result, wanted, label, on_unmet)
             if baseline is not None:
-                networks.append(Network(f"{name}-{label}", baseline, together, published=False))
+                networks.append(Network(f"{name}-{label}", baseline, wanted, published=False))
     if with_largest:
         networks.append(Network(LARGEST, result.space.decode(result.costs["macs"].extreme_row(1)), published=False))
-    names = [n.name for n in networks]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise InvalidInputError(f"Limits must be distinct, but {twice} come twice. Drop one.")
+    check_distinct(networks)
     return networks
 
 
 def _found(
-    find: Find, result: SearchResult, limits: Sequence[Limit], label: str, on_unmet: Callable[[str], None] | None
+    find: Finder, result: SearchResult, limits: Sequence[Limit], label: str, on_unmet: Callable[[str], None] | None
 ) -> Architecture | None:
     try:
         return find(result, *limits)
@@ -161,7 +144,7 @@ def _found(
         return None
 
 
-def first_within(candidates: Sequence[Architecture]) -> Find:
+def first_within(candidates: Sequence[Architecture]) -> Finder:
     """Finds the first of some architectures that keeps to the limits; for `choose_networks`."""
 
     def find(result: SearchResult, *limits: Limit) -> Architecture:
@@ -189,15 +172,24 @@ def _random_beside(
     if n == 0:
         return []
     costs = [result.costs[limit.name] for limit in limits]
+    bounded = [i for i, limit in enumerate(limits) if math.isfinite(limit.high)]
+    if not bounded:
+        raise InvalidInputError(
+            "A limit must have an upper end for random networks to stand beside it, but got "
+            f"{' and '.join(f'`{limit}`' for limit in limits)}. Give a `max`, or no random networks."
+        )
     tops = [limit.high for limit in limits]
-    tightest = 0
+    tightest = bounded[0]
     if len(limits) > 1 and generated is not None:
         reached = [cost(generated) for cost in costs]
-        tightest = max(range(len(limits)), key=lambda i: reached[i] / tops[i])
+        tightest = max(bounded, key=lambda i: reached[i] / tops[i])
         tops[tightest] = reached[tightest]
-    windows = [Limit(cost, max=top) for cost, top in zip(costs, tops, strict=True)]
-    lowest = math.nextafter(0.95 * tops[tightest], math.inf)
-    windows[tightest] = Limit(costs[tightest], min=lowest, max=tops[tightest])
+    lows = [limit.low for limit in limits]
+    lows[tightest] = max(lows[tightest], math.nextafter(0.95 * tops[tightest], math.inf))
+    windows = [
+        Limit(cost, min=low if math.isfinite(low) else None, max=top if math.isfinite(top) else None)
+        for cost, low, top in zip(costs, lows, tops, strict=True)
+    ]
     try:
         return sample_within(result.space, windows, n, rng)
     except InvalidInputError as error:

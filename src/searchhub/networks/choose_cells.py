@@ -10,8 +10,9 @@ from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit, generate
 from searchhub.generation.cell_sampling import MOST_DRAWN, random_cells
 from searchhub.generation.cells import derive
-from searchhub.networks.network import RANDOM, Network, network_name
+from searchhub.networks.network import RANDOM, Network, check_distinct, network_name
 from searchhub.result import SearchResult
+from searchhub.space import Architecture
 from searchhub.training.batches import derive_seed
 
 DERIVED = "derived"
@@ -24,6 +25,7 @@ def choose_cells(
     random_networks: int,
     seed: int,
     on_unmet: Callable[[str], None] | None = None,
+    find: Callable[..., Architecture] = generate,
 ) -> list[Network]:
     """The derived network and one for each of some limits; beside each, random cells with its number of parameters.
 
@@ -33,16 +35,15 @@ def choose_cells(
         random_networks: How many random networks stand beside each.
         seed: Of the random ones.
         on_unmet: Told where fewer random networks were found; None: that is an error.
+        find: What finds the network for some limits.
 
     Raises:
         InfeasibleLimitError: Nothing meets some limits.
         InvalidInputError: Two limits are the same, the result has no θ, or too few random networks were found.
     """
     chosen = [Network(DERIVED, derive(result))]
-    chosen += [Network(network_name(wanted), generate(result, *wanted), tuple(wanted)) for wanted in limits]
-    names = [network.name for network in chosen]
-    if len(set(names)) < len(names):
-        raise InvalidInputError(f"Limits must be distinct, but would make networks {sorted(names)}. Drop one.")
+    chosen += [Network(network_name(wanted), find(result, *wanted), tuple(wanted)) for wanted in limits]
+    check_distinct(chosen)
     return [
         n for network in chosen for n in (network, *random_beside(network, result, random_networks, seed, on_unmet))
     ]

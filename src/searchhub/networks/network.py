@@ -15,6 +15,7 @@ from searchhub.files import read_json_object
 from searchhub.formatting import magnitude
 from searchhub.generation import Limit
 from searchhub.hub.contents import FACTS
+from searchhub.hub.publish import PublishedRevision, publish
 from searchhub.run_folder import ORIGINAL
 from searchhub.space import Architecture
 
@@ -56,15 +57,34 @@ class TrainedNetwork:
 
     Args:
         network: What was trained.
-        costs: By name, e.g. "macs".
-        metrics: Of the test split.
+        costs: What it costs, by the name of the cost, e.g. "macs".
+        metrics: What it reaches on the test split.
         facts: All that its folder says of it.
+        folder: The Hub-ready folder of a published network; None: it is a baseline, of which no weights are kept.
     """
 
     network: Network
     costs: Mapping[str, float]
     metrics: Mapping[str, float]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> PublishedRevision:
+        """Publish the network's folder: card, modeling files and weights in one commit, never over another network.
+
+        Args:
+            repo_id: "name" or "owner/name".
+            **options: Further arguments of `searchhub.publish`.
+
+        Raises:
+            InvalidInputError: The network is a baseline, of which no weights are kept.
+        """
+        if self.folder is None:
+            raise InvalidInputError(
+                f"A network must have a folder to be published, but `{self.network.name}` is a baseline, of which only "
+                "numbers are kept. Publish one that was generated for a limit."
+            )
+        return publish(self.folder, repo_id, **options)
 
 
 def network_name(limits: Sequence[Limit]) -> str:
@@ -82,6 +102,17 @@ def network_name(limits: Sequence[Limit]) -> str:
     return "-".join(words) or "unlimited"
 
 
+def check_distinct(networks: Sequence[Network]) -> None:
+    """Check that no two networks of a run have one name, as equal limits would give them.
+
+    Raises:
+        InvalidInputError: Some have.
+    """
+    names = [network.name for network in networks]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInputError(f"Limits must be distinct, but {twice} come twice. Drop one.")
+
+
 def check_name(name: str, run_dir: str | Path, architecture: Architecture) -> None:
     """Check before work starts that a network may take a name that somebody gave, in a run's `models/`.
 
@@ -91,7 +122,7 @@ def check_name(name: str, run_dir: str | Path, architecture: Architecture) -> No
     if not name or Path(name).name != name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
         raise InvalidInputError(f"`--name` must be the name of a folder, like `macs-300M`, but got `{name}`.")
     path = Path(run_dir) / MODELS / name
-    there = _report(read_facts(path), published=True)
+    there = _report(read_facts(path), path)
     if there is not None and there.network.architecture != architecture:
         raise InvalidInputError(
             f"`{path}` must not be replaced by a network of another architecture than the one that it holds. "
@@ -111,17 +142,19 @@ def read_reports(run_dir: str | Path) -> list[TrainedNetwork]:
     baselines = [(path, False) for path in sorted((run_dir / BASELINES).glob("*.json"))]
     # A folder that begins with a dot is one that a killed process left half written.
     visible = [(path, published) for path, published in models + baselines if not path.parent.name.startswith(".")]
-    found = [_report(read_json_object(path), published) for path, published in visible]
+    found = [_report(read_json_object(path), path.parent if published else None) for path, published in visible]
     return sorted((r for r in found if r is not None), key=_order)
 
 
-def _report(facts: dict[str, Any] | None, published: bool) -> TrainedNetwork | None:
+def _report(facts: dict[str, Any] | None, folder: Path | None) -> TrainedNetwork | None:
     if facts is None:
         return None
     try:
         limits = tuple(Limit(x["cost"], max=x["max"], min=x["min"], equal=x["equal"]) for x in facts["limits"])
-        network = Network(str(facts["name"]), Architecture(facts["identity"]["architecture"]), limits, published)
-        return TrainedNetwork(network, _numbers(facts["costs"]), _numbers(facts["metrics"]), facts)
+        network = Network(
+            str(facts["name"]), Architecture(facts["identity"]["architecture"]), limits, folder is not None
+        )
+        return TrainedNetwork(network, _numbers(facts["costs"]), _numbers(facts["metrics"]), facts, folder)
     except (KeyError, TypeError, ValueError, AttributeError):  # not one of ours, or of another version
         return None
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file
 
 from searchhub.costs.counting import count_architecture
 from searchhub.costs.macs import macs_per_module
 from searchhub.costs.params import params_per_module
 from searchhub.data.task import Task
+from searchhub.distributed import OnMain
 from searchhub.errors import RunMismatchError
 from searchhub.files import read_json_object
 from searchhub.hub.folder import save_supernet
@@ -24,6 +24,7 @@ from searchhub.models.supernet import Supernet
 from searchhub.networks.network import ORIGINAL_FACTS
 from searchhub.run_folder import ORIGINAL
 from searchhub.space import Architecture
+from searchhub.training.accelerator import Processes
 from searchhub.training.batches import derive_seed
 from searchhub.training.fit import TrainOutput, fit
 from searchhub.training.loop import StepCallback
@@ -33,21 +34,34 @@ WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
+class AfterTraining:
+    """What is done to a supernet after its checkpoint is fine-tuned, e.g. ordering its parts by importance.
+
+    Args:
+        change: Changes the supernet in place; what the whole network computes stays the same.
+        settings: All that decides the change, as plain JSON: it is compared when a run goes on.
+    """
+
+    change: Callable[[Supernet], None]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class OriginalTrainer:
     """Fine-tunes a checkpoint on a task before its parts are searched, once a run.
 
-    It learns from the train split alone: validation examples are to score the search.
+    The checkpoint learns from the train split alone: the search is scored by validation examples.
 
     Args:
-        supernet: Of the checkpoint; trained in place.
+        supernet: The supernet of the checkpoint, which is trained in place.
         full_architecture: The architecture that leaves nothing out, whether or not the space offers it.
         task: Data and metric.
         settings: Optimizer, schedule and batch.
-        accelerator: Of this process.
+        accelerator: The accelerator of this process.
         epochs: Passes over the train split; 0: the checkpoint is fine-tuned already.
-        seed: Of order and dropout.
-        folder: The run's.
-        then: What is done to the supernet after it (ordering by importance), and the words that say so.
+        seed: The seed of order and dropout.
+        folder: The run's folder.
+        then: What is done to the supernet afterwards; None: nothing.
     """
 
     supernet: Supernet
@@ -58,7 +72,7 @@ class OriginalTrainer:
     epochs: int
     seed: int
     folder: Path
-    then: tuple[Callable[[Supernet], None], dict[str, Any]] | None = None
+    then: AfterTraining | None = None
 
     def train(self, on_step: StepCallback | None = None) -> dict[str, Any]:
         """Train, or take the weights of an earlier run of the same settings; returns what was measured on the test.
@@ -75,7 +89,7 @@ class OriginalTrainer:
             return facts
         fitted = self._fit(on_step)
         if self.then is not None:
-            self.then[0](self.supernet)
+            self.then.change(self.supernet)
         facts = {"identity": identity, "costs": self._costs(), **fitted.to_dict()}
         if not self.epochs:
             facts["loss"] = None  # there was no training
@@ -110,27 +124,23 @@ class OriginalTrainer:
             "weights": weights_digest(self.supernet),
             "task": self.task.fingerprint(),
             "training": {**self.settings.to_dict(), "epochs": self.epochs},
-            "then": None if self.then is None else self.then[1],
+            "then": None if self.then is None else dict(self.then.settings),
             "seed": self.seed,
             "mixed_precision": str(self.accelerator.mixed_precision),
             "processes": self.accelerator.num_processes,
         }
 
     def _finished(self, identity: dict[str, Any]) -> dict[str, Any] | None:
-        found: list[dict[str, Any] | None] = [None]
-        if self.accelerator.is_main_process:
-            found[0] = read_json_object(self.folder / ORIGINAL / ORIGINAL_FACTS)
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(found, from_process=0)
-        if found[0] is not None:
-            before = found[0].get("identity") or {}
+        facts = OnMain(Processes(self.accelerator))(lambda: read_json_object(self.folder / ORIGINAL / ORIGINAL_FACTS))
+        if facts is not None:
+            before = facts.get("identity") or {}
             changed = [name for name, value in identity.items() if before.get(name) != value]
             if changed:
                 raise RunMismatchError(
                     f"`{self.folder / ORIGINAL}` must be of the same settings to go on from, but these changed: "
                     f"{', '.join(f'`{name}`' for name in changed)}. Give those of then, or choose another folder."
                 )
-        return found[0]
+        return facts
 
 
 def importance_batches(

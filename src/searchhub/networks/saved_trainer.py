@@ -28,6 +28,7 @@ from searchhub.hub.card import ComputeUsed
 from searchhub.hub.contents import MODEL_CONFIG
 from searchhub.hub.folder import save_supernet
 from searchhub.models.supernet import Supernet
+from searchhub.networks.card_facts import Provenance
 from searchhub.networks.network import TRAINING
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.result import SearchResult
@@ -39,8 +40,11 @@ FORMAT_VERSION = 1
 SUPERNET = "supernet"
 LOGITS = f"{TEACHER_LOGITS}.safetensors"
 
-_KEPT = ("epochs", "seed", "inherit_weights", "start", "base_model", "search_settings", "train_on")
+_KEPT = ("epochs", "seed", "inherit_weights", "train_on")
 """Fields of a trainer that are plain JSON."""
+
+_TOLD = ("start", "base_model", "search_settings")
+"""Fields of its provenance that are."""
 
 
 def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> None:
@@ -82,8 +86,9 @@ def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> N
             "distilled": isinstance(task, DistilledTask),
             "training": trainer.settings.to_dict(),
             "mixed_precision": str(trainer.accelerator.mixed_precision),
-            "search_cost": dataclasses.asdict(trainer.search_cost),
+            "search_cost": dataclasses.asdict(trainer.provenance.search_cost),
             **{name: getattr(trainer, name) for name in _KEPT},
+            **{name: getattr(trainer.provenance, name) for name in _TOLD},
         }
         write_json(trainer.folder / TRAINING, data)  # last: it says that the others are there
     trainer.accelerator.wait_for_everyone()
@@ -120,7 +125,10 @@ def load_trainer(
             TrainingSettings(**saved["training"]),
             accelerator,
             folder=folder,
-            search_cost=ComputeUsed(**saved["search_cost"]),
+            provenance=Provenance(
+                search_cost=ComputeUsed(**saved["search_cost"]),
+                **{name: saved[name] for name in _TOLD if name in saved},
+            ),
             publish_as=_imported(saved["publish_as"]) if saved.get("publish_as") else None,
             **{name: saved[name] for name in _KEPT if name in saved},
         )

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel
 
-from searchhub._version import __version__
 from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.costs.table import CostTable
 from searchhub.data.task import Split, Task
+from searchhub.distributed import OnMain
 from searchhub.errors import InvalidInputError
 from searchhub.files import read_json_object, write_json, write_text
 from searchhub.generation import GeneratedArchitecture
 from searchhub.generation.cells import known_costs
-from searchhub.hub.card import CardFacts, ComputeUsed, Evaluation, ReachedLimit, eval_results_yaml, model_card
-from searchhub.hub.folder import is_stock, save_model_folder
+from searchhub.hub.card import eval_results_yaml, model_card
+from searchhub.hub.folder import save_model_folder
 from searchhub.models.identity import name_labels, plain_config, weights_digest
 from searchhub.models.supernet import Supernet
-from searchhub.networks.network import BASELINES, MODELS, Network, TrainedNetwork, read_facts, read_original
+from searchhub.networks.card_facts import Provenance, card_facts
+from searchhub.networks.network import BASELINES, MODELS, Network, TrainedNetwork, read_facts
 from searchhub.redact import redact_whole
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
+from searchhub.training.accelerator import Processes
 from searchhub.training.batches import derive_seed
 from searchhub.training.fit import fit
 from searchhub.training.loop import StepCallback, predict
@@ -40,26 +39,23 @@ from searchhub.visualization.diagram import plot_architecture
 
 @dataclass(frozen=True)
 class NetworkTrainer:
-    """Trains networks of one search, all with the same settings, seed and number of epochs.
+    """Trains the networks of one search, all with the same settings, seed and number of epochs.
 
     Args:
-        supernet: Whose model class and weights.
-        result: Of the search, with cost tables.
+        supernet: The supernet, which knows the class of the networks and holds the weights that they may inherit.
+        result: The result of the search, with cost tables.
         task: Data and metric.
         settings: Optimizer, schedule and batch.
-        accelerator: Of this process.
-        epochs: Passes over what is trained on.
-        seed: Of weights, order, augmentation and dropout.
-        folder: Published networks go to `models/`, baselines to `baselines/` in it.
-        inherit_weights: Start from the supernet's weights; False, as in DDPNAS, from scratch.
-        start: For the card, what those weights are.
-        base_model: For the card, the checkpoint that the supernet was made from.
-        search_settings: For the card.
-        search_cost: For the card.
-        command: For the card, word by word.
-        train_on: "full", train and validation together; or "train", where networks are to be compared by "validation":
-            then what they reach there is among their facts.
-        publish_as: Makes what is published of a trained model, e.g. a stock class that expresses it; None: itself.
+        accelerator: The accelerator of this process.
+        epochs: Passes over the split that is trained on.
+        seed: The seed of weights, order, augmentation and dropout.
+        folder: The run's folder. Published networks go to its `models/`, baselines to its `baselines/`.
+        inherit_weights: Whether networks start from the supernet's weights; False, as in DDPNAS: from scratch.
+        train_on: The split to train on. "full" (train + validation) for final numbers; "train" if networks are ranked
+            on validation, whose metrics are then saved too.
+        publish_as: Makes what is published of a trained model, e.g. a stock class that expresses it; None: the model
+            itself is published.
+        provenance: What the cards tell of where the networks come from.
     """
 
     supernet: Supernet
@@ -71,13 +67,9 @@ class NetworkTrainer:
     seed: int
     folder: Path
     inherit_weights: bool = False
-    start: str = "weights of the supernet"
-    base_model: str | None = None
-    search_settings: Mapping[str, Any] = field(default_factory=dict)
-    search_cost: ComputeUsed = ComputeUsed()
-    command: Sequence[str] = ()
     train_on: Split = "full"
     publish_as: Callable[[PreTrainedModel], PreTrainedModel] | None = None
+    provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         if self.inherit_weights:
@@ -88,11 +80,13 @@ class NetworkTrainer:
 
         Every process makes this call; the main one writes.
         """
-        costs = {name: table(network.architecture) for name, table in self._tables(network).items()}
+        costs = {name: table(network.architecture) for name, table in self.tables(network).items()}
         facts = self._finished(network)
         if facts is None:
             facts = self._train(network, costs, on_step)
-        return TrainedNetwork(network, costs, facts["metrics"], facts)
+        return TrainedNetwork(
+            network, costs, facts["metrics"], facts, self._path(network) if network.published else None
+        )
 
     def train_all(self, networks: Sequence[Network], progress: ProgressDisplay) -> list[TrainedNetwork]:
         """Train networks one after another, as a stage of a progress display."""
@@ -127,8 +121,13 @@ class NetworkTrainer:
                 final = self.supernet.final
                 model = final.subnet_class(final.subnet_config(report.network.architecture))
                 model = model if self.publish_as is None else self.publish_as(model)
-            card = replace(self._card_facts(report.network, model, report.facts), **changes)
+            card = replace(card_facts(self, report.network, model, report.facts), **changes)
             write_text(self._path(report.network) / "README.md", model_card(card))
+
+    def tables(self, network: Network) -> dict[str, CostTable]:
+        """The cost tables of the result, and those of what else a network's limits name."""
+        known = known_costs(self.result)
+        return {**self.result.costs, **{x.name: known[x.name] for x in network.limits}}
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -146,11 +145,6 @@ class NetworkTrainer:
             **({} if self.train_on == "full" else {"train_on": self.train_on}),
         }
 
-    def _tables(self, network: Network) -> dict[str, CostTable]:
-        """The result's costs, and what else the network's limits name."""
-        known = known_costs(self.result)
-        return {**self.result.costs, **{x.name: known[x.name] for x in network.limits}}
-
     def _path(self, network: Network) -> Path:
         if network.published:
             return self.folder / MODELS / network.name
@@ -158,15 +152,10 @@ class NetworkTrainer:
 
     def _finished(self, network: Network) -> dict[str, Any] | None:
         # The processes may share a disk that the main one writes to meanwhile: only one looks.
-        found: list[dict[str, Any] | None] = [None]
-        if self.accelerator.is_main_process:
-            path = self._path(network)
-            found[0] = read_facts(path) if network.published else read_json_object(path)
-            if found[0] is not None and found[0].get("identity") != self._identity(network):
-                found[0] = None
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(found, from_process=0)
-        return found[0]
+        path = self._path(network)
+        read = read_facts if network.published else read_json_object
+        facts = OnMain(Processes(self.accelerator))(lambda: read(path))
+        return facts if facts is not None and facts.get("identity") == self._identity(network) else None
 
     def _train(self, network: Network, costs: Mapping[str, float], on_step: StepCallback | None) -> dict[str, Any]:
         model = self.model(network.architecture)
@@ -185,7 +174,7 @@ class NetworkTrainer:
             "identity": self._identity(network),
             "limits": [{"cost": x.name, "max": x.max, "min": x.min, "equal": x.equal} for x in network.limits],
             "costs": dict(costs),
-            "units": {name: table.unit for name, table in self._tables(network).items()},
+            "units": {name: table.unit for name, table in self.tables(network).items()},
             "task": {k: redact_whole(v) if isinstance(v, str) else v for k, v in self.task.source.items()},
             **fitted.to_dict(),
         }
@@ -206,7 +195,7 @@ class NetworkTrainer:
         if self.publish_as is not None:
             model = self.publish_as(model)
         picture = _picture(network, self.result)
-        card = self._card_facts(network, model, facts)
+        card = card_facts(self, network, model, facts)
         save_model_folder(
             model,
             self._path(network),
@@ -216,69 +205,6 @@ class NetworkTrainer:
             pictures={"architecture.png": picture},
             eval_results=eval_results_yaml(card),
         )
-
-    def _card_facts(self, network: Network, model: PreTrainedModel, facts: Mapping[str, Any]) -> CardFacts:
-        costs, data = facts["costs"], self.task.published
-        limits = tuple(
-            ReachedLimit(
-                cost=x.name,
-                reached=costs[x.name],
-                minimum=x.min,
-                maximum=x.max,
-                equal=x.equal,
-                unit=self._tables(network)[x.name].unit,
-            )
-            for x in network.limits
-        )
-        card = CardFacts(
-            model_name=network.name,
-            model_class=type(model).__name__,
-            architecture=network.architecture,
-            auto_class=self.task.auto_class,
-            processor_class=self.task.processor_class,
-            pipeline_tag=self.task.pipeline_tag,
-            base_model=self.base_model,
-            remote_code=not is_stock(model),
-            needs_searchhub=not is_stock(model),
-            dataset_id=data.dataset_id,
-            dataset_config=data.dataset_config,
-            dataset_name=data.dataset_name,
-            dataset_revision=self.task.fingerprint(),
-            num_labels=data.num_classes,
-            input_shape=self.task.input_shape,
-            diagram="architecture.png",
-            limits=limits,
-            params=int(costs["params"]),
-            macs=int(costs["macs"]),
-            macs_unit=self.result.costs["macs"].unit,
-            evaluations=(
-                *_evaluations(self.task, facts["split"], facts),
-                *_evaluations(self.task, "validation", facts.get("validation")),
-            ),
-            space_name=self.result.space.name,
-            search_settings=self.search_settings,
-            search_cost=self.search_cost,
-            training_settings={
-                **self.settings.to_dict(),
-                "start": self.start if self.inherit_weights else "from scratch",
-                **_original_settings(self.folder),
-            },
-            training_cost=ComputeUsed(
-                epochs=self.epochs,
-                seconds=facts["seconds"],
-                device=self.accelerator.device.type,
-                processes=self.accelerator.num_processes,
-            ),
-            seed=self.seed,
-            versions=versions(),
-            command=tuple(self.command),
-            papers=self.supernet.papers,
-        )
-        if isinstance(network.architecture, GeneratedArchitecture):
-            certificate = network.architecture.certificate
-            optimal = "exact optimum of E[α]" if certificate.optimal else "not an optimum of E[α]"
-            card = replace(card, selection=f"{optimal} ({certificate.method})", expectation=certificate.expectation)
-        return card
 
 
 def check_inheritable(supernet: Supernet) -> None:
@@ -294,38 +220,8 @@ def check_inheritable(supernet: Supernet) -> None:
         )
 
 
-def _evaluations(task: Task, split: str, found: Mapping[str, Any] | None) -> list[Evaluation]:
-    """What was measured on a split, the primary metric first, by the names that others know."""
-    if found is None:
-        return []
-    data = task.published
-    whole = data.splits.get(split, split), found["examples"]
-    names = sorted(found["metrics"], key=lambda name: name != task.metric_name)
-    known = {name: data.parts.get(name, (name, *whole)) for name in names}
-    return [
-        Evaluation(metric=metric, value=found["metrics"][name], split=where, num_examples=examples)
-        for name, (metric, where, examples) in known.items()
-    ]
-
-
-def _original_settings(folder: Path) -> dict[str, Any]:
-    """For the card, how the run fine-tuned its checkpoint before the search; empty where there was none."""
-    identity = (read_original(folder) or {}).get("identity")
-    if not identity:
-        return {}
-    training = {name: identity["training"][name] for name in ("epochs", "learning_rate")}
-    return {"original": {**training, **(identity["then"] or {"order": "none"})}}
-
-
 def _picture(network: Network, result: SearchResult) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "architecture.png"
         plot_architecture(network.architecture, path, network.name, space=result.space)
         return path.read_bytes()
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    python = ".".join(str(n) for n in sys.version_info[:3])
-    others = {name: version(name) for name in ("torch", "transformers", "accelerate", "datasets")}
-    return {"python": python, "searchhub": __version__, **others}

@@ -1,0 +1,146 @@
+"""What the card of a trained network says: where the network comes from, what it cost, and what it reached."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedModel
+
+from searchhub._version import __version__
+from searchhub.data.task import Task
+from searchhub.generation import GeneratedArchitecture
+from searchhub.hub.card import CardFacts, ComputeUsed, Evaluation, ReachedLimit
+from searchhub.hub.folder import is_stock
+from searchhub.networks.network import Network, read_original
+
+if TYPE_CHECKING:
+    from searchhub.networks.trainer import NetworkTrainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a run's networks come from, as their cards tell it. Nothing of it changes how they are trained.
+
+    Args:
+        start: What the weights are that a network inherits.
+        base_model: The checkpoint that the supernet was made from; None: there was none.
+        search_settings: The settings of the search, as plain JSON.
+        search_cost: What the search took.
+        command: The command of the run, word by word.
+    """
+
+    start: str = "weights of the supernet"
+    base_model: str | None = None
+    search_settings: Mapping[str, Any] = field(default_factory=dict)
+    search_cost: ComputeUsed = ComputeUsed()
+    command: Sequence[str] = ()
+
+
+def card_facts(
+    trainer: NetworkTrainer, network: Network, model: PreTrainedModel, facts: Mapping[str, Any]
+) -> CardFacts:
+    """All that the card of a network says.
+
+    Args:
+        trainer: The trainer of the network.
+        network: The network.
+        model: What is published of it, of which only the class counts.
+        facts: What was measured of it, as its folder holds it.
+    """
+    costs, task, told = facts["costs"], trainer.task, trainer.provenance
+    data = task.published
+    limits = tuple(
+        ReachedLimit(
+            cost=x.name,
+            reached=costs[x.name],
+            minimum=x.min,
+            maximum=x.max,
+            equal=x.equal,
+            unit=trainer.tables(network)[x.name].unit,
+        )
+        for x in network.limits
+    )
+    card = CardFacts(
+        model_name=network.name,
+        model_class=type(model).__name__,
+        architecture=network.architecture,
+        auto_class=task.auto_class,
+        processor_class=task.processor_class,
+        pipeline_tag=task.pipeline_tag,
+        base_model=told.base_model,
+        remote_code=not is_stock(model),
+        needs_searchhub=not is_stock(model),
+        dataset_id=data.dataset_id,
+        dataset_config=data.dataset_config,
+        dataset_name=data.dataset_name,
+        dataset_revision=task.fingerprint(),
+        num_labels=data.num_classes,
+        input_shape=task.input_shape,
+        diagram="architecture.png",
+        limits=limits,
+        params=int(costs["params"]),
+        macs=int(costs["macs"]),
+        macs_unit=trainer.result.costs["macs"].unit,
+        evaluations=(
+            *_evaluations(task, facts["split"], facts),
+            *_evaluations(task, "validation", facts.get("validation")),
+        ),
+        space_name=trainer.result.space.name,
+        search_settings=told.search_settings,
+        search_cost=told.search_cost,
+        training_settings={
+            **trainer.settings.to_dict(),
+            "start": told.start if trainer.inherit_weights else "from scratch",
+            **_original_settings(trainer.folder),
+        },
+        training_cost=ComputeUsed(
+            epochs=trainer.epochs,
+            seconds=facts["seconds"],
+            device=trainer.accelerator.device.type,
+            processes=trainer.accelerator.num_processes,
+        ),
+        seed=trainer.seed,
+        versions=versions(),
+        command=tuple(told.command),
+        papers=trainer.supernet.papers,
+    )
+    if isinstance(network.architecture, GeneratedArchitecture):
+        certificate = network.architecture.certificate
+        optimal = "exact optimum of E[α]" if certificate.optimal else "not an optimum of E[α]"
+        card = replace(card, selection=f"{optimal} ({certificate.method})", expectation=certificate.expectation)
+    return card
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    python = ".".join(str(n) for n in sys.version_info[:3])
+    others = {name: version(name) for name in ("torch", "transformers", "accelerate", "datasets")}
+    return {"python": python, "searchhub": __version__, **others}
+
+
+def _evaluations(task: Task, split: str, found: Mapping[str, Any] | None) -> list[Evaluation]:
+    """What was measured on a split, the primary metric first, by the names that others know."""
+    if found is None:
+        return []
+    data = task.published
+    whole = data.splits.get(split, split), found["examples"]
+    names = sorted(found["metrics"], key=lambda name: name != task.metric_name)
+    known = {name: data.parts.get(name, (name, *whole)) for name in names}
+    return [
+        Evaluation(metric=metric, value=found["metrics"][name], split=where, num_examples=examples)
+        for name, (metric, where, examples) in known.items()
+    ]
+
+
+def _original_settings(folder: Path) -> dict[str, Any]:
+    """For the card, how the run fine-tuned its checkpoint before the search; empty where there was none."""
+    identity = (read_original(folder) or {}).get("identity")
+    if not identity:
+        return {}
+    training = {name: identity["training"][name] for name in ("epochs", "learning_rate")}
+    return {"original": {**training, **(identity["then"] or {"order": "none"})}}
