@@ -51,7 +51,7 @@ from searchhub.workflows.arguments import RunArguments, parse
 from searchhub.workflows.text_arguments import (
     BertArguments,
     BertNetworkArguments,
-    BertSearchArguments,
+    BertSearcherArguments,
     BertTrainingArguments,
     TextDataArguments,
 )
@@ -64,7 +64,7 @@ except ImportError:
 KINDS = (
     TextDataArguments,
     BertArguments,
-    BertSearchArguments,
+    BertSearcherArguments,
     BertTrainingArguments,
     BertNetworkArguments,
     RunArguments,

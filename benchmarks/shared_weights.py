@@ -41,7 +41,7 @@ from scipy.stats import kendalltau
 from transformers.utils import logging as transformers_logging
 
 from searchhub.callbacks.progress import ProgressDisplay
-from searchhub.cli.limits import read_limits
+from searchhub.workflows.limits import read_limits
 from searchhub.cli.networks import read_settings
 from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError, SearchhubError

@@ -9,23 +9,12 @@ the winners otherwise, add `--early_from` with this run's folder, and name anoth
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import torch
 
-import searchhub
-from searchhub import ChannelCnnSupernet, ChannelCnnSupernetConfig, ScratchEvaluator
-from searchhub.callbacks.progress import ProgressDisplay
-from searchhub.callbacks.trackers import TrackerCallback
+from searchhub import ChannelCnnSupernet, ChannelCnnSupernetConfig, ScratchEvaluator, SearchResult, SearchTrainer
 from searchhub.data.loading import describe
-from searchhub.errors import SearchhubError
-from searchhub.networks.saved_trainer import save_trainer
-from searchhub.networks.trainer import NetworkTrainer
-from searchhub.result import SearchResult
 from searchhub.workflows.arguments import (
     DivideArguments,
     ImageDataArguments,
@@ -35,8 +24,7 @@ from searchhub.workflows.arguments import (
     parse,
 )
 from searchhub.workflows.divide_and_conquer import divide_and_conquer, plan
-from searchhub.workflows.reloading import reload_images
-from searchhub.workflows.stages import begin
+from searchhub.workflows.stages import main_first, run, settings_of, start_run
 
 
 @dataclass
@@ -61,64 +49,26 @@ KINDS = (ImageDataArguments, SpaceArguments, DivideArguments, RecipeTrainingArgu
 
 def main(argv: list[str]) -> None:
     """Early-stop, divide, train the winners, choose, reload."""
-    data, sizes, dividing, training, run = arguments = parse(KINDS, argv, __doc__)
-    folder, seed = Path(run.output_dir), run.seed
-    accelerator = begin(training, run)
+    data, sizes, dividing, training, where = arguments = parse(KINDS, argv, __doc__)
+    accelerator = start_run(training, where)
     say = accelerator.print
-    with accelerator.main_process_first():
-        task = data.task(seed)
+    task = main_first(accelerator, data.task, where.seed)
     say(f"Data: {describe(task)}")
-    supernet = sizes.supernet(task.num_labels, task.image_size, seed)
+    supernet = sizes.supernet(task.num_labels, task.image_size, where.seed)
     space = supernet.search_space
     say(f"Space: {len(space.choices)} layers, {space.size:,} architectures")
-    searcher = dividing.searcher(space, training.epochs, seed)
+    searcher = dividing.searcher(space, training.epochs, where.seed)
     say(dividing.words(searcher))
-    progress = ProgressDisplay(1, enabled=accelerator.is_main_process)
-    early = ScratchEvaluator(
-        supernet,
-        task,
-        training.search_settings(),
-        accelerator,
-        features=dividing.features,
-        feature_examples=dividing.feature_examples,
-        seed=seed,
-        on_step=progress.step,
-    )
-    trainer = NetworkTrainer(
-        supernet,
-        SearchResult(space, ()).with_costs(searchhub.macs_table(supernet), searchhub.params_table(supernet)),
-        task,
-        training.final_settings(),
-        accelerator,
-        epochs=training.epochs,
-        seed=seed,
-        folder=folder,
-        train_on="train",
-        search_settings={"searcher": searcher.config, "training": early.settings.to_dict()},
-        command=["python", *sys.argv],
-    )
-    if run.dry_run:
-        say(plan(searcher, early, trainer))
+    args = training.search_arguments(where, searcher, train_on="train", inherit_weights=False)
+    trainer = SearchTrainer(supernet, task, args, accelerator=accelerator)
+    early = ScratchEvaluator(supernet, task, args.training, accelerator, seed=where.seed, **dividing.recorded())
+    winners = trainer.network_trainer(SearchResult(space, ()).with_costs(*trainer.costs))
+    if where.dry_run:
+        say(plan(searcher, early, winners))
         return
-
-    callbacks = [progress.callback("early-stop, divide, train the winners")]
-    if run.report_to:
-        config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
-        callbacks.append(TrackerCallback(accelerator, config))
-    with progress:
-        options = {"early_from": dividing.early_from, "callbacks": callbacks, "on_step": progress.step}
-        found = divide_and_conquer(searcher, early, trainer, **options)
-    save_trainer(found.trainer)
-    accelerator.end_training()
-    if accelerator.is_main_process:
-        found.tell(partial(reload_images, Path(__file__).with_name("eval_images.py"), data=data, seed=seed))
+    tracked = settings_of(arguments)
+    divide_and_conquer(searcher, early, winners, early_from=dividing.early_from, tracked=tracked).conclude()
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except SearchhubError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("Interrupted. Run the same command again to go on.", file=sys.stderr)
-        sys.exit(130)
+    run(main)

@@ -9,7 +9,6 @@ Run the same command again to go on after an interruption.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,36 +16,44 @@ import numpy as np
 import torch
 from rich.console import Console
 
-import searchhub
-from searchhub import CandidateFeatures, FBNetSupernetConfig, FBNetSupernetForImageClassification, MixtureSettings
+from searchhub import (
+    CandidateFeatures,
+    FBNetSupernetConfig,
+    FBNetSupernetForImageClassification,
+    LatencyTable,
+    MixtureSettings,
+    MixtureTrainer,
+    NetworkTrainer,
+    SearchResult,
+    SearchTrainer,
+    save_trainer,
+    search,
+)
 from searchhub.callbacks.progress import ProgressDisplay
-from searchhub.callbacks.trackers import TrackerCallback
 from searchhub.costs.table import CostTable
 from searchhub.data.images import ImageTask
 from searchhub.data.loading import describe
 from searchhub.distribution import FloatArray
-from searchhub.errors import DivergedError, InvalidInputError, SearchhubError
+from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.evaluators.networks import NetworkEvaluator
 from searchhub.files import write_text
 from searchhub.formatting import human, markdown_table, rich_table
 from searchhub.hub.card import ComputeUsed
-from searchhub.networks.saved_trainer import save_trainer
-from searchhub.networks.trainer import NetworkTrainer
+from searchhub.networks.card_facts import Provenance
+from searchhub.networks.network import MODELS
 from searchhub.reports.html import write_report
-from searchhub.result import SearchResult
 from searchhub.run_folder import MIXTURE
 from searchhub.searchers.dc import DCSupernetSearcher
 from searchhub.searchers.division import winners_in_order
 from searchhub.space import SearchSpace
 from searchhub.spaces.fbnet import FBNET_CANDIDATES
-from searchhub.training.batches import check_batch_size
-from searchhub.training.mixture import MixtureTrainer
+from searchhub.training.mixture import MixtureResult
 from searchhub.trial import DIVERGED, Budget
 from searchhub.visualization.clusters import over_k_text, plot_clusters, plot_winners, summarize_clusters
 from searchhub.workflows.arguments import ImageDataArguments, RecipeTrainingArguments, RunArguments, option, parse
 from searchhub.workflows.ranking import narrow, rank_winners
-from searchhub.workflows.reloading import reload_images
-from searchhub.workflows.stages import begin
+from searchhub.workflows.reloading import reload_networks
+from searchhub.workflows.stages import main_first, run, search_callbacks, settings_of, start_run
 
 
 @dataclass
@@ -117,7 +124,7 @@ class MixtureArguments:
         """What the loss knows of costs."""
         if self.cost in ("none", *costs):
             return costs.get(self.cost)
-        return searchhub.LatencyTable.load(self.cost, costs["macs"].space, allow_other_device=True)
+        return LatencyTable.load(self.cost, costs["macs"].space, allow_other_device=True)
 
 
 @dataclass
@@ -147,107 +154,48 @@ KINDS = (ImageDataArguments, SpaceArguments, MixtureArguments, DivideArguments, 
 
 def main(argv: list[str]) -> None:
     """Train the supernet, divide, train the winners, choose, reload."""
-    data, sizes, mixing, dividing, training, run = arguments = parse(KINDS, argv, __doc__)
-    folder, seed = Path(run.output_dir), run.seed
-    accelerator = begin(training, run)
+    data, sizes, mixing, dividing, training, where = arguments = parse(KINDS, argv, __doc__)
+    accelerator = start_run(training, where)
     say = accelerator.print
-    with accelerator.main_process_first():
-        task, search_task = tasks(data, mixing, seed)
+    task, search_task = main_first(accelerator, tasks, data, mixing, where.seed)
     say(f"Data: {describe(task)}")
     say(f"The supernet's: {describe(search_task)}")
-    supernet, final = (sizes.supernet(t.num_labels, t.image_size, seed) for t in (search_task, task))
+    supernet, final = (sizes.supernet(t.num_labels, t.image_size, where.seed) for t in (search_task, task))
     space = supernet.search_space
     say(f"Space: {len(space.choices)} layers, {space.size:,} architectures")
-    costs = {table.name: table for table in (searchhub.macs_table(final), searchhub.params_table(final))}
-    features = CandidateFeatures(supernet, search_task, accelerator, num_images=mixing.feature_images, seed=seed)
+    features = CandidateFeatures(supernet, search_task, accelerator, num_images=mixing.feature_images, seed=where.seed)
+    # A searcher that does not know yet what to divide: it says now what would stop it after the training.
+    shape = (len(space.choices), max(len(choice.candidates) for choice in space.choices))
+    untold = dividing.searcher(
+        space, np.ones((*shape, mixing.mixture_epochs)), np.zeros(shape), training.epochs, where.seed
+    )
+    trainer = SearchTrainer(
+        final, task, training.search_arguments(where, untold, train_on="train"), accelerator=accelerator
+    )
     mixture = MixtureTrainer(
         supernet,
         search_task,
         training.search_settings(),
         accelerator,
         mixture=mixing.settings(),
-        cost=mixing.cost_table(costs),
+        cost=mixing.cost_table({table.name: table for table in trainer.costs}),
         recorder=features,
-        seed=seed,
+        seed=where.seed,
     )
-    # Says now what would stop it after the training.
-    shape = tuple(mixture.logits.shape)
-    dividing.searcher(space, np.ones((*shape, mixing.mixture_epochs)), np.zeros(shape), training.epochs, seed)
-    check_batch_size(task, "train", training.final_settings(), accelerator)
-    if run.dry_run:
-        say(plan(mixture, costs["macs"], training, dividing))
+    trainer.check()
+    if where.dry_run:
+        say(plan(mixture, trainer.costs[0], training, dividing))
         return
-
     with ProgressDisplay(2, enabled=accelerator.is_main_process) as progress:
-        with progress.stage("train the supernet", mixing.mixture_epochs) as stage:
-            mixture.on_step = stage.step
-            learned = mixture.train(
-                folder / MIXTURE,
-                on_epoch=lambda line, done: stage.advance(n=done - stage.done),
-                say=progress.message,
-            )
-            stage.advance(n=len(learned.history) - stage.done)  # an earlier process did them
+        learned = train_mixture(mixture, trainer.folder / MIXTURE, progress)
         inherit(final, supernet)
-        searcher = dividing.searcher(space, features.table(), learned.logits, training.epochs, seed)
-        trainer = NetworkTrainer(
-            final,
-            SearchResult(space, ()).with_costs(*costs.values()),
-            task,
-            training.final_settings(),
-            accelerator,
-            epochs=training.epochs,
-            seed=seed,
-            folder=folder,
-            train_on="train",
-            inherit_weights=training.inherit_weights,
-            search_settings={
-                "searcher": {k: v for k, v in searcher.config.items() if k not in ("table", "logits")},
-                "mixture": {
-                    **mixture.mixture_settings.to_dict(),
-                    "cost": mixing.cost,
-                    "classes": search_task.num_labels,
-                },
-                "features": features.config,
-                "training": mixture.settings.to_dict(),
-            },
-            search_cost=ComputeUsed(
-                epochs=mixing.mixture_epochs,
-                seconds=sum(line["seconds"] for line in learned.history),
-                device=accelerator.device.type,
-                processes=accelerator.num_processes,
-            ),
-            command=["python", *sys.argv],
-        )
-        evaluator = NetworkEvaluator(trainer, lambda trial: f"cluster-{trial.number}", on_step=progress.step)
-        callbacks = [progress.callback("train the winners")]
-        if run.report_to:
-            config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
-            callbacks.append(TrackerCallback(accelerator, config))
-        result = searchhub.search(searcher, evaluator, run_dir=folder, callbacks=callbacks).with_costs(*costs.values())
-    if not winners_in_order(result):
-        raise DivergedError(
-            f"At least one winner must not diverge in its full training, but all {dividing.num_clusters} did. Lower "
-            f"`--final_learning_rate`, with another `--output_dir` into which `{folder / MIXTURE}` is copied: then the "
-            "supernet is not trained again."
-        )
-    if accelerator.is_main_process:
-        result = summarize_clusters(result, searcher)
-    trainer = dataclasses.replace(trainer, result=result)
-    save_trainer(trainer)
-    rows = rank_winners(result, evaluator.reports(result.history), trainer)
-    accelerator.end_training()
-    if accelerator.is_main_process:
-        pictures = draw(folder / "report", result, searcher)
-        write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
-        models = [folder / "models" / row["network"] for row in rows]
-        reload_images(Path(__file__).with_name("eval_images.py"), models, data, seed)
-        title = f"The most probable architecture of each cluster, trained alike; {task.metric_name}"
-        Console().print(rich_table(narrow(rows), title=title))
-        if lost := [evaluator.name(r.trial) for r in result.history if DIVERGED in r.metrics]:
-            print(f"Diverged in full training, and not published: {', '.join(lost)}")
-        print(f"Chosen, the best on validation: {models[0]}; table: {folder / 'report' / 'networks.md'}")
-        print(f"Pictures: {', '.join(map(str, pictures))}")
-        print(f"Report, one file to open in any browser: {write_report(folder)}")
+        searcher = dividing.searcher(space, features.table(), learned.logits, training.epochs, where.seed)
+        told = provenance(trainer, searcher, mixture, learned, mixing, features)
+        winners = trainer.network_trainer(SearchResult(space, ()).with_costs(*trainer.costs), provenance=told)
+        evaluator = NetworkEvaluator(winners, lambda trial: f"cluster-{trial.number}", on_step=progress.step)
+        callbacks = search_callbacks(accelerator, progress, "train the winners", settings_of(arguments))
+        result = search(searcher, evaluator, run_dir=trainer.folder, callbacks=callbacks)
+    conclude(result, searcher, winners, evaluator)
 
 
 def tasks(data: ImageDataArguments, mixing: MixtureArguments, seed: int) -> tuple[ImageTask, ImageTask]:
@@ -273,6 +221,80 @@ def plan(mixture: MixtureTrainer, macs: CostTable, training: RecipeTrainingArgum
     )
 
 
+def train_mixture(mixture: MixtureTrainer, folder: Path, progress: ProgressDisplay) -> MixtureResult:
+    """Train the supernet as a stage of the progress display, or go on with it."""
+    with progress.stage("train the supernet", mixture.mixture_settings.epochs) as stage:
+        mixture.on_step = stage.step
+        learned = mixture.train(
+            folder, on_epoch=lambda line, done: stage.advance(n=done - stage.done), say=progress.message
+        )
+        stage.advance(n=len(learned.history) - stage.done)  # an earlier process did them
+    return learned
+
+
+def provenance(
+    trainer: SearchTrainer,
+    searcher: DCSupernetSearcher,
+    mixture: MixtureTrainer,
+    learned: MixtureResult,
+    mixing: MixtureArguments,
+    features: CandidateFeatures,
+) -> Provenance:
+    """What cards tell of the supernet's training and of the division."""
+    return Provenance(
+        search_settings={
+            "searcher": {k: v for k, v in searcher.config.items() if k not in ("table", "logits")},
+            "mixture": {
+                **mixture.mixture_settings.to_dict(),
+                "cost": mixing.cost,
+                "classes": mixture.task.num_labels,
+            },
+            "features": features.config,
+            "training": mixture.settings.to_dict(),
+        },
+        search_cost=ComputeUsed(
+            epochs=mixing.mixture_epochs,
+            seconds=sum(line["seconds"] for line in learned.history),
+            device=trainer.accelerator.device.type,
+            processes=trainer.accelerator.num_processes,
+        ),
+        command=trainer.command,
+    )
+
+
+def conclude(
+    result: SearchResult, searcher: DCSupernetSearcher, trainer: NetworkTrainer, evaluator: NetworkEvaluator
+) -> None:
+    """Put the winners in order, save the trainer, load the winners anew, and tell what came of it."""
+    folder, accelerator = trainer.folder, trainer.accelerator
+    if not winners_in_order(result):
+        raise DivergedError(
+            f"At least one winner must not diverge in its full training, but all {searcher.num_clusters} did. Lower "
+            f"`--final_learning_rate`, with another `--output_dir` into which `{folder / MIXTURE}` is copied: then the "
+            "supernet is not trained again."
+        )
+    result = result.with_costs(*trainer.result.costs.values())
+    if accelerator.is_main_process:
+        result = summarize_clusters(result, searcher)
+    trainer = dataclasses.replace(trainer, result=result)
+    save_trainer(trainer)
+    rows = rank_winners(result, evaluator.reports(result.history), trainer)
+    accelerator.end_training()
+    if not accelerator.is_main_process:
+        return
+    pictures = draw(folder / "report", result, searcher)
+    write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
+    models = [folder / MODELS / row["network"] for row in rows]
+    reload_networks(models, mixed_precision=str(accelerator.mixed_precision))
+    title = f"The most probable architecture of each cluster, trained alike; {trainer.task.metric_name}"
+    Console().print(rich_table(narrow(rows), title=title))
+    if lost := [evaluator.name(r.trial) for r in result.history if DIVERGED in r.metrics]:
+        print(f"Diverged in full training, and not published: {', '.join(lost)}")
+    print(f"Chosen, the best on validation: {models[0]}; table: {folder / 'report' / 'networks.md'}")
+    print(f"Pictures: {', '.join(map(str, pictures))}")
+    print(f"Report, one file to open in any browser: {write_report(folder)}")
+
+
 def inherit(final: FBNetSupernetForImageClassification, supernet: FBNetSupernetForImageClassification) -> None:
     """Give the winners' supernet the trained weights: all but the classifier, where the search had other classes."""
     shapes = {name: tensor.shape for name, tensor in final.state_dict().items()}
@@ -292,10 +314,4 @@ def draw(folder: Path, result: SearchResult, searcher: DCSupernetSearcher) -> li
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except SearchhubError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("Interrupted. Run the same command again to go on.", file=sys.stderr)
-        sys.exit(130)
+    run(main)

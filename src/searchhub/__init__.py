@@ -116,6 +116,11 @@ _HOMES = {
     "MixtureTrainer": "searchhub.training.mixture",
     "write_report": "searchhub.reports.html",
     "make_accelerator": "searchhub.training.accelerator",
+    "SearchArguments": "searchhub.workflows.search_arguments",
+    "SearchTrainer": "searchhub.workflows.trainer",
+    "CompressionArguments": "searchhub.workflows.compression",
+    "UniformSearcher": "searchhub.searchers.uniform",
+    "build_searcher": "searchhub.searchers.named",
     "fit": "searchhub.training.fit",
     "load_trainer": "searchhub.networks.saved_trainer",
     "save_trainer": "searchhub.networks.saved_trainer",
@@ -232,6 +237,9 @@ if TYPE_CHECKING:
     from searchhub.training.mixture import MixtureTrainer
     from searchhub.training.settings import TrainingSettings
     from searchhub.trial import Budget, Trial, TrialResult
+    from searchhub.workflows.compression import CompressionArguments
+    from searchhub.workflows.search_arguments import SearchArguments
+    from searchhub.workflows.trainer import SearchTrainer
 
 
 def __getattr__(name: str) -> Any:

@@ -16,12 +16,12 @@ from searchhub.workflows.arguments import (
     NetworkArguments,
     RecipeTrainingArguments,
     RunArguments,
-    SearchArguments,
+    SearcherArguments,
     option,
     parse,
 )
 
-KINDS = (ImageDataArguments, SearchArguments, RecipeTrainingArguments, NetworkArguments, RunArguments)
+KINDS = (ImageDataArguments, SearcherArguments, RecipeTrainingArguments, NetworkArguments, RunArguments)
 SPACE = SearchSpace("s", (Choice("a", ("x", "y", "z")), Choice("b", (1, 2, 3))))
 
 
@@ -176,35 +176,35 @@ def test_help_names_every_setting(capsys):
 
 
 def test_searchers_of_each_name():
-    ddp = SearchArguments(estimation_epochs=3, momentum=0.5, epochs_per_trial=2, steps_per_trial=7).build(SPACE, seed=4)
+    ddp = SearcherArguments(estimation_epochs=3, momentum=0.5, epochs_per_trial=2, steps_per_trial=7).build(SPACE, seed=4)
     assert isinstance(ddp, DDPSearcher)
     assert (ddp.config["estimation_epochs"], ddp.config["momentum"], ddp.config["seed"]) == (3, 0.5, 4)
     assert (ddp.budget.epochs, ddp.budget.max_steps) == (2, 7)
     assert ddp.config["prune"] is True
 
-    unpruned = SearchArguments(searcher="ddp-noprune", estimation_epochs=3).build(SPACE, seed=4)
+    unpruned = SearcherArguments(searcher="ddp-noprune", estimation_epochs=3).build(SPACE, seed=4)
     assert isinstance(unpruned, DDPSearcher)
     assert unpruned.config["prune"] is False
-    random = SearchArguments(searcher="random", estimation_epochs=3).build(SPACE, seed=4)
+    random = SearcherArguments(searcher="random", estimation_epochs=3).build(SPACE, seed=4)
     assert isinstance(random, RandomSearcher)
     # Alike in cost, unless said otherwise.
     assert unpruned.num_trials == random.num_trials == ddp.num_trials == (3 + 2) * 3
-    evolution = SearchArguments(searcher="evolution", estimation_epochs=3).build(SPACE, seed=4)
+    evolution = SearcherArguments(searcher="evolution", estimation_epochs=3).build(SPACE, seed=4)
     assert isinstance(evolution, EvolutionSearcher)
     assert evolution.num_trials == ddp.num_trials
     for name in ("ddp-noprune", "random", "evolution"):
-        assert SearchArguments(searcher=name, evaluations=5).build(SPACE, seed=4).num_trials == 5
+        assert SearcherArguments(searcher=name, evaluations=5).build(SPACE, seed=4).num_trials == 5
 
 
 def test_estimators_have_a_momentum_of_their_own():
-    assert SearchArguments().build(SPACE, seed=0).config["momentum"] == 0.8
+    assert SearcherArguments().build(SPACE, seed=0).config["momentum"] == 0.8
     for name in ("regression", "pairs"):
-        config = SearchArguments(estimator=name).build(SPACE, seed=0).config
+        config = SearcherArguments(estimator=name).build(SPACE, seed=0).config
         assert (config["estimator"], config["momentum"]) == (name, 0.0)
 
 
 def test_what_ddp_makes_of_scores_can_be_set():
-    given = SearchArguments(score_scale=100.0, theta_normalization="sum")
+    given = SearcherArguments(score_scale=100.0, theta_normalization="sum")
     for searcher in ("ddp", "ddp-noprune"):
         config = dataclasses.replace(given, searcher=searcher).build(SPACE, seed=0).config
         assert (config["score_scale"], config["normalization"]) == (100.0, "sum")
@@ -216,24 +216,24 @@ def test_what_ddp_makes_of_scores_can_be_set():
 def test_others_have_none_of_it(changed):
     for searcher in ("random", "evolution"):
         with pytest.raises(InvalidInputError, match=rf"`--{next(iter(changed))}` is for `--searcher ddp`"):
-            SearchArguments(searcher=searcher, **changed).build(SPACE, seed=0)
+            SearcherArguments(searcher=searcher, **changed).build(SPACE, seed=0)
 
 
 def test_warmup_comes_before_any_searcher():
     for searcher in ("ddp", "ddp-noprune", "random", "evolution"):
-        alone = SearchArguments(searcher=searcher, steps_per_trial=7).build(SPACE, seed=4)
-        warmed = SearchArguments(searcher=searcher, steps_per_trial=7, warmup_trials=2).build(SPACE, seed=4)
+        alone = SearcherArguments(searcher=searcher, steps_per_trial=7).build(SPACE, seed=4)
+        warmed = SearcherArguments(searcher=searcher, steps_per_trial=7, warmup_trials=2).build(SPACE, seed=4)
         assert warmed.num_trials == alone.num_trials + 2
         assert warmed.config == {**alone.config, "warmup_trials": 2}
         assert {(t.round, t.budget.max_steps) for t in warmed.ask()} == {(WARMUP, 7)}
     with pytest.raises(InvalidInputError, match="`warmup_trials >= 1` must hold, but got -1"):
-        SearchArguments(warmup_trials=-1).build(SPACE, seed=4)
+        SearcherArguments(warmup_trials=-1).build(SPACE, seed=4)
 
 
 def test_ddp_takes_as_many_trials_as_it_takes():
     message = r"`--evaluations` is for all searchers but `ddp`, which takes 10 trials here\. .*`--estimation_epochs`"
     with pytest.raises(InvalidInputError, match=message):
-        SearchArguments(evaluations=5).build(SPACE, seed=0)
+        SearcherArguments(evaluations=5).build(SPACE, seed=0)
 
 
 def test_training_settings():

@@ -8,7 +8,7 @@ from searchhub.spaces.darts import darts_space
 from searchhub.spaces.genotype import Genotype
 from searchhub.workflows.cell_arguments import (
     CellArguments,
-    CellSearchArguments,
+    CellSearcherArguments,
     CellTrainingArguments,
     describe_cells,
     read_cells,
@@ -73,9 +73,9 @@ def test_what_holds_no_cells_is_refused(tmp_path):
 
 def test_cells_are_searched_by_what_gives_a_theta():
     with pytest.raises(InvalidInputError, match="--searcher"):
-        CellSearchArguments(searcher="random").build(darts_space(), 0)
+        CellSearcherArguments(searcher="random").build(darts_space(), 0)
     # "Less than 100" epochs (DDPNAS Sec. 4).
-    assert CellSearchArguments().build(darts_space(), 0).num_trials == 99
+    assert CellSearcherArguments().build(darts_space(), 0).num_trials == 99
 
 
 def test_final_networks_have_their_sizes_and_training():

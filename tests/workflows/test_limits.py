@@ -1,6 +1,6 @@
 import pytest
 
-from searchhub.cli.limits import read_limits
+from searchhub.workflows.limits import read_limits
 from searchhub.errors import InvalidInputError
 from searchhub.formatting import read_amount
 from searchhub.generation import Limit

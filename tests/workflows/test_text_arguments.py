@@ -12,7 +12,7 @@ from searchhub.workflows.text_arguments import (
     UNIFORM,
     BertArguments,
     BertNetworkArguments,
-    BertSearchArguments,
+    BertSearcherArguments,
     BertTrainingArguments,
     TextDataArguments,
 )
@@ -22,7 +22,7 @@ from ..data.tiny_text import tiny_tokenizer, write_glue
 KINDS = (
     TextDataArguments,
     BertArguments,
-    BertSearchArguments,
+    BertSearcherArguments,
     BertTrainingArguments,
     BertNetworkArguments,
     RunArguments,
@@ -86,17 +86,17 @@ def test_data_that_contradict(given, message):
 
 def test_who_searches():
     space = bert_space(4, 32, 4)
-    built = {name: BertSearchArguments(searcher=name).build(space, 5) for name in ("ddp", "ddp-noprune", "random")}
+    built = {name: BertSearcherArguments(searcher=name).build(space, 5) for name in ("ddp", "ddp-noprune", "random")}
     assert [type(s) for s in built.values()] == [DDPSearcher, DDPSearcher, RandomSearcher]
     assert len({s.num_trials for s in built.values()}) == 1  # the same number of evaluations
-    assert BertSearchArguments(searcher=UNIFORM).build(space, 5) is None
+    assert BertSearcherArguments(searcher=UNIFORM).build(space, 5) is None
     with pytest.raises(InvalidInputError, match=r"`--evaluations` is for a search"):
-        BertSearchArguments(searcher=UNIFORM, evaluations=3).build(space, 5)
+        BertSearcherArguments(searcher=UNIFORM, evaluations=3).build(space, 5)
     for changed in ({"warmup_trials": 2}, {"search_distillation": True}, {"estimator": "pairs"}, {"momentum": 0.5}):
         with pytest.raises(InvalidInputError, match=rf"`--{next(iter(changed))}` is for .* Drop it"):
-            BertSearchArguments(searcher=UNIFORM, **changed).build(space, 5)
+            BertSearcherArguments(searcher=UNIFORM, **changed).build(space, 5)
     with pytest.raises(InvalidInputError, match=r"`ddp`, which takes \d+ trials"):
-        BertSearchArguments(evaluations=3).build(space, 5)
+        BertSearcherArguments(evaluations=3).build(space, 5)
 
 
 # -- training ---------------------------------------------------------------------------------------------------------

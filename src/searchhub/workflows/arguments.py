@@ -16,15 +16,17 @@ from searchhub.data.images import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Ima
 from searchhub.data.loading import DIGITS, ImageSplits, load_image_splits, load_image_task
 from searchhub.distribution import FloatArray, Normalization
 from searchhub.errors import InvalidInputError
+from searchhub.networks.choose import LimitSet
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.dc import DCSearcher
-from searchhub.searchers.ddp import DDPSearcher, Estimator
-from searchhub.searchers.evolution import EvolutionSearcher
-from searchhub.searchers.random import RandomSearcher
+from searchhub.searchers.ddp import Estimator, pruned_search_trials
+from searchhub.searchers.named import SEARCHERS, build_searcher, searcher_settings, who_takes
 from searchhub.searchers.warmup import WarmupSearcher
 from searchhub.space import SearchSpace
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget
+from searchhub.workflows.limits import read_limit_sets
+from searchhub.workflows.search_arguments import SearchArguments
 
 
 def option(default: Any, text: str, **more: Any) -> Any:
@@ -35,9 +37,19 @@ def option(default: Any, text: str, **more: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
-SEARCHERS = ("ddp", "ddp-noprune", "random", "evolution")
+SEARCHED_BY = tuple(name for name in SEARCHERS if name != "uniform")
+"""Searchers that `--help` lists; a rule that needs no search stands in recipes that have one."""
+
 ESTIMATORS = get_args(Estimator)
 THETA_NORMALIZATIONS = get_args(Normalization)
+
+_OF_SOME_SEARCHERS = {
+    "estimator": "estimator",
+    "momentum": "momentum",
+    "score_scale": "score_scale",
+    "theta_normalization": "normalization",
+}
+"""Options that only some searchers take, and the names of their arguments."""
 
 NORMALIZATIONS = {"half": ((0.5,) * 3, (0.5,) * 3), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 """Mean and standard deviation of the channels, by name."""
@@ -108,10 +120,10 @@ class ImageDataArguments:
 
 
 @dataclass
-class SearchArguments:
+class SearcherArguments:
     """How the space is searched."""
 
-    searcher: str = option("ddp", "Who searches.", choices=list(SEARCHERS))
+    searcher: str = option("ddp", f"Who searches: {', '.join(SEARCHED_BY)}, or a class as `package.module:Class`.")
     estimator: str = option("mean", "How `ddp` credits candidates; the paper's mean.", choices=list(ESTIMATORS))
     estimation_epochs: int = option(2, "T of DDPNAS: how often each round repeats its draw.")
     momentum: float | None = option(None, "γ of the distribution's update. Default: 0.8 with `mean`, else 0.")
@@ -128,53 +140,36 @@ class SearchArguments:
         """The searcher of that name, after warm-up where that is asked for.
 
         Raises:
-            InvalidInputError: A setting is of another searcher.
+            InvalidInputError: There is no such searcher, or a setting is of another one.
         """
-        searcher = self._build(space, seed)
-        return WarmupSearcher(searcher, self.warmup_trials) if self.warmup_trials else searcher
-
-    def _refuse_settings_of_ddp(self) -> None:
-        """Check that what only DDPNAS has is left at its default."""
-        defaults = {f.name: f.default for f in dataclasses.fields(SearchArguments)}
-        for name in ("estimator", "momentum", "score_scale", "theta_normalization"):
-            if getattr(self, name) != defaults[name]:
+        takes = searcher_settings(self.searcher)
+        defaults = {f.name: f.default for f in dataclasses.fields(SearcherArguments)}
+        for option_name, name in _OF_SOME_SEARCHERS.items():
+            if getattr(self, option_name) != defaults[option_name] and name not in takes:
                 raise InvalidInputError(
-                    f"`--{name}` is for `--searcher ddp` and `ddp-noprune`, but the searcher is `{self.searcher}`. "
+                    f"`--{option_name}` is for `--searcher` {who_takes(name)}, but the searcher is `{self.searcher}`. "
                     "Drop it."
                 )
-
-    def _build(self, space: SearchSpace, seed: int) -> Searcher:
-        budget = Budget(self.epochs_per_trial, self.steps_per_trial)
-        common: dict[str, Any] = {
-            "estimator": self.estimator,
-            "momentum": self.momentum,
-            "score_scale": self.score_scale,
-            "normalization": self.theta_normalization,
-            "seed": seed,
-            "budget": budget,
-        }
-        pruned = DDPSearcher(space, estimation_epochs=self.estimation_epochs, **common)
-        trials = pruned.num_trials if self.evaluations is None else self.evaluations
-        if not self.searcher.startswith("ddp"):
-            self._refuse_settings_of_ddp()
-        if self.searcher == "random":
-            return RandomSearcher(space, num_trials=trials, seed=seed, budget=budget)
-        if self.searcher == "evolution":
-            return EvolutionSearcher(space, num_trials=trials, seed=seed, budget=budget)
-        if self.searcher == "ddp-noprune":
-            return DDPSearcher(
-                space, estimation_epochs=self.estimation_epochs, prune=False, evaluations=trials, **common
-            )
-        if self.evaluations is not None:
+        if self.evaluations is not None and self.searcher == "ddp":
             raise InvalidInputError(
-                f"`--evaluations` is for all searchers but `ddp`, which takes {pruned.num_trials} trials here. "
-                "Change `--estimation_epochs` instead."
+                f"`--evaluations` is for all searchers but `ddp`, which takes "
+                f"{pruned_search_trials(space, self.estimation_epochs)} trials here. Change `--estimation_epochs` "
+                "instead."
             )
-        return pruned
+        searcher = build_searcher(
+            self.searcher,
+            space,
+            num_trials=self.evaluations,
+            seed=seed,
+            budget=Budget(self.epochs_per_trial, self.steps_per_trial),
+            estimation_epochs=self.estimation_epochs,
+            **{name: getattr(self, option_name) for option_name, name in _OF_SOME_SEARCHERS.items() if name in takes},
+        )
+        return WarmupSearcher(searcher, self.warmup_trials) if self.warmup_trials else searcher
 
 
 @dataclass
-class ImageSearchArguments(SearchArguments):
+class ImageSearcherArguments(SearcherArguments):
     """How the space of networks with BatchNorm is searched."""
 
     batch_norm_batches: int = option(8, "Batches that measure BatchNorm statistics before validation.")
@@ -209,6 +204,10 @@ class DivideArguments:
             seed=seed,
         )
 
+    def recorded(self) -> dict[str, Any]:
+        """What early-stopped networks are described by: arguments of `ScratchEvaluator`."""
+        return {"features": self.features, "feature_examples": self.feature_examples}
+
     def words(self, searcher: DCSearcher) -> str:
         """What it will cost, for a person."""
         share = searcher.num_samples * searcher.proxy.size[0] / searcher.budget.epochs
@@ -237,6 +236,25 @@ class RecipeTrainingArguments:
     final_label_smoothing: float = option(0.0, "Of the final training.")
     inherit_weights: bool = option(False, "Start the final training from the supernet's weights, not from scratch.")
 
+    def search_arguments(self, run: RunArguments, searcher: Searcher, **changes: Any) -> SearchArguments:
+        """What a `SearchTrainer` takes, of these settings.
+
+        Args:
+            run: Folder and seed.
+            searcher: Who searches.
+            **changes: Other fields of `SearchArguments`.
+        """
+        fields: dict[str, Any] = {
+            "output_dir": run.output_dir,
+            "searcher": searcher,
+            "training": self.search_settings(),
+            "final_training": self.final_settings(),
+            "epochs": self.epochs,
+            "inherit_weights": self.inherit_weights,
+            "seed": run.seed,
+        }
+        return SearchArguments(**{**fields, **changes})
+
     def search_settings(self) -> TrainingSettings:
         """Settings of search trials."""
         return self._settings(self.learning_rate, self.min_learning_rate, 0.0)
@@ -262,11 +280,26 @@ class RecipeTrainingArguments:
 
 
 @dataclass
-class NetworkArguments:
-    """Which networks come out of the search."""
+class LimitArguments:
+    """Which networks come out of the search: one for each word; commas join limits that hold together."""
 
-    max_macs: list[float] | None = option(None, "Limits on multiply-adds, a network each. Default: three.")
-    max_params: list[float] | None = option(None, "Limits on parameters, a network each. Default: one.")
+    max: list[str] | None = option(None, "Upper limits like `macs=300M` or `macs=300M,params=5M`, a network each.")
+    min: list[str] | None = option(None, "Lower limits; a single word holds for every network.")
+    equal: list[str] | None = option(None, "Exact values, for costs that count something, e.g. `non_parameter=4`.")
+
+    def limits(self) -> list[LimitSet]:
+        """What each network must keep to; empty: nothing was asked for."""
+        sets = read_limit_sets(self.max, self.min, self.equal)
+        return [limits[0] if len(limits) == 1 else limits for limits in sets]
+
+
+@dataclass
+class NetworkArguments(LimitArguments):
+    """Which networks come out of the search: one for each word; commas join limits that hold together.
+
+    Without any there are three on multiply-adds and one on parameters.
+    """
+
     random_networks: int = option(3, "Random architectures in (0.95 ν, ν] to train beside each network.")
     train_largest: bool = option(True, "Also train the network with the most multiply-adds.")
 

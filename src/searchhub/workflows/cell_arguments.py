@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from huggingface_hub.errors import StrictDataclassError
 from searchhub.data.images import ImageTask
 from searchhub.errors import InvalidInputError
 from searchhub.files import read_json_object
-from searchhub.formatting import read_amount
-from searchhub.generation import Limit
 from searchhub.hub.contents import MODEL_CONFIG
 from searchhub.models.darts.supernet_darts import DartsSupernetConfig, DartsSupernetForImageClassification
 from searchhub.searchers.base import Searcher
@@ -25,10 +22,7 @@ from searchhub.space import SearchSpace
 from searchhub.spaces.darts import KINDS, OPERATIONS
 from searchhub.spaces.genotype import Genotype, identifier
 from searchhub.training.settings import TrainingSettings
-from searchhub.workflows.arguments import ImageSearchArguments, RecipeTrainingArguments, option
-
-_LIMIT = re.compile(r"\s*([\w.]+)\s*(<=|>=|=)\s*(\S+)\s*")
-_KINDS = {"<=": "max", ">=": "min", "=": "equal"}
+from searchhub.workflows.arguments import ImageSearcherArguments, LimitArguments, RecipeTrainingArguments, option
 
 
 def supernet_config(**fields: Any) -> DartsSupernetConfig:
@@ -84,7 +78,7 @@ class CellArguments(FinalCellArguments):
 
 
 @dataclass
-class CellSearchArguments(ImageSearchArguments):
+class CellSearcherArguments(ImageSearcherArguments):
     """How cells are searched; DDPNAS's T."""
 
     estimation_epochs: int = option(3, "T of DDPNAS: how often each round repeats its draw.")
@@ -142,38 +136,13 @@ class CellTrainingArguments(RecipeTrainingArguments):
 
 
 @dataclass
-class CellNetworkArguments:
-    """Which networks come out of the search, besides the derived one."""
+class CellNetworkArguments(LimitArguments):
+    """Which networks come out of the search, besides the derived one: one for each word.
 
-    limits: list[str] | None = option(
-        None, "A network each: limits like `non_parameter=4,height=2` (DDPNAS Table 4) or `params<=3.3M`."
-    )
-    random_networks: int = option(3, "Random cells of its number of parameters to train beside each network.")
-
-    def read(self) -> list[list[Limit]]:
-        """The limits of each network."""
-        return [read_limits_together(words) for words in self.limits or ()]
-
-
-def read_limits_together(words: str) -> list[Limit]:
-    """Limits that hold together.
-
-    >>> [str(limit) for limit in read_limits_together("non_parameter=4,params<=3.3M")]
-    ['non_parameter = 4', 'params <= 3,300,000']
-
-    Raises:
-        InvalidInputError: One is not a cost, `<=`, `>=` or `=`, and a number.
+    Commas join limits that hold together, like `non_parameter=4,height=2` (DDPNAS Table 4).
     """
-    limits = []
-    for word in words.split(","):
-        found = _LIMIT.fullmatch(word)
-        value = None if found is None else read_amount(found[3])
-        if found is None or value is None:
-            raise InvalidInputError(
-                f"`--limits` must be like `non_parameter=4,height=2` or `params<=3.3M`, but holds `{word}`."
-            )
-        limits.append(Limit(found[1], **{_KINDS[found[2]]: value}))
-    return limits
+
+    random_networks: int = option(3, "Random cells of its number of parameters to train beside each network.")
 
 
 def read_cells(name: str) -> Genotype:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from searchhub.callbacks.base import SearchCallback
+from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.evaluators.kept import KeptEvaluator
 from searchhub.evaluators.networks import NetworkEvaluator
@@ -17,8 +18,8 @@ from searchhub.evaluators.scratch import ScratchEvaluator
 from searchhub.evaluators.staged import StagedEvaluator
 from searchhub.files import write_text
 from searchhub.formatting import human, markdown_table, rich_table
-from searchhub.hub.card import ComputeUsed
 from searchhub.networks.network import MODELS
+from searchhub.networks.saved_trainer import save_trainer
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
@@ -30,6 +31,9 @@ from searchhub.training.loop import StepCallback
 from searchhub.trial import DIVERGED
 from searchhub.visualization.clusters import over_k_text, plot_clusters, plot_winners, summarize_clusters
 from searchhub.workflows.ranking import narrow, rank_winners
+from searchhub.workflows.reloading import reload_networks
+from searchhub.workflows.stages import search_callbacks
+from searchhub.workflows.trainer import compute_used
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,17 @@ class DCNASOutput:
         """The folders of the winners, in the order of the rows."""
         return [self.trainer.folder / MODELS / str(row["network"]) for row in self.rows]
 
-    def tell(self, reload: Callable[[list[Path]], None] | None = None) -> None:
-        """Print what came of it, for the main process, and write the report.
+    def conclude(self) -> None:
+        """End the run: save the trainer, load the winners anew, print what came of it, and write the report.
 
-        Args:
-            reload: Measures the winners' folders in a fresh process, and fails where one falls short.
+        Every process makes this call.
         """
-        if reload is not None:
-            reload(self.models)
+        save_trainer(self.trainer)
+        accelerator = self.trainer.accelerator
+        accelerator.end_training()
+        if not accelerator.is_main_process:
+            return
+        reload_networks(self.models, mixed_precision=str(accelerator.mixed_precision))
         title = f"The best of each cluster, fully trained, best first; {self.trainer.task.metric_name}"
         Console().print(rich_table(narrow(self.rows), title=title))
         if self.lost:
@@ -112,7 +119,7 @@ def divide_and_conquer(
     *,
     early_from: str | Path | None = None,
     callbacks: Sequence[SearchCallback] = (),
-    on_step: StepCallback | None = None,
+    tracked: Mapping[str, Any] | None = None,
 ) -> DCNASOutput:
     """Early-stop what the searcher samples, divide, train and publish each cluster's winner, and put them in order.
 
@@ -121,12 +128,12 @@ def divide_and_conquer(
     division of them, or another training of the winners, takes them over into a folder of its own (`early_from`).
 
     Args:
-        searcher: Its budget is the trainer's epochs.
-        early: Of the early-stopped networks.
-        trainer: Of the winners, with `train_on="train"` and cost tables.
-        early_from: Folder of another run, with the same `early`; None: nothing is taken over.
-        callbacks: Of the search.
-        on_step: Called during a winner's training with (steps done, steps of it).
+        searcher: Samples, divides and asks for the winners. Its budget is the trainer's epochs.
+        early: Trains the early-stopped networks.
+        trainer: Trains the winners, with `train_on="train"`. Its result holds cost tables.
+        early_from: The folder of another run with the same `early`; None: nothing is taken over.
+        callbacks: What else hears of the search, beside the progress display.
+        tracked: What a tracker is told of the settings.
 
     Raises:
         InvalidInputError: What would stop it is said before anything is trained. Or features do not divide: then the
@@ -134,9 +141,13 @@ def divide_and_conquer(
         DivergedError: The full training of every winner diverged; the message says the same.
     """
     accelerator = trainer.accelerator
-    full = _winners(searcher, early, trainer, on_step)
+    progress = ProgressDisplay(1, enabled=accelerator.is_main_process)
+    early.on_step = progress.step
+    full = _winners(searcher, early, trainer, progress.step)
     source = None if early_from is None else Path(early_from) / EARLY
-    with KeptEvaluator(early, trainer.folder / EARLY, take_from=source) as kept:
+    stage = "early-stop, divide, train the winners"
+    callbacks = [*search_callbacks(accelerator, progress, stage, tracked), *callbacks]
+    with progress, KeptEvaluator(early, trainer.folder / EARLY, take_from=source) as kept:
         evaluator = StagedEvaluator(kept, full, searcher.budget)
         try:
             result = search(searcher, evaluator, run_dir=trainer.folder, callbacks=callbacks)
@@ -152,19 +163,15 @@ def divide_and_conquer(
             ) from error
     result = summarize_clusters(result.with_costs(*trainer.result.costs.values()))
     sampled, winners = result.history[: searcher.num_samples], result.history[searcher.num_samples :]
-    spent = ComputeUsed(
-        trials=len(sampled),
-        seconds=sum(r.seconds for r in sampled),
-        device=accelerator.device.type,
-        processes=accelerator.num_processes,
-    )
+    spent = compute_used(sampled, accelerator)
     lost = [full.name(r.trial) for r in winners if DIVERGED in r.metrics]
     settings = {
-        **trainer.search_settings,
+        **trainer.provenance.search_settings,
         "features": {"kind": early.features, "examples": early.feature_examples or "all"},
         "diverged": {"early-stopped": sum(DIVERGED in r.metrics for r in sampled), "winners": len(lost)},
     }
-    trainer = replace(trainer, result=result, search_cost=spent, search_settings=settings)
+    told = replace(trainer.provenance, search_cost=spent, search_settings=settings)
+    trainer = replace(trainer, result=result, provenance=told)
     rows = rank_winners(result, full.reports(winners), trainer)
     pictures = []
     if accelerator.is_main_process:

@@ -1,28 +1,63 @@
-"""Limits as words of a command line: `--max macs=300M --min params=2M`."""
+"""Limits as words of a command line or a YAML file: `--max macs=300M --min params=2M`, in recipes as in `searchhub`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from searchhub.errors import InvalidInputError
 from searchhub.formatting import read_amount
 from searchhub.generation.limits import Limit
 
+# Not between the digits of 812,004.
+_JOINED = re.compile(r",(?=\s*[A-Za-z_])")
+
 
 def read_limits(
     maximum: Sequence[str] | None, minimum: Sequence[str] | None, equal: Sequence[str] | None
 ) -> list[Limit]:
-    """The limits of `--max`, `--min` and `--equal`, in this order; all of them hold.
+    """The limits of `--max`, `--min` and `--equal`, in this order; all of them hold for one network.
+
+    >>> [str(limit) for limit in read_limits(["macs=300M"], ["params=2M"], None)]
+    ['macs <= 300,000,000', 'params >= 2,000,000']
 
     Raises:
-        InvalidInputError: One is not `name=value`.
+        InvalidInputError: A word is not `name=value`, or several of these joined by commas.
     """
     limits = []
     for kind, words in (("max", maximum), ("min", minimum), ("equal", equal)):
         for word in words or ():
-            name, value = _split(kind, word)
-            limits.append(Limit(name, **{kind: value}))
+            for part in _JOINED.split(word):
+                name, value = _split(kind, part)
+                limits.append(Limit(name, **{kind: value}))
     return limits
+
+
+def read_limit_sets(
+    maximum: Sequence[str] | None, minimum: Sequence[str] | None, equal: Sequence[str] | None
+) -> list[tuple[Limit, ...]]:
+    """The limits of several networks, a network for each word of an option.
+
+    The first words of all options hold together for the first network, the second ones for the second, and so on; an
+    option with a single word holds for every network. What a comma joins within a word holds together.
+
+    >>> [" and ".join(map(str, s)) for s in read_limit_sets(["macs=3M", "macs=4M"], ["params=15K"], None)]
+    ['macs <= 3,000,000 and params >= 15,000', 'macs <= 4,000,000 and params >= 15,000']
+
+    Raises:
+        InvalidInputError: A word is no limit, or two options have several words each, but not equally many.
+    """
+    options = {"max": maximum or [], "min": minimum or [], "equal": equal or []}
+    counts = {len(words) for words in options.values() if len(words) > 1}
+    if len(counts) > 1:
+        listed = ", ".join(f"{len(words)} of `--{kind}`" for kind, words in options.items() if words)
+        raise InvalidInputError(
+            "There must be one word of each option for all networks, or one for each network, but there are "
+            f"{listed}. Give as many words of each, or join limits by a comma."
+        )
+    n = max(counts, default=max(map(len, options.values())))
+    rows = [[words[i if len(words) > 1 else 0 :][:1] for words in options.values()] for i in range(n)]
+    return [tuple(read_limits(*row)) for row in rows]
 
 
 def _split(kind: str, word: str) -> tuple[str, float]:

@@ -43,7 +43,10 @@ def rank_winners(
                 f"winner of cluster {winner.cluster} of {len(winners)}, which holds {winner.size:,} architectures; no. "
                 f"{rank} of {len(winners)} winners on the validation split (DC-NAS Eq. 10)"
             ),
-            search_settings={**trainer.search_settings, "division": {"sizes": result.division["sizes"], **summary}},
+            search_settings={
+                **trainer.provenance.search_settings,
+                "division": {"sizes": result.division["sizes"], **summary},
+            },
         )
     return rows
 

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from searchhub.errors import SearchhubError
-from searchhub.workflows.arguments import ImageDataArguments
+
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+"""Variables by which a launcher says that there are several processes."""
+
+LAUNCHED_BY_MPI = ("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "PMI_")
+"""How the names of such variables begin where MPI starts the processes."""
 
 
-def reload_images(script: Path, folders: Sequence[Path], data: ImageDataArguments, seed: int) -> None:
-    """Load every folder in a fresh process and measure it on the test split.
+def reload_networks(folders: Sequence[str | Path], *, mixed_precision: str = "no", batch_size: int = 256) -> None:
+    """Load every folder in a fresh process, as anyone would, and measure it again on the test split there.
+
+    The run's `training.json` says what the networks were trained for, so `save_trainer` comes before this. The process
+    is one alone, whatever launched this one, and finds modules beside the script that this one runs.
 
     Args:
-        script: `eval_images.py`.
-        folders: Of published image classifiers.
-        data: What they were tested on.
-        seed: Of its splits.
+        folders: Of published networks, in their run's folder.
+        mixed_precision: In which they were measured: "no", "fp16" or "bf16".
+        batch_size: Examples of one forward pass.
 
     Raises:
-        SearchhubError: One does not load, or does not reach the accuracy on its card.
+        SearchhubError: One does not load, or does not reach what its card says.
     """
-    command = [sys.executable, str(script), "--models", *map(str, folders), f"--seed={seed}", "--check"]
-    options = [f"--{name}={value}" for name, value in dataclasses.asdict(data).items() if value]
-    if folders and subprocess.run([*command, *options]).returncode:
-        raise SearchhubError("Every network must load in a fresh process and reach its accuracy there; see above.")
+    if not folders:
+        return
+    options = [f"--mixed-precision={mixed_precision}", f"--batch-size={batch_size}", "--check", "--lines"]
+    command = [sys.executable, "-m", "searchhub", "evaluate", *map(str, folders), *options]
+    alone = {name: value for name, value in os.environ.items() if not _is_of_launcher(name)}
+    alone["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
+    if subprocess.run(command, env=alone).returncode:
+        raise SearchhubError("Every network must load in a fresh process and reach its score there; see above.")
+
+
+def _is_of_launcher(name: str) -> bool:
+    return name in LAUNCHED or name.startswith(LAUNCHED_BY_MPI)

@@ -1,42 +1,56 @@
-"""What recipes have in common: how they begin, search on shared weights, and tell what came out."""
+"""What recipes have in common: how they begin and end, and how they tell what came out."""
 
 from __future__ import annotations
 
 import dataclasses
-import gc
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from searchhub.callbacks.base import SearchCallback
+from searchhub.callbacks import SearchCallback
 from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.callbacks.trackers import TrackerCallback
-from searchhub.costs.table import CostTable
 from searchhub.data.task import Task
-from searchhub.evaluators.supernet import SupernetEvaluator
+from searchhub.errors import SearchhubError
 from searchhub.files import write_text
 from searchhub.formatting import markdown_table, rich_table
-from searchhub.hub.card import ComputeUsed
-from searchhub.models.supernet import Supernet
 from searchhub.networks.network import MODELS, Network, TrainedNetwork, comparison, read_original
 from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
-from searchhub.search import search
-from searchhub.searchers.base import Searcher
 from searchhub.training.accelerator import make_accelerator
-from searchhub.training.settings import TrainingSettings
 from searchhub.visualization.figures import plot_distribution, plot_pareto
 from searchhub.workflows.arguments import RecipeTrainingArguments, RunArguments
 
+T = TypeVar("T")
 
-def begin(training: RecipeTrainingArguments, run: RunArguments) -> Accelerator:
+KEPT = "Run the same command again to go on: finished networks are kept, the one in training starts anew."
+"""What a recipe that trains networks from scratch says when it is interrupted."""
+
+
+def run(main: Callable[[list[str]], None], *, way_on: str = "Run the same command again to go on.") -> None:
+    """Run a recipe: an error of searchhub becomes one line, and Ctrl-C says how to go on.
+
+    Args:
+        main: Takes the words of the command line.
+        way_on: What is said after an interruption.
+    """
+    try:
+        main(sys.argv[1:])
+    except SearchhubError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print(f"Interrupted. {way_on}", file=sys.stderr)
+        sys.exit(130)
+
+
+def start_run(training: RecipeTrainingArguments, run: RunArguments) -> Accelerator:
     """The accelerator of this process; says how many there are. From here on a log shows each line at once."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
@@ -52,65 +66,37 @@ def begin(training: RecipeTrainingArguments, run: RunArguments) -> Accelerator:
     return accelerator
 
 
-def search_shared(
-    searcher: Searcher,
-    supernet: Supernet,
-    task: Task,
-    settings: TrainingSettings,
-    accelerator: Accelerator,
-    costs: Sequence[CostTable],
-    progress: ProgressDisplay,
-    run: RunArguments,
-    arguments: Sequence[Any],
-    **options: Any,
-) -> SearchResult:
-    """Search on a supernet's weights, in the run's folder, as a stage of a progress display.
+def main_first(accelerator: Accelerator, load: Callable[..., T], *args: Any) -> T:
+    """Load data on the main process first, so that the others find them decoded in its cache."""
+    with accelerator.main_process_first():
+        return load(*args)
+
+
+def settings_of(arguments: Sequence[Any]) -> dict[str, Any]:
+    """All settings of a recipe in one table, for a tracker."""
+    return {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
+
+
+def search_callbacks(
+    accelerator: Accelerator, progress: ProgressDisplay, stage: str, tracked: Mapping[str, Any] | None = None
+) -> list[SearchCallback]:
+    """What hears of a search: the display of progress, and a tracker where the accelerator has one.
 
     Args:
-        searcher: Asks.
-        supernet: Whose weights are trained.
-        task: Data and metric of the search.
-        settings: How trials are trained.
-        accelerator: Of this process.
-        costs: That the result carries.
-        progress: Shows the stage "search".
-        run: Folder, seed and tracker.
-        arguments: All settings of the recipe, for the tracker.
-        **options: More for `SupernetEvaluator`.
+        accelerator: The accelerator of this process.
+        progress: Shows the search as a stage.
+        stage: The stage's name.
+        tracked: What a tracker is told of the settings.
     """
-    evaluator = SupernetEvaluator(
-        supernet,
-        task,
-        settings,
-        accelerator,
-        num_trials=searcher.num_trials,
-        seed=run.seed,
-        on_step=progress.step,
-        **options,
-    )
-    gc.freeze()  # each trial lets go of its model and collects garbage; what is here now need not be looked at again
-    callbacks: list[SearchCallback] = [progress.callback("search")]
-    if run.report_to:
-        config = {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
-        callbacks.append(TrackerCallback(accelerator, config))
-    result = search(searcher, evaluator, run_dir=Path(run.output_dir), callbacks=callbacks)
-    return result.with_costs(*costs)
-
-
-def spent(result: SearchResult, accelerator: Accelerator) -> ComputeUsed:
-    """What a search took, for cards."""
-    return ComputeUsed(
-        trials=len(result.history),
-        seconds=sum(r.seconds for r in result.history),
-        device=accelerator.device.type,
-        processes=accelerator.num_processes,
-    )
+    found: list[SearchCallback] = [progress.callback(stage)]
+    if accelerator.log_with:
+        found.append(TrackerCallback(accelerator, tracked or {}))
+    return found
 
 
 def summarize_networks(
     result: SearchResult,
-    networks: Sequence[Network],
-    reports: Sequence[TrainedNetwork],
+    networks: Sequence[TrainedNetwork],
     task: Task,
     folder: Path,
     reload: Callable[[list[Path]], None],
@@ -120,19 +106,17 @@ def summarize_networks(
     """Draw a run, write and print the table of its networks, and load the published ones anew. For the main process.
 
     Args:
-        result: Of the search.
-        networks: That were trained.
-        reports: Of each.
+        result: The result of the search.
+        networks: The networks that were trained.
         task: What they were trained for.
-        folder: The run's.
+        folder: The run's folder.
         reload: Measures the folders of published networks in a fresh process, and fails where one falls short.
         also: More lines to print.
     """
-    pictures = draw_run(result, networks, folder / "report")
-    rows = comparison(reports, task.metric_name, read_original(folder))
+    pictures = draw_run(result, [n.network for n in networks], folder / "report")
+    rows = comparison(networks, task.metric_name, read_original(folder))
     write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
-    if published := [folder / MODELS / n.name for n in networks if n.published]:
-        reload(published)
+    reload([n.folder for n in networks if n.folder is not None])
     Console().print(rich_table(rows, title=f"One search of {len(result.history)} trials; networks trained alike"))
     for line in also:
         print(line)

@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import Accelerator
 from transformers import PreTrainedTokenizerBase
 
+from searchhub.costs.latency import measure_latency
+from searchhub.costs.latency_table import LatencyTable
+from searchhub.costs.macs import macs_table
+from searchhub.costs.params import params_table
+from searchhub.costs.table import CostTable
 from searchhub.data.glue import GLUE_TASKS, load_glue_task
 from searchhub.data.text import TextTask
 from searchhub.data.text_loading import load_text_task
 from searchhub.errors import InvalidInputError
+from searchhub.generation import Limit, generate
+from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassification
+from searchhub.networks.choose import Finder, LimitSet, between, first_within
 from searchhub.searchers.base import Searcher
 from searchhub.space import SearchSpace
 from searchhub.training.settings import TrainingSettings
-from searchhub.workflows.arguments import SEARCHERS, RecipeTrainingArguments, SearchArguments, option
+from searchhub.workflows.arguments import (
+    SEARCHED_BY,
+    LimitArguments,
+    RecipeTrainingArguments,
+    RunArguments,
+    SearcherArguments,
+    option,
+)
+from searchhub.workflows.compression import CompressionArguments, load_checkpoint
+from searchhub.workflows.limits import read_limits
+from searchhub.workflows.search_arguments import SearchArguments
 
 UNIFORM = "uniform"
 
@@ -99,26 +120,64 @@ class BertArguments:
     def __post_init__(self) -> None:
         _check_at_least(self, original_epochs=0, order_examples=1)
 
+    def supernet(self, task: TextTask, seed: int, accelerator: Accelerator) -> BertSupernetForSequenceClassification:
+        """The checkpoint as a supernet, with a new classifier where it has none, where it will be trained."""
+        torch.manual_seed(seed)
+        return load_checkpoint(
+            self.model_name_or_path,
+            task,
+            accelerator,
+            fine_tuned=not self.original_epochs,
+            ignore_mismatched_sizes=self.ignore_mismatched_sizes,
+            depths=self.depths,
+            intermediate_sizes=self.intermediate_sizes,
+            num_heads=self.num_heads,
+            sequence_length=self.sequence_length,
+        )
+
 
 @dataclass
-class BertSearchArguments(SearchArguments):
+class BertSearcherArguments(SearcherArguments):
     """How the space is searched."""
 
-    searcher: str = option("ddp", "Who searches; `uniform`: nobody.", choices=[*SEARCHERS, UNIFORM])
+    searcher: str = option(
+        "ddp", f"Who searches: {', '.join(SEARCHED_BY)}, or a class as `package.module:Class`; `uniform`: nobody."
+    )
     estimation_epochs: int = option(3, "T of DDPNAS: how often each round repeats its draw.")
     search_distillation: bool = option(False, "Distil from the original inside the search, too.")
 
-    def build(self, space: SearchSpace, seed: int) -> Searcher | None:
-        """The searcher of that name; None: nobody searches."""
-        if self.searcher != UNIFORM:
-            return super().build(space, seed)
-        self._refuse_settings_of_ddp()
-        for name in ("evaluations", "warmup_trials", "search_distillation"):
-            if getattr(self, name) not in (None, 0):
-                raise InvalidInputError(
-                    f"`--{name}` is for a search, which `--searcher uniform` does without. Drop it."
-                )
-        return None
+    def build(self, space: SearchSpace, seed: int) -> Searcher:
+        """The searcher of that name.
+
+        Raises:
+            InvalidInputError: There is no such searcher, or a setting is of another one.
+        """
+        if self.searcher == UNIFORM:
+            for name in ("evaluations", "warmup_trials", "search_distillation"):
+                if getattr(self, name) not in (None, 0):
+                    raise InvalidInputError(
+                        f"`--{name}` is for a search, which `--searcher uniform` does without. Drop it."
+                    )
+        return super().build(space, seed)
+
+    def objective(self, supernet: BertSupernetForSequenceClassification) -> Finder:
+        """What finds the network for some limits: the search's answer, or evenly spread whole layers."""
+        return uniform_layers(supernet) if self.searcher == UNIFORM else generate
+
+
+def uniform_layers(supernet: BertSupernetForSequenceClassification) -> Finder:
+    """Finds evenly spread whole layers within limits, the most that keep to them.
+
+    Raises:
+        InvalidInputError: The sizes on offer leave no layer whole.
+    """
+    if not supernet.whole_layers:
+        raise InvalidInputError(
+            "`--searcher uniform` keeps whole layers, so `--intermediate_sizes` and `--num_heads` must offer the "
+            f"checkpoint's {supernet.config.intermediate_size} and {supernet.config.num_attention_heads}, but do not. "
+            "Add them."
+        )
+    return first_within(supernet.whole_layers)
 
 
 @dataclass
@@ -148,6 +207,34 @@ class BertTrainingArguments(RecipeTrainingArguments):
         settings = super()._settings(peak, end, label_smoothing)
         return dataclasses.replace(settings, warmup_steps=self.warmup_steps)
 
+    def bert_arguments(
+        self, run: RunArguments, searcher: Searcher, sizes: BertArguments, searching: BertSearcherArguments
+    ) -> SearchArguments:
+        """What a `SearchTrainer` takes, of these settings.
+
+        Args:
+            run: Folder and seed.
+            searcher: Who searches.
+            sizes: The checkpoint, and how it is fine-tuned before the search.
+            searching: Whether trials learn from the original, too.
+        """
+        search = self.search_settings()
+        return self.search_arguments(
+            run,
+            searcher,
+            training=self.distilling(search) if searching.search_distillation else search,
+            final_training=self.distilling(self.final_settings()),
+            compression=CompressionArguments(
+                base_model=sizes.model_name_or_path,
+                epochs=sizes.original_epochs,
+                training=self.original_settings(sizes.original_learning_rate),
+                order=sizes.order,  # type: ignore[arg-type]
+                order_examples=sizes.order_examples,
+                start=self.start,  # type: ignore[arg-type]
+                distil_search=searching.search_distillation,
+            ),
+        )
+
     def original_settings(self, learning_rate: float) -> TrainingSettings:
         """Settings of the checkpoint's fine-tuning."""
         return self._settings(learning_rate, 0.0, 0.0)
@@ -162,28 +249,64 @@ class BertTrainingArguments(RecipeTrainingArguments):
 
 
 @dataclass
-class BertNetworkArguments:
-    """Which networks come out of the search."""
+class BertNetworkArguments(LimitArguments):
+    """Which networks come out of the search: one for each word; commas join limits that hold together.
 
-    max_params: list[float] | None = option(None, "Limits on parameters, embeddings included, a network each.")
-    max_encoder_params: list[float] | None = option(None, "Limits on parameters without embeddings.")
-    max_macs: list[float] | None = option(None, "Limits on multiply-adds of an example of `sequence_length`.")
-    max_latency_ms: list[float] | None = option(None, "Limits on measured latency, a network each.")
-    latency_batch_size: int = option(1, "Examples, of `sequence_length`, whose latency is limited.")
-    together: bool = option(False, "One network for the first number of all limits at once, one for all second ones ….")
+    Costs are `params`, `encoder_params` (without embeddings), `macs` of an example of `sequence_length`, and
+    `latency_ms`. Without a limit there is one at 60 % of the way through the encoder's parameters.
+    """
+
+    max_params: list[float] | None = option(None, "Short for `--max params=…`: parameters, embeddings included.")
+    latency_batch_size: int = option(1, "Examples, of `sequence_length`, whose `latency_ms` is limited.")
     plain_bert: bool = option(False, "Publish as stock `bert` what stock BERT can express.")
     random_networks: int = option(3, "Random architectures in (0.95 ν, ν] to train beside each network.")
     uniform_network: bool = option(True, "Also train evenly spread whole layers within each limit.")
     train_largest: bool = option(True, "Also train the largest network of the space on, like the others.")
 
-    def limits(self) -> dict[str, list[float] | None]:
-        """What was asked for, by the name of the cost."""
-        return {
-            "params": self.max_params,
-            "encoder_params": self.max_encoder_params,
-            "macs": self.max_macs,
-            "latency_ms": self.max_latency_ms,
-        }
+    def __post_init__(self) -> None:
+        self.max = [*(self.max or ()), *(f"params={value!r}" for value in self.max_params or ())] or None
+
+    def limits_within(self, costs: Sequence[CostTable]) -> list[LimitSet]:
+        """What each network must keep to; where nothing was asked for, 60 % of the way through the encoder."""
+        encoder = next(cost for cost in costs if cost.name == "encoder_params")
+        return self.limits() or [Limit(encoder.name, max=between(encoder, 0.6))]
+
+    def costs(
+        self, supernet: BertSupernetForSequenceClassification, file: Path | None, accelerator: Accelerator
+    ) -> list[CostTable]:
+        """Multiply-adds, parameters with and without embeddings, and latency where it is limited.
+
+        Args:
+            supernet: Of the checkpoint.
+            file: Where latency is kept, so that a run measures it once; None: it is not kept.
+            accelerator: Of this process.
+        """
+        tables = [macs_table(supernet), params_table(supernet), params_table(supernet, embeddings=False)]
+        limits = read_limits(self.max, self.min, self.equal)
+        if any(limit.name == "latency_ms" for limit in limits):
+            tables.append(_latency(supernet, self.latency_batch_size, file, accelerator))
+            accelerator.print(f"Latency: {tables[-1].unit}")
+        return tables
+
+
+def _latency(
+    supernet: BertSupernetForSequenceClassification, batch_size: int, file: Path | None, accelerator: Accelerator
+) -> LatencyTable:
+    """Latency, measured once a run, by one process while the others wait; without a file it is not kept."""
+    if file is None:
+        return measure_latency(supernet, batch_size=batch_size)
+    if accelerator.is_main_process and not file.exists():
+        table = measure_latency(supernet, batch_size=batch_size)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table.save(file)
+    accelerator.wait_for_everyone()
+    table = LatencyTable.load(file, supernet.search_space)
+    if table.batch_size != batch_size:
+        raise InvalidInputError(
+            f"`--latency_batch_size` must be the {table.batch_size} that `{file}` was measured with, but is "
+            f"{batch_size}. Give that, or another `--output_dir`."
+        )
+    return table
 
 
 def _check_at_least(settings: object, **least: int) -> None:

@@ -1,0 +1,452 @@
+"""The object that a user drives: search once, train a network for every limit, measure, publish.
+
+It holds no logic but the order of the verbs: `search`, `generate`, `NetworkTrainer`, `publish`, each of which can be
+called without it.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from searchhub.callbacks import SearchCallback
+from searchhub.callbacks.progress import ProgressDisplay
+from searchhub.costs.macs import macs_table
+from searchhub.costs.params import params_table
+from searchhub.costs.table import CostTable
+from searchhub.data.task import Task
+from searchhub.errors import InvalidInputError
+from searchhub.evaluators.base import Evaluator
+from searchhub.evaluators.score import METRIC, Score
+from searchhub.evaluators.supernet import SupernetEvaluator
+from searchhub.generation import generate
+from searchhub.hub.card import ComputeUsed
+from searchhub.hub.publish import PublishedRevision
+from searchhub.models.supernet import Supernet
+from searchhub.networks.card_facts import Provenance
+from searchhub.networks.choose import Finder, LimitSet, check_limits, choose_networks
+from searchhub.networks.network import Network, TrainedNetwork, read_reports
+from searchhub.networks.saved_trainer import load_trainer, save_trainer
+from searchhub.networks.trainer import NetworkTrainer
+from searchhub.reports.html import write_report
+from searchhub.result import SearchResult
+from searchhub.run_folder import RUN_CONFIG
+from searchhub.search import search
+from searchhub.searchers.base import Searcher
+from searchhub.searchers.named import build_searcher
+from searchhub.training.accelerator import make_accelerator
+from searchhub.training.batches import check_batch_size
+from searchhub.trial import TrialResult
+from searchhub.workflows.compression import CompressionArguments, Prepared, load_checkpoint, prepare
+from searchhub.workflows.dry_run import estimate
+from searchhub.workflows.reloading import reload_networks
+from searchhub.workflows.search_arguments import SearchArguments
+from searchhub.workflows.stages import search_callbacks, summarize_networks
+
+EvaluatorFactory = Callable[..., Evaluator]
+"""Makes the evaluator of a search. It is called as `SupernetEvaluator` is, which is the default."""
+
+
+class SearchTrainer:
+    """Searches once, then trains a network for every limit. Every process makes the same calls.
+
+    Nothing expensive happens before `search` or `train`. Both can be interrupted: the same program, run again, goes on.
+
+    >>> trainer = SearchTrainer(supernet, task, SearchArguments(output_dir="runs/mine"))  # doctest: +SKIP
+    >>> networks = trainer.train(Limit("macs", max=3e8), random_networks=3)  # doctest: +SKIP
+
+    Args:
+        supernet: The shared weights; or the name of a BERT checkpoint, a Hub id or a folder, to compress.
+        task: Data and metric.
+        args: How to search and train.
+        callbacks: What else hears of the search, beside the progress display.
+        evaluator: How trials are evaluated: an evaluator; or what makes one, called as `SupernetEvaluator` is.
+        evaluator_options: Further arguments of what makes the evaluator, e.g. {"batch_norm_batches": 8}.
+        score: What a trial's score is: a name in `searchhub.evaluators.score.SCORES`, or a function of a module.
+        objective: What finds the network for some limits, as `generate` does by DDPNAS Eq. 10.
+        costs: The cost tables that limits can name; None: multiply-adds and parameters.
+        final_task: What networks are trained on in the end, where that is more than `task`, e.g. augmented.
+        accelerator: The accelerator of this process; None: one is made.
+        progress: Whether the main process shows progress.
+        tracked: What a tracker is told of the settings; None: nothing.
+        search_settings: What cards tell of the search; None: the settings of the searcher and of its trials.
+        command: The command of the run, word by word, for cards; None: that of this process.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet | str,
+        task: Task,
+        args: SearchArguments,
+        *,
+        callbacks: Sequence[SearchCallback] = (),
+        evaluator: Evaluator | EvaluatorFactory = SupernetEvaluator,
+        evaluator_options: Mapping[str, Any] | None = None,
+        score: str | Score = METRIC,
+        objective: Finder = generate,
+        costs: Sequence[CostTable] | None = None,
+        final_task: Task | None = None,
+        accelerator: Accelerator | None = None,
+        progress: bool = True,
+        tracked: Mapping[str, Any] | None = None,
+        search_settings: Mapping[str, Any] | None = None,
+        command: Sequence[str] | None = None,
+    ) -> None:
+        self.folder = Path(args.output_dir)
+        self.accelerator = accelerator or make_accelerator(
+            mixed_precision=args.mixed_precision,
+            report_to=args.report_to,
+            logging_dir=self.folder / "trackers",
+            seed=args.seed,
+        )
+        if isinstance(supernet, str):
+            args = replace(args, compression=args.compression or CompressionArguments(base_model=supernet))
+            torch.manual_seed(args.seed)
+            supernet = load_checkpoint(supernet, task, self.accelerator)
+        self.supernet = supernet.to(self.accelerator.device)
+        self.task, self.final_task = task, final_task or task
+        self.args = args
+        self.callbacks = tuple(callbacks)
+        self.score, self.objective = score, objective
+        # Limits are of the networks that are trained in the end, which may have other sizes than those of the search.
+        self.costs = (macs_table(supernet.final), params_table(supernet.final)) if costs is None else tuple(costs)
+        self.final_training = args.final_training or replace(args.training, min_learning_rate=0.0)
+        self._evaluator, self._evaluator_options = evaluator, dict(evaluator_options or {})
+        self._tracked = tracked
+        self._search_settings = search_settings
+        self.command = ["python", *sys.argv] if command is None else list(command)
+        self._searcher: Searcher | None = None
+        self._networks: NetworkTrainer | None = None
+        self._searched: Supernet | None = None
+        self._show = progress
+        self._display: ProgressDisplay | None = None
+
+    @classmethod
+    def from_run(
+        cls,
+        folder: str | Path,
+        *,
+        accelerator: Accelerator | None = None,
+        data: Mapping[str, Any] | None = None,
+        progress: bool = True,
+    ) -> SearchTrainer:
+        """The trainer of a finished run: networks that it trains compare with those that the run trained.
+
+        Args:
+            folder: The run's folder.
+            accelerator: The accelerator of this process; None: one with the run's mixed precision.
+            data: Other arguments for the task's loader, e.g. {"dataset": where it is on this machine}.
+            progress: Whether the main process shows progress.
+
+        Raises:
+            InvalidInputError: The run holds no trainer, its data cannot be loaded, or are not those that it used.
+        """
+        networks = load_trainer(folder, accelerator, data=data)
+        args = SearchArguments(
+            output_dir=folder,
+            training=networks.settings,
+            final_training=networks.settings,
+            epochs=networks.epochs,
+            train_on=networks.train_on,
+            inherit_weights=networks.inherit_weights,
+            publish_as=networks.publish_as,
+            seed=networks.seed,
+        )
+        trainer = cls(
+            networks.supernet,
+            networks.task,
+            args,
+            costs=tuple(networks.result.costs.values()),
+            accelerator=networks.accelerator,
+            progress=progress,
+        )
+        trainer._networks = replace(networks, provenance=replace(networks.provenance, command=trainer._command))
+        return trainer
+
+    # -- before anything expensive ------------------------------------------------------------------------------------
+
+    @property
+    def searcher(self) -> Searcher:
+        """Who searches, or will."""
+        if self._searcher is None:
+            args = self.args
+            self._searcher = (
+                args.searcher
+                if isinstance(args.searcher, Searcher)
+                else build_searcher(
+                    args.searcher,
+                    self.supernet.search_space,
+                    seed=args.seed,
+                    budget=args.budget,
+                    **args.searcher_options,
+                )
+            )
+        return self._searcher
+
+    @property
+    def progress(self) -> ProgressDisplay:
+        """What shows how far the run is; nothing on other processes than the main one."""
+        if self._display is None:
+            stages = (self.args.compression is not None) + (self.searcher.num_trials > 0) + 1
+            enabled = self._show and self.accelerator.is_main_process
+            self._display = ProgressDisplay(1 if self._networks else stages, enabled=enabled)
+        return self._display
+
+    def check(self, *limits: LimitSet, random_networks: int = 0) -> None:
+        """Fail now, rather than after the search, if something would stop it or the training after it.
+
+        Args:
+            *limits: The limits that networks are to be trained for.
+            random_networks: How many random architectures are to stand beside each.
+
+        Raises:
+            InvalidInputError: A batch does not fit, or limits are not distinct.
+            InfeasibleLimitError: No architecture meets a limit.
+        """
+        if limits and not self.searcher.num_trials and self.objective is generate:
+            raise InvalidInputError(
+                "A searcher that tries something must choose the networks, or an `objective` that needs no search, but "
+                f"`{type(self.searcher).__name__}` takes no trials. Name another searcher."
+            )
+        if not self.searcher.num_trials and (self.folder / RUN_CONFIG).exists():
+            raise InvalidInputError(
+                f"`{self.folder}` must not hold a search where nobody searches. Choose another folder."
+            )
+        compression = self.args.compression
+        if compression is not None and compression.distil_search and not self.final_training.distillation_weight:
+            raise InvalidInputError(
+                "`--search_distillation` needs a teacher's part in the loss, but `--distillation_weight` is 0. "
+                "Raise it."
+            )
+        if self.searcher.num_trials:
+            check_batch_size(self.task, "train", self.args.training, self.accelerator)
+        check_batch_size(self.final_task, self.args.train_on, self.final_training, self.accelerator)
+        check_limits(self.costs, limits, random_networks=random_networks, seed=self.args.seed, find=self.objective)
+
+    def estimate(self, *limits: LimitSet) -> str:
+        """What the run would cost and which limits are feasible, for a person; seconds, and nothing is trained."""
+        return estimate(
+            self.supernet,
+            self.task,
+            self.args.training,
+            self.searcher,
+            self.costs,
+            limits,
+            self.args.epochs,
+            self.final_training,
+        )
+
+    # -- the verbs ----------------------------------------------------------------------------------------------------
+
+    def search(self) -> SearchResult:
+        """Search, go on with an interrupted search, or read a finished one; a second call returns the same result.
+
+        With `compression` the checkpoint is first fine-tuned as a whole. The run's folder then holds what `from_run`
+        makes this trainer from.
+        """
+        if self._networks is None:
+            self.check()
+            with self.progress as progress:
+                prepared = prepare(self, progress) if self.args.compression else Prepared(self.supernet, self.task)
+                # Each trial lets go of its model and collects garbage; what is here now need not be looked at again.
+                gc.freeze()
+                result = self._search(prepared.search_task or self.task).with_costs(*self.costs)
+            self._searched = self.supernet if prepared.supernet is not self.supernet else None
+            self._networks = self.network_trainer(result, prepared)
+            self.save()
+        return self._networks.result
+
+    def train(
+        self,
+        *limits: LimitSet,
+        random_networks: int = 0,
+        largest: bool = False,
+        baselines: Mapping[str, Finder] | None = None,
+    ) -> list[TrainedNetwork]:
+        """Train the network of each limit, and what it is to be compared with, all alike; searches first if need be.
+
+        Published networks become Hub-ready folders in the run's `models/`; of baselines the numbers are kept. A
+        network that is finished already is read.
+
+        Args:
+            *limits: Per network a limit, or several at once as a tuple. Of cells the derived network comes first.
+            random_networks: How many random architectures of its cost to train beside each network.
+            largest: Whether to train the network with the most multiply-adds, too.
+            baselines: By name, what finds further baselines for each limit.
+
+        Returns:
+            All of them, in this order: each network before what stands beside it.
+
+        Raises:
+            InfeasibleLimitError: Nothing meets a limit.
+            InvalidInputError: No network is asked for, or limits are not distinct.
+        """
+        return self.train_networks(
+            self.choose(*limits, random_networks=random_networks, largest=largest, baselines=baselines)
+        )
+
+    def choose(
+        self,
+        *limits: LimitSet,
+        random_networks: int = 0,
+        largest: bool = False,
+        baselines: Mapping[str, Finder] | None = None,
+    ) -> list[Network]:
+        """The networks that `train` would train, which takes the same arguments; searches first if need be."""
+        return choose_networks(
+            self.search(),
+            limits,
+            random_networks=random_networks,
+            with_largest=largest,
+            seed=self.args.seed,
+            on_unmet=self.progress.message,
+            find=self.objective,
+            baselines=baselines,
+        )
+
+    def train_networks(self, networks: Sequence[Network]) -> list[TrainedNetwork]:
+        """Train networks that somebody chose, as the run's own; searches first if need be."""
+        self.search()
+        assert self._networks is not None
+        if not networks:
+            raise InvalidInputError("At least one network must be asked for, but there is none. Give a limit.")
+        with self.progress as progress:
+            return self._networks.train_all(networks, progress)
+
+    def evaluate(self, *names: str) -> None:
+        """Load published networks in a fresh process, as anyone would, and measure them on the test split again.
+
+        Only the main process does; the others return at once.
+
+        Args:
+            *names: The names of networks in `models/`; none: all of them.
+
+        Raises:
+            SearchhubError: A network does not load, or does not reach the score on its card.
+        """
+        if self.accelerator.is_main_process:
+            known = {r.network.name: r.folder for r in read_reports(self.folder) if r.folder is not None}
+            for name in names:
+                if name not in known:
+                    raise InvalidInputError(f"`{name}` must be one of {sorted(known)} in `{self.folder}`, but is none.")
+            self._reload([known[name] for name in names or known])
+
+    def save(self) -> None:
+        """Write into the run's folder what `from_run` makes this trainer from; `search` has done it at its end."""
+        self.search()
+        assert self._networks is not None
+        save_trainer(self._networks, searched=self._searched)
+
+    def summarize(self, networks: Sequence[TrainedNetwork], *, also: Sequence[str] = ()) -> None:
+        """End the run: load its networks anew (`evaluate`), print their table, draw pictures, and write the report.
+
+        Args:
+            networks: The networks that `train` returned.
+            also: More lines to print below the table.
+        """
+        result = self.search()
+        self.accelerator.end_training()
+        if self.accelerator.is_main_process:
+            summarize_networks(result, networks, self.task, self.folder, self._reload, also=also)
+
+    def write_report(self) -> Path:
+        """Write the run as one HTML file, and return where it is."""
+        return write_report(self.folder)
+
+    def push_to_hub(self, repo_id: str, network: str | None = None, **options: Any) -> PublishedRevision:
+        """Publish a trained network: card, modeling files and weights in one commit, never over another network.
+
+        Args:
+            repo_id: "name" or "owner/name".
+            network: The network's name in `models/`; None: the only one there is.
+            **options: Further arguments of `searchhub.publish`.
+
+        Raises:
+            InvalidInputError: There is no such network, or there are several and none is named.
+        """
+        found = {r.network.name: r for r in read_reports(self.folder) if r.network.published}
+        name = next(iter(found)) if network is None and len(found) == 1 else network
+        if name not in found:
+            raise InvalidInputError(
+                f"`network` must be one of the networks in `{self.folder}`, {sorted(found)}, but is {network!r}."
+            )
+        return found[name].push_to_hub(repo_id, **options)
+
+    # -- the parts that it drives -------------------------------------------------------------------------------------
+
+    def network_trainer(self, result: SearchResult, prepared: Prepared | None = None, **changes: Any) -> NetworkTrainer:
+        """What trains the networks of a result.
+
+        Args:
+            result: The result, with cost tables.
+            prepared: What compression left; None: there is none.
+            **changes: Other fields of the trainer.
+        """
+        args, prepared = self.args, prepared or Prepared(self.supernet, self.task)
+        settings = {"searcher": dict(result.searcher or self.searcher.config), "training": args.training.to_dict()}
+        settings = settings if self._search_settings is None else dict(self._search_settings)
+        fields: dict[str, Any] = {
+            "epochs": args.epochs,
+            "seed": args.seed,
+            "folder": self.folder,
+            "inherit_weights": bool(args.compression) if args.inherit_weights is None else args.inherit_weights,
+            "train_on": args.train_on,
+            "publish_as": args.publish_as,
+            "provenance": Provenance(
+                start=prepared.start,
+                base_model=args.compression.base_model if args.compression else None,
+                search_settings=settings,
+                search_cost=compute_used(result.history, self.accelerator),
+                command=self.command,
+            ),
+        }
+        task = prepared.final_task or self.final_task
+        return NetworkTrainer(
+            prepared.supernet, result, task, self.final_training, self.accelerator, **{**fields, **changes}
+        )
+
+    def _callbacks(self, stage: str = "search") -> list[SearchCallback]:
+        return [*search_callbacks(self.accelerator, self.progress, stage, self._tracked), *self.callbacks]
+
+    def _search(self, task: Task) -> SearchResult:
+        searcher = self.searcher
+        if not searcher.num_trials:
+            return searcher.result()
+        evaluator = self._evaluator
+        if not isinstance(evaluator, Evaluator):
+            evaluator = evaluator(
+                self.supernet,
+                task,
+                self.args.training,
+                self.accelerator,
+                num_trials=searcher.num_trials,
+                epochs_per_trial=searcher.budget.epochs,
+                max_steps_per_trial=searcher.budget.max_steps,
+                score=self.score,
+                seed=self.args.seed,
+                on_step=self.progress.step,
+                **self._evaluator_options,
+            )
+        return search(searcher, evaluator, run_dir=self.folder, callbacks=self._callbacks())
+
+    def _reload(self, folders: Sequence[Path]) -> None:
+        reload_networks(folders, mixed_precision=str(self.accelerator.mixed_precision))
+
+
+def compute_used(trials: Sequence[TrialResult], accelerator: Accelerator) -> ComputeUsed:
+    """What the trials of a search took, for cards; where there are none, nothing is said."""
+    if not trials:
+        return ComputeUsed()
+    return ComputeUsed(
+        trials=len(trials),
+        seconds=sum(r.seconds for r in trials),
+        device=accelerator.device.type,
+        processes=accelerator.num_processes,
+    )
