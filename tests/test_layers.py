@@ -11,7 +11,7 @@ from .imports import WHOLE, arrows, between_folders, circles, folder_of, imports
 # A new module must be given its place.
 LAYERS = (
     ("errors",),
-    ("files", "formatting", "redact", "hub_client", "distributed", "_version"),
+    ("files", "formatting", "redact", "hub_client", "distributed", "_version", "_public"),
     ("space",),
     ("spaces", "distribution", "trial"),
     ("costs.table", "costs.structure"),

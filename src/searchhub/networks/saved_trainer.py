@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedConfig
 
+from searchhub._public import public
 from searchhub.data.distilled import TEACHER_LOGITS, DistilledTask
 from searchhub.data.sources import load_task
 from searchhub.data.task import Task
@@ -199,7 +200,7 @@ def _name_of(function: Callable[..., Any]) -> str:
 def _imported(name: str) -> Any:
     """What a dotted name stands for; one without dots is a public name of searchhub."""
     module, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(module or "searchhub"), attribute)
+    return getattr(importlib.import_module(module), attribute) if module else public(name)
 
 
 def _read(folder: Path) -> dict[str, Any]:
