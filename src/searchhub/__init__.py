@@ -125,6 +125,7 @@ _HOMES = {
     "load_trainer": "searchhub.networks.saved_trainer",
     "save_trainer": "searchhub.networks.saved_trainer",
     "save_model_folder": "searchhub.hub.folder",
+    "save_result_folder": "searchhub.hub.search_folder",
     "ExportReport": "searchhub.export.onnx",
     "export_onnx": "searchhub.export.onnx",
     "PublishedRevision": "searchhub.hub.publish",
@@ -160,6 +161,7 @@ if TYPE_CHECKING:
     from searchhub.generation.measured import generate_measured
     from searchhub.hub.folder import save_model_folder
     from searchhub.hub.publish import PublishedRevision, publish
+    from searchhub.hub.search_folder import save_result_folder
     from searchhub.models.bert.configuration_bert import SearchedBertConfig
     from searchhub.models.bert.importance_bert import order_by_importance
     from searchhub.models.bert.modeling_bert import SearchedBertForSequenceClassification, SearchedBertModel

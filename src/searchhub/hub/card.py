@@ -78,6 +78,8 @@ class CardFacts:
         model_name: Of the model, e.g. the folder's or repository's last part.
         model_class: The class of the model, e.g. "SearchedMobileForImageClassification".
         architecture: The choices made.
+        configuration: What the model's configuration says of its blocks and sizes, where the choices have no names.
+        origin: What kind of network it is; the first sentence of the card ends with it.
         auto_class: What loads it.
         processor_class: What prepares its inputs, e.g. "AutoImageProcessor".
         repo_id: Where it is, or will be, published; None: the card speaks of the folder.
@@ -117,6 +119,8 @@ class CardFacts:
     model_name: str
     model_class: str
     architecture: Mapping[str, Candidate]
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = "found by neural architecture search with searchhub"
     auto_class: str = "AutoModelForImageClassification"
     processor_class: str | None = None
     repo_id: str | None = None
@@ -253,7 +257,7 @@ def _git_revision(facts: CardFacts) -> str | None:
 
 
 def _head(facts: CardFacts) -> str:
-    what = f"`{facts.model_class}`, found by neural architecture search with searchhub"
+    what = f"`{facts.model_class}`, {facts.origin}"
     if facts.space_name:
         what += f" in the space `{redact(facts.space_name)}`"
     if facts.dataset_name or facts.dataset_id:
@@ -293,7 +297,8 @@ def _architecture(facts: CardFacts) -> str:
     else:
         table = markdown_table([{"choice": name, "candidate": f"`{facts.architecture[name]}`"} for name in names])
     picture = f"![Diagram of the architecture]({facts.diagram})" if facts.diagram else ""
-    return "\n\n".join(part for part in (table if names else "", picture) if part)
+    settings = _facts_list(_setting_rows(facts.configuration))
+    return "\n\n".join(part for part in (table if names else "", settings, picture) if part)
 
 
 def _sizes(facts: CardFacts) -> str:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from transformers import PreTrainedModel
+from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from searchhub.data.task import SavesItself
 from searchhub.errors import InvalidInputError
@@ -28,7 +28,7 @@ def save_model_folder(
     folder: str | Path,
     *,
     card: str,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Any] | None = None,
     processor: SavesItself | None = None,
     pictures: Mapping[str, bytes] | None = None,
     eval_results: str | None = None,
@@ -43,7 +43,7 @@ def save_model_folder(
         model: A model of a searchhub family, or of transformers itself, with its own weights.
         folder: Where to.
         card: Text of README.md.
-        facts: Plain JSON for `searchhub.json`.
+        facts: Plain JSON for `searchhub.json`; None: the file is left out.
         processor: An image processor or a tokenizer, saved beside it.
         pictures: PNG files by name.
         eval_results: Text of the file that the Hub reads results from; None: there are none to read.
@@ -53,21 +53,17 @@ def save_model_folder(
         InvalidInputError: The model is not of a searchhub family.
     """
     folder = Path(folder)
-    family = _family_of(model)
-    auto_map = {} if is_stock(model) else getattr(family, "AUTO_CLASSES", None)
-    if auto_map is None:
-        raise InvalidInputError(
-            "A model of a searchhub family, or of transformers itself, must be given, but got a "
-            f"{type(model).__name__}. A family of your own names its `AUTO_CLASSES`: docs/my_space.md."
-        )
+    auto_map = {} if is_stock(model) else auto_classes_of(model)
+    code = Path(str(sys.modules[type(model).__module__].__file__)).parent
     with replacing_folder(folder) as temporary:
         _save_model(model, temporary, auto_map)
         for module in {path.partition(".")[0] for path in auto_map.values()}:
-            shutil.copyfile(Path(str(family.__file__)).with_name(f"{module}.py"), temporary / f"{module}.py")
+            shutil.copyfile(code / f"{module}.py", temporary / f"{module}.py")
         if processor is not None:
             processor.save_pretrained(temporary)
         (temporary / "README.md").write_text(card, encoding="utf-8")
-        (temporary / FACTS).write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        if facts is not None:
+            (temporary / FACTS).write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         for name, content in (pictures or {}).items():
             (temporary / name).write_bytes(content)
         if eval_results is not None:
@@ -75,11 +71,30 @@ def save_model_folder(
             (temporary / EVAL_RESULTS).write_text(eval_results, encoding="utf-8")
 
 
-def _family_of(model: PreTrainedModel) -> ModuleType | None:
-    """What names the `AUTO_CLASSES` of a model: the package that its module is in, or the module itself."""
+def auto_classes_of(model: PreTrainedModel) -> Mapping[str, str]:
+    """What the Auto classes load of the family of a model, as "module.Class" of files beside the model's own.
+
+    The package that the model's module is in names them, or the module itself. Where transformers loaded the code from
+    a repository (`trust_remote_code=True`), the configuration names them.
+
+    Raises:
+        InvalidInputError: The model is not of a searchhub family.
+    """
     name = type(model).__module__
-    found = (sys.modules.get(candidate) for candidate in (name.rpartition(".")[0], name))
-    return next((module for module in found if hasattr(module, "AUTO_CLASSES")), None)
+    for module in (sys.modules.get(candidate) for candidate in (name.rpartition(".")[0], name)):
+        if hasattr(module, "AUTO_CLASSES"):
+            found: Mapping[str, str] = module.AUTO_CLASSES
+            return found
+    remote = (
+        getattr(model.config, "auto_map", None) if name.startswith(f"{TRANSFORMERS_DYNAMIC_MODULE_NAME}.") else None
+    )
+    if remote:
+        # "owner/name--module.Class" names the repository too.
+        return {auto_class: path.rpartition("--")[2] for auto_class, path in remote.items()}
+    raise InvalidInputError(
+        "A model of a searchhub family, or of transformers itself, must be given, but got a "
+        f"{type(model).__name__}. A family of your own names its `AUTO_CLASSES`: docs/my_space.md."
+    )
 
 
 def is_stock(model: PreTrainedModel) -> bool:
@@ -156,10 +171,13 @@ def _remove_leftovers(folder: Path) -> None:
 def _save_model(model: PreTrainedModel, folder: Path, auto_map: Mapping[str, str]) -> None:
     # safetensors stores dense row-major tensors; training may have left others.
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    before = getattr(model.config, "auto_map", None)  # of a model that was loaded
     if auto_map:
         model.config.auto_map = dict(auto_map)
     try:
         model.save_pretrained(folder, state_dict=state)
     finally:
-        if auto_map:
+        if before is not None:
+            model.config.auto_map = before
+        elif auto_map:
             del model.config.auto_map

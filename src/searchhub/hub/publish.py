@@ -1,4 +1,4 @@
-"""One call from a folder, a search result or a supernet to a revision on the Hub."""
+"""One call from a folder, a model, a search result or a supernet to a revision on the Hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from searchhub._version import __version__
 from searchhub.errors import InvalidInputError
 from searchhub.files import cannot_write, read_json_object
 from searchhub.hub.contents import EVAL_RESULTS, FACTS, MODEL_CONFIG, Contents, contents_of, difference
-from searchhub.hub.search_folder import write_result_folder, write_supernet_folder
+from searchhub.hub.search_folder import save_result_folder, write_supernet_folder
 from searchhub.hub_client import check_repo_id, find_token, hub_errors
 from searchhub.result import SearchResult
 from searchhub.run_folder import RESULT
@@ -28,6 +28,7 @@ from searchhub.run_folder import RESULT
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
     from huggingface_hub.hf_api import ModelInfo
+    from transformers import PreTrainedModel
 
     from searchhub.models.supernet import Supernet
 
@@ -72,7 +73,7 @@ class PublishedRevision:
 
 
 def publish(
-    what: str | os.PathLike[str] | SearchResult | Supernet,
+    what: str | os.PathLike[str] | SearchResult | PreTrainedModel | Supernet,
     repo_id: str,
     *,
     token: str | None = None,
@@ -82,7 +83,7 @@ def publish(
     create_pr: bool = False,
     overwrite: bool = False,
 ) -> PublishedRevision:
-    """Push a network, a search result or a supernet to the Hub, in one commit.
+    """Pushes a network, a search result or a supernet to the Hub, in one commit.
 
     1. The repository is made where there is none. The same files again make no commit.
     2. A repository that holds another architecture, another search, or something that is not searchhub's is left as it
@@ -90,11 +91,14 @@ def publish(
     3. Where a push fails, the repository stays at the revision it was at. What had arrived is not sent again.
     4. A file that holds an access token is not sent, and neither are hidden files. No error repeats the token.
     5. Files that searchhub wrote there and that this version lacks are deleted; others stay.
+    6. A model in memory is pushed with its code and a card of what the model itself says: class, blocks and sizes.
+       What was measured is known to the folder that a run wrote. Where the model was loaded from such a folder (it
+       holds a searchhub.json) and its weights are unchanged, publishing the folder keeps the measured numbers.
 
     Args:
-        what: A model's folder that `save_model_folder` wrote; a run folder, for its search result; a search result; or
-            a supernet. They load with the Auto classes, `SearchResult.from_pretrained` and the supernet's
-            `from_pretrained`.
+        what: A model's folder that `save_model_folder` wrote; a model of a searchhub family; a run folder, for its
+            search result; a search result; or a supernet. They load with the Auto classes,
+            `SearchResult.from_pretrained` and the supernet's `from_pretrained`.
         repo_id: "owner/name"; without an owner it is the token's.
         token: With write access; None: the one that is logged in with (`HF_TOKEN`, `hf auth login`).
         private: Who sees a new repository; None: the owner's default. It must agree with one that exists.
@@ -116,7 +120,7 @@ def publish(
     options = {"private": private, "revision": revision, "commit_message": commit_message}
     flags = {"create_pr": create_pr, "overwrite": overwrite}
     call = _call(what, repo_id, {**options, **{k: v or None for k, v in flags.items()}})
-    with _folder_of(what) as folder:
+    with _folder_of(what, repo_id.rpartition("/")[2]) as folder:
         mine = _contents(folder)
         token = find_token(token)
         files = _files(folder, token)
@@ -212,8 +216,8 @@ class _Push:
 
 
 @contextmanager
-def _folder_of(what: str | os.PathLike[str] | SearchResult | Supernet) -> Iterator[Path]:
-    """The Hub-ready folder of something; those that are none yet are written to a temporary one."""
+def _folder_of(what: str | os.PathLike[str] | SearchResult | PreTrainedModel | Supernet, name: str) -> Iterator[Path]:
+    """The Hub-ready folder of something; those that are none yet are written to a temporary one of that name."""
     if isinstance(what, str | os.PathLike):
         folder = Path(what)
         if not folder.is_dir():
@@ -223,26 +227,32 @@ def _folder_of(what: str | os.PathLike[str] | SearchResult | Supernet) -> Iterat
             return
         what = SearchResult.load(folder)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        folder = Path(temporary) / name
         try:
             if isinstance(what, SearchResult):
-                write_result_folder(what, folder)
+                save_result_folder(what, folder)
             else:
-                _write_supernet(what, folder)
+                _write_model(what, folder)
         except OSError as error:
             raise cannot_write(folder, error) from error
         yield folder
 
 
-def _write_supernet(what: Any, folder: Path) -> None:
+def _write_model(what: Any, folder: Path) -> None:
+    from transformers import PreTrainedModel
+
+    from searchhub.hub.bare_model import save_bare_model
     from searchhub.models.supernet import Supernet
 
-    if not isinstance(what, Supernet):
+    if isinstance(what, Supernet):
+        write_supernet_folder(what, folder)
+    elif isinstance(what, PreTrainedModel):
+        save_bare_model(what, folder, folder.name)
+    else:
         raise InvalidInputError(
-            f"A folder, a SearchResult or a supernet must be given to be published, but got a {type(what).__name__}. "
-            "Write a model to a folder with `save_model_folder`."
+            "A folder, a model, a SearchResult or a supernet must be given to be published, but got a "
+            f"{type(what).__name__}."
         )
-    write_supernet_folder(what, folder)
 
 
 def _contents(folder: Path) -> Contents:
@@ -295,9 +305,15 @@ def _is_ours(name: str) -> bool:
 
 def _call(what: object, repo_id: str, options: Mapping[str, object]) -> str:
     """The call that was made, without the token."""
-    if isinstance(what, str | os.PathLike):
-        first = repr(os.fspath(what))
-    else:
-        first = "result" if isinstance(what, SearchResult) else "supernet"
     given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
-    return f"searchhub.publish({', '.join([first, repr(repo_id), *given])})"
+    return f"searchhub.publish({', '.join([_word(what), repr(repo_id), *given])})"
+
+
+def _word(what: object) -> str:
+    if isinstance(what, str | os.PathLike):
+        return repr(os.fspath(what))
+    if isinstance(what, SearchResult):
+        return "result"
+    from searchhub.models.supernet import Supernet
+
+    return "supernet" if isinstance(what, Supernet) else "model"

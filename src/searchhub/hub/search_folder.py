@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 from huggingface_hub import ModelCardData
 
 from searchhub.costs.table import CostTable
+from searchhub.errors import InvalidInputError
+from searchhub.files import write_text
 from searchhub.formatting import human
 from searchhub.generation.cells import reachable_range
+from searchhub.hub.contents import MODEL_CONFIG
 from searchhub.redact import REDACTED, is_secret, redact, redact_tokens
 from searchhub.result import SearchResult
+from searchhub.run_folder import RESULT
 from searchhub.searchers.division import Division, winners_in_order
 from searchhub.space import SearchSpace
 from searchhub.trial import most_trained
@@ -22,10 +26,27 @@ if TYPE_CHECKING:
     from searchhub.models.supernet import Supernet
 
 
-def write_result_folder(result: SearchResult, folder: Path) -> None:
-    """Write result.json and its card."""
-    result.save(folder / "result.json")
-    (folder / "README.md").write_text(result_card(result), encoding="utf-8")
+def save_result_folder(result: SearchResult, folder: str | Path) -> None:
+    """Writes what is published of a search result, result.json and its card, each whole or not at all.
+
+    Other files of the folder stay as they are.
+
+    Args:
+        result: Of a search.
+        folder: Where to.
+
+    Raises:
+        InvalidInputError: The folder holds a model, whose card would be replaced.
+        RunFolderError: The place cannot be written to.
+    """
+    folder = Path(folder)
+    if (folder / MODEL_CONFIG).exists():
+        raise InvalidInputError(
+            f"`{folder}` must not be the folder of a model to hold a search result, but has a {MODEL_CONFIG}. Choose "
+            "another folder."
+        )
+    write_text(folder / "README.md", result_card(result))
+    result.save(folder / RESULT)
 
 
 def write_supernet_folder(supernet: Supernet, folder: Path) -> None:
