@@ -1,10 +1,14 @@
 import json
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from searchhub.costs.table import CostTable
-from searchhub.errors import InvalidInputError
+from searchhub.errors import InvalidInputError, RunFolderError
+from searchhub.generation import Limit, generate, pareto
+from searchhub.hub.search_folder import result_card
 from searchhub.result import SearchResult
 from searchhub.search import search
 from searchhub.searchers.ddp import DDPSearcher
@@ -43,6 +47,47 @@ def test_the_best_trial_is_the_one_with_the_largest_score(result):
     assert result.best_trial.score == max(r.score for r in result.history)
     with pytest.raises(InvalidInputError, match="at least one trial"):
         _ = SearchResult(SPACE, ()).best_trial
+
+
+def test_methods_are_the_functions_of_their_names(result):
+    result = result.with_costs(MACS)
+    limit = Limit("macs", max=12.15)
+    assert result.generate(limit) == generate(result, limit)
+    assert result.generate(limit).certificate == generate(result, limit).certificate
+    survivor = result.generate(candidates="survivors")
+    assert survivor == generate(result, candidates="survivors")
+    front = result.pareto("macs")
+    assert [(a, a.certificate) for a in front] == [(a, a.certificate) for a in pareto(result, "macs")]
+    assert result.pareto(MACS, candidates="survivors") == pareto(result, MACS, candidates="survivors")
+
+
+def test_a_folder_gives_the_same_result(result, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "journal.jsonl").write_text("{}")
+    for found in (result, result.with_costs(MACS)):
+        found.save_pretrained(tmp_path / "run")
+        assert SearchResult.from_pretrained(tmp_path / "run").to_dict() == found.to_dict()
+        assert (tmp_path / "run" / "README.md").read_text() == result_card(found)
+    assert sorted(os.listdir(tmp_path / "run")) == ["README.md", "journal.jsonl", "result.json"]
+
+
+def test_the_card_of_a_model_is_not_replaced_by_that_of_a_result(result, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InvalidInputError, match=r"must not be the folder of a model .* has a config\.json"):
+        result.save_pretrained(tmp_path)
+    assert os.listdir(tmp_path) == ["config.json"]
+
+
+def test_a_folder_that_cannot_be_written(result, tmp_path):
+    result.save_pretrained(tmp_path)
+    before = (tmp_path / "result.json").read_bytes()
+    broken = replace(result, searcher={"score": float("nan")})  # JSON has none
+    with pytest.raises(ValueError, match="JSON"):
+        broken.save_pretrained(tmp_path)
+    assert (tmp_path / "result.json").read_bytes() == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="must be writable"):
+        result.save_pretrained(tmp_path / "file" / "result")
 
 
 class TestUnreadable:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from searchhub._public import public
 from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
@@ -15,6 +16,9 @@ from searchhub.files import write_json
 from searchhub.hub_client import download
 from searchhub.space import SearchSpace
 from searchhub.trial import TrialResult, most_trained
+
+if TYPE_CHECKING:
+    from searchhub._public import Candidates, GeneratedArchitecture, Limit, PublishedRevision
 
 FORMAT_VERSION = 1
 
@@ -58,6 +62,16 @@ class SearchResult:
             raise InvalidInputError("A search result must hold at least one trial to have a best one.")
         return max(compared, key=lambda r: r.score)
 
+    def generate(self, *limits: Limit, candidates: Candidates = "all") -> GeneratedArchitecture:
+        """The best architecture within limits: `searchhub.generate(result, *limits)`, which says more."""
+        generated: GeneratedArchitecture = public("generate")(self, *limits, candidates=candidates)
+        return generated
+
+    def pareto(self, cost: CostTable | str, candidates: Candidates = "all") -> list[GeneratedArchitecture]:
+        """The front of expectation against a cost: `searchhub.pareto(result, cost)`, which says more."""
+        front: list[GeneratedArchitecture] = public("pareto")(self, cost, candidates=candidates)
+        return front
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; `from_dict` reads it."""
         data = {
@@ -94,6 +108,46 @@ class SearchResult:
     def save(self, path: str | Path) -> None:
         """Write `result.json`, atomically."""
         write_json(Path(path), self.to_dict())
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes what `push_to_hub` pushes, result.json and a card: `searchhub.save_result_folder(result, folder)`.
+
+        `from_pretrained` reads it. Each file appears whole or not at all.
+
+        Raises:
+            InvalidInputError: The folder holds a model, whose card would be replaced.
+            RunFolderError: The place cannot be written to.
+        """
+        public("save_result_folder")(self, folder)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        token: str | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        create_pr: bool = False,
+        overwrite: bool = False,
+    ) -> PublishedRevision:
+        """Pushes result.json and a card in one commit: `searchhub.publish(result, repo_id, …)`, which says more.
+
+        Raises:
+            InvalidInputError: The repository holds something else.
+            HubError: The Hub refused or could not be reached.
+        """
+        published: PublishedRevision = public("publish")(
+            self,
+            repo_id,
+            token=token,
+            private=private,
+            revision=revision,
+            commit_message=commit_message,
+            create_pr=create_pr,
+            overwrite=overwrite,
+        )
+        return published
 
     @classmethod
     def from_pretrained(
