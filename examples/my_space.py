@@ -21,6 +21,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
 
 import searchhub as sh
+from searchhub.models.publishing import PublishMixin
 from searchhub.models.supernet import Window
 
 # -- the space: what may vary, as data --------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ class MixerLayer(nn.Module):
         return patches + self.mlp(self.mlp_norm(patches))
 
 
-class MixerPreTrainedModel(PreTrainedModel):
+class MixerPreTrainedModel(PublishMixin, PreTrainedModel):
     config: MixerConfig
     config_class = MixerConfig
     base_model_prefix = "mixer"

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from searchhub.errors import InvalidInputError
+from searchhub.models.publishing import PublishMixin
 from searchhub.space import Architecture, SearchSpace
 
 
@@ -29,7 +30,7 @@ class Window:
     index: tuple[slice, ...] = ()
 
 
-class Supernet(PreTrainedModel):
+class Supernet(PublishMixin, PreTrainedModel):
     """Shared weights of every architecture of a space.
 
     A family implements `search_space`, `subnet_class`, `subnet_config`, `window` and `choice_modules`, and says where

@@ -1,5 +1,7 @@
 """Compressed BERT on transformers' own BERT. Self-contained: this file and its configuration travel to the Hub."""
 
+import importlib
+
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.bert.modeling_bert import (
@@ -86,11 +88,33 @@ class SearchedBertEncoder(BertEncoder):
         self.layer = nn.ModuleList([SearchedBertLayer(config, sizes) for sizes in config.per_layer_config])
 
 
+# Copied from searchhub.models.mobile.modeling_mobile.find_publishing
+def find_publishing():
+    """Returns what searchhub pushes models with, or None where searchhub is not installed."""
+    try:
+        return importlib.import_module("searchhub.models.publishing")
+    except ModuleNotFoundError:
+        return None
+
+
 class SearchedBertPreTrainedModel(BertPreTrainedModel):
     config: SearchedBertConfig
     config_class = SearchedBertConfig
     base_model_prefix = "bert"
     _no_split_modules = ["BertEmbeddings", "SearchedBertLayer"]
+
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobilePreTrainedModel.push_to_hub
+    def push_to_hub(self, repo_id, **options):
+        """Does what `searchhub.publish` does; where searchhub is not installed, what transformers does."""
+        ours = find_publishing()
+        return ours.push_to_hub(self, repo_id, **options) if ours else super().push_to_hub(repo_id, **options)
+
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobilePreTrainedModel.save_pretrained
+    def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, push_to_hub=False, **options):
+        """Saves as transformers does; where searchhub is installed, `push_to_hub=True` is an error."""
+        if push_to_hub and (ours := find_publishing()):
+            ours.refuse_to_push(self)
+        super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **options)
 
 
 class SearchedBertModel(SearchedBertPreTrainedModel, BertModel):

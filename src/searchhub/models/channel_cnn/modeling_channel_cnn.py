@@ -1,5 +1,6 @@
 """Searched plain networks. Self-contained: this file and its configuration travel to the Hub."""
 
+import importlib
 import math
 
 import torch
@@ -41,6 +42,15 @@ def build_classifier(config):
     return nn.Linear(config.channels[-1] * config.last_size**2, config.num_labels)
 
 
+# Copied from searchhub.models.mobile.modeling_mobile.find_publishing
+def find_publishing():
+    """Returns what searchhub pushes models with, or None where searchhub is not installed."""
+    try:
+        return importlib.import_module("searchhub.models.publishing")
+    except ModuleNotFoundError:
+        return None
+
+
 class SearchedChannelCnnPreTrainedModel(PreTrainedModel):
     config: SearchedChannelCnnConfig
     config_class = SearchedChannelCnnConfig
@@ -63,6 +73,19 @@ class SearchedChannelCnnPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.Linear):
             init.normal_(module.weight, mean=0.0, std=0.01)
             init.zeros_(module.bias)
+
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobilePreTrainedModel.push_to_hub
+    def push_to_hub(self, repo_id, **options):
+        """Does what `searchhub.publish` does; where searchhub is not installed, what transformers does."""
+        ours = find_publishing()
+        return ours.push_to_hub(self, repo_id, **options) if ours else super().push_to_hub(repo_id, **options)
+
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobilePreTrainedModel.save_pretrained
+    def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, push_to_hub=False, **options):
+        """Saves as transformers does; where searchhub is installed, `push_to_hub=True` is an error."""
+        if push_to_hub and (ours := find_publishing()):
+            ours.refuse_to_push(self)
+        super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **options)
 
 
 class SearchedChannelCnnModel(SearchedChannelCnnPreTrainedModel):

@@ -1,5 +1,6 @@
 """Networks of searched cells (DARTS). Self-contained: this file and its configuration travel to the Hub."""
 
+import importlib
 import math
 from dataclasses import dataclass
 
@@ -180,6 +181,15 @@ class SearchedDartsStem(nn.Module):
         return before, self.second(before)
 
 
+# Copied from searchhub.models.mobile.modeling_mobile.find_publishing
+def find_publishing():
+    """Returns what searchhub pushes models with, or None where searchhub is not installed."""
+    try:
+        return importlib.import_module("searchhub.models.publishing")
+    except ModuleNotFoundError:
+        return None
+
+
 class SearchedDartsPreTrainedModel(PreTrainedModel):
     config: SearchedDartsConfig
     config_class = SearchedDartsConfig
@@ -204,6 +214,19 @@ class SearchedDartsPreTrainedModel(PreTrainedModel):
             bound = 1 / math.sqrt(module.in_features)
             init.uniform_(module.weight, -bound, bound)
             init.uniform_(module.bias, -bound, bound)
+
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobilePreTrainedModel.push_to_hub
+    def push_to_hub(self, repo_id, **options):
+        """Does what `searchhub.publish` does; where searchhub is not installed, what transformers does."""
+        ours = find_publishing()
+        return ours.push_to_hub(self, repo_id, **options) if ours else super().push_to_hub(repo_id, **options)
+
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobilePreTrainedModel.save_pretrained
+    def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, push_to_hub=False, **options):
+        """Saves as transformers does; where searchhub is installed, `push_to_hub=True` is an error."""
+        if push_to_hub and (ours := find_publishing()):
+            ours.refuse_to_push(self)
+        super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **options)
 
 
 class SearchedDartsFeatures(nn.Module):

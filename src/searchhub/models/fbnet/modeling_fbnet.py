@@ -1,5 +1,6 @@
 """Searched FBNets. Self-contained: this file and its configuration travel to the Hub."""
 
+import importlib
 import math
 import re
 
@@ -67,6 +68,15 @@ def build_layer(config, block, in_width, out_width, stride):
     return SearchedFBNetBlock(config, in_width, out_width, stride, kernel_size, expansion, *(groups or [1]))
 
 
+# Copied from searchhub.models.mobile.modeling_mobile.find_publishing
+def find_publishing():
+    """Returns what searchhub pushes models with, or None where searchhub is not installed."""
+    try:
+        return importlib.import_module("searchhub.models.publishing")
+    except ModuleNotFoundError:
+        return None
+
+
 class SearchedFBNetPreTrainedModel(PreTrainedModel):
     config: SearchedFBNetConfig
     config_class = SearchedFBNetConfig
@@ -89,6 +99,19 @@ class SearchedFBNetPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.Linear):
             init.normal_(module.weight, mean=0.0, std=0.01)
             init.zeros_(module.bias)
+
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobilePreTrainedModel.push_to_hub
+    def push_to_hub(self, repo_id, **options):
+        """Does what `searchhub.publish` does; where searchhub is not installed, what transformers does."""
+        ours = find_publishing()
+        return ours.push_to_hub(self, repo_id, **options) if ours else super().push_to_hub(repo_id, **options)
+
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobilePreTrainedModel.save_pretrained
+    def save_pretrained(self, save_directory, is_main_process=True, state_dict=None, push_to_hub=False, **options):
+        """Saves as transformers does; where searchhub is installed, `push_to_hub=True` is an error."""
+        if push_to_hub and (ours := find_publishing()):
+            ours.refuse_to_push(self)
+        super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **options)
 
 
 class SearchedFBNetFeatures(nn.Module):
