@@ -1,6 +1,6 @@
-import ast
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +11,31 @@ from transformers import AutoBackbone, AutoConfig, AutoModel, AutoModelForImageC
 import searchhub
 from searchhub import _auto_classes
 from searchhub.models.mobile.configuration_mobile import SearchedMobileConfig
+
+from .public_names import STUB, stub
+
+PUBLIC = """
+    Architecture ArchitectureDistribution BertSupernetConfig BertSupernetForSequenceClassification Budget
+    CandidateFeatures ChannelCnnSupernet ChannelCnnSupernetConfig Choice Clusters Condition CostTable DCSearcher
+    DCSupernetSearcher DDPSearcher DartsSupernetConfig DartsSupernetForImageClassification Evaluator
+    EvolutionSearcher ExportReport FBNetSupernetConfig FBNetSupernetForImageClassification Genotype GlueTask
+    ImageTask LatencyTable Limit MixtureSettings MixtureTrainer MobileSupernetConfig
+    MobileSupernetForImageClassification NasBench201SupernetConfig NasBench201SupernetForImageClassification Network
+    NetworkEvaluator NetworkTrainer OriginalTrainer PublishedRevision RandomSearcher ScratchEvaluator SearchCallback
+    SearchResult SearchSpace SearchedBertConfig SearchedBertForSequenceClassification SearchedBertModel
+    SearchedChannelCnnConfig SearchedChannelCnnForImageClassification SearchedChannelCnnModel SearchedDartsBackbone
+    SearchedDartsConfig SearchedDartsForImageClassification SearchedDartsModel SearchedFBNetBackbone
+    SearchedFBNetConfig SearchedFBNetForImageClassification SearchedFBNetModel SearchedMobileBackbone
+    SearchedMobileConfig SearchedMobileForImageClassification SearchedMobileModel SearchedNasBench201Backbone
+    SearchedNasBench201Config SearchedNasBench201ForImageClassification SearchedNasBench201Model Searcher Supernet
+    SupernetEvaluator TabularEvaluator Task TextTask TrainedNetwork TrainingSettings Trial TrialResult
+    WarmupSearcher Window as_plain_bert bert_space best_of channels_space cluster_codes cluster_features darts_space
+    derive export_onnx fbnet_space fit generate generate_measured glue_average load_glue_task load_image_task
+    load_text_task load_trainer macs_table make_accelerator measure_latency mobile_space most_probable
+    nasbench201_space non_parameter_table order_by_importance over_k over_k_features params_table pareto
+    pruning_confidence publish read_proxyless_table sample_within save_model_folder save_trainer search
+    winners_in_order write_report
+"""
 
 SMALL = {"stage_widths": [8], "stage_depths": [1], "stage_strides": [1], "stem_width": 8, "first_width": 8}
 
@@ -49,12 +74,42 @@ def test_all_public_names_are_what_they_say():
     assert len(set(searchhub.__dir__())) == len(searchhub.__dir__())
 
 
+def test_no_public_name_has_gone():
+    """The list may grow. Code of others imports these names."""
+    gone = set(PUBLIC.split()) - set(searchhub.__all__)
+    assert not gone
+
+
+def test_no_name_is_declared_twice():
+    declared = [name for name, _ in searchhub._declared()]
+    assert len(set(declared)) == len(declared)
+    assert not set(declared) & set(searchhub._HOMES)
+
+
 def test_type_checkers_see_the_same_names():
-    """What is imported for them under TYPE_CHECKING is what is imported when a name is used."""
-    tree = ast.parse(Path(searchhub.__file__).read_text(encoding="utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    seen = {alias.name: node.module for node in block.body for alias in node.names}
-    assert seen == searchhub._HOMES
+    """What they read is what is imported when a name is used: run `python tests/public_names.py` where this fails."""
+    assert STUB.read_text(encoding="utf-8") == stub()
+
+
+def test_a_family_and_a_space_are_public_by_being_there(tmp_path):
+    """No file of the package names them: a copy of it, with two more files, offers what they declare."""
+    package = tmp_path / "searchhub"
+    shutil.copytree(Path(searchhub.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "spaces" / "toy.py").write_text('__all__ = ["toy_space"]\ndef toy_space(): return "a space"\n')
+    family = package / "models" / "toy"
+    family.mkdir()
+    (family / "__init__.py").write_text(
+        'AUTO_CLASSES = {"AutoConfig": "configuration_toy.ToyConfig"}\nPUBLIC = ("supernet_toy.ToySupernet",)\n'
+    )
+    for module, name in (("configuration_toy", "ToyConfig"), ("supernet_toy", "ToySupernet")):
+        (family / f"{module}.py").write_text(f"class {name}: pass\n")
+    script = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import json, searchhub as sh\n"
+        "assert not hasattr(sh, 'unheard')\n"
+        "print(json.dumps([sh.toy_space(), sh.ToyConfig.__module__, 'ToySupernet' in sh.__all__]))"
+    )
+    said, _ = in_fresh_process(script)
+    assert said == ["a space", "searchhub.models.toy.configuration_toy", True]
 
 
 def test_star_import_and_unknown_names():
@@ -112,9 +167,9 @@ def test_every_family_names_classes_that_exist():
     families = list(_auto_classes.families())
     assert "searchhub.models.mobile" in [family.__name__ for family in families]
     for family in families:
-        for auto_class, path in family.AUTO_CLASSES.items():
+        for path in (*family.AUTO_CLASSES.values(), *family.PUBLIC):
             loaded = _auto_classes._load(family, path)
-            assert loaded.__module__ == f"{family.__name__}.{path.split('.')[0]}", auto_class
+            assert loaded.__module__ == f"{family.__name__}.{path.split('.')[0]}", path
         # As a published folder says them: files beside it, never deeper.
         assert all(path.count(".") == 1 for path in family.AUTO_CLASSES.values())
 

@@ -33,7 +33,10 @@ def install() -> None:
 
 
 def families() -> Iterator[ModuleType]:
-    """The packages of `searchhub.models`. Each has an `AUTO_CLASSES`: Auto class name to "module.Class" within it."""
+    """The packages of `searchhub.models`.
+
+    Each has an `AUTO_CLASSES`, Auto class name to "module.Class" within it, and a `PUBLIC`, other public names alike.
+    """
     models = importlib.import_module("searchhub.models")
     for info in pkgutil.iter_modules(models.__path__):
         if info.ispkg:

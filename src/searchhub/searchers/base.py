@@ -13,6 +13,8 @@ from searchhub.result import SearchResult
 from searchhub.space import Codes, SearchSpace
 from searchhub.trial import Budget, Trial, TrialResult
 
+__all__ = ["Searcher"]
+
 
 class Searcher(ABC):
     """Says which architectures to try next.

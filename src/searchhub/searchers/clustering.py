@@ -19,6 +19,8 @@ from searchhub.searchers.code_space import BLOCK, CodedSamples, check_codes
 from searchhub.searchers.lloyd import Clusters, lloyd, plus_plus
 from searchhub.space import Codes
 
+__all__ = ["best_of", "cluster_codes", "cluster_features", "most_probable", "over_k", "over_k_features"]
+
 Method = Literal["kmeans", "hierarchical"]
 
 

@@ -28,6 +28,8 @@ from searchhub.distribution import FloatArray
 from searchhub.result import SearchResult
 from searchhub.space import Codes
 
+__all__ = ["pruning_confidence"]
+
 
 @dataclass(frozen=True)
 class PruningConfidence:

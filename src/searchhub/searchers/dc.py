@@ -19,6 +19,8 @@ from searchhub.searchers.division import Division, divide
 from searchhub.space import Architecture, Codes, SearchSpace
 from searchhub.trial import DIVERGED, DIVERGED_EPOCH, DIVERGED_LAYER, Budget, TrialResult
 
+__all__ = ["DCSearcher", "DCSupernetSearcher"]
+
 MOST_DRAWS = 1000
 """How many draws are made for each distinct architecture that is asked for, at most."""
 

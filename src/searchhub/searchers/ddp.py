@@ -17,6 +17,8 @@ from searchhub.searchers.credit import Estimator, mean_credit, pairs_credit, reg
 from searchhub.space import Codes, SearchSpace
 from searchhub.trial import Budget, TrialResult
 
+__all__ = ["DDPSearcher"]
+
 DISJOINT_DRAWS = 2
 """How many draws an estimator that proposes by itself is first given, so that it has seen every candidate."""
 

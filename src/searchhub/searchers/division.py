@@ -17,6 +17,8 @@ from searchhub.searchers.lloyd import Clusters
 from searchhub.space import Architecture
 from searchhub.trial import DIVERGED
 
+__all__ = ["winners_in_order"]
+
 
 @dataclass(frozen=True)
 class Division:

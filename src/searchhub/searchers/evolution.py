@@ -13,6 +13,8 @@ from searchhub.searchers.base import Searcher
 from searchhub.space import Codes, SearchSpace
 from searchhub.trial import Budget, TrialResult
 
+__all__ = ["EvolutionSearcher"]
+
 
 class EvolutionSearcher(Searcher):
     """Mutates the best of a few drawn from the youngest trials; the oldest dies, however good (Alg. 1).

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from searchhub.distribution import FloatArray
 from searchhub.searchers.code_space import BLOCK, CodedSamples, Counts, look_up
 
+__all__ = ["Clusters"]
+
 
 @dataclass(frozen=True, eq=False)
 class Clusters:

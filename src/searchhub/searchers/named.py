@@ -15,6 +15,8 @@ from searchhub.searchers.ddp import pruned_search_trials
 from searchhub.space import SearchSpace
 from searchhub.trial import Budget
 
+__all__ = ["build_searcher"]
+
 SearcherFactory = Callable[..., Searcher]
 """Makes a searcher of a space, `seed` and `budget`; what else it takes, its signature says. A class is one."""
 

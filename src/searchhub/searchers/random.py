@@ -11,6 +11,8 @@ from searchhub.searchers.base import Searcher
 from searchhub.space import Codes, SearchSpace
 from searchhub.trial import Budget, TrialResult
 
+__all__ = ["RandomSearcher"]
+
 
 class RandomSearcher(Searcher):
     """Draws every architecture uniformly and on its own; the result is the evaluated architectures, without a θ.

@@ -12,6 +12,8 @@ from searchhub.searchers.base import Searcher
 from searchhub.space import Codes, SearchSpace
 from searchhub.trial import Budget, TrialResult
 
+__all__ = ["UniformSearcher"]
+
 
 class UniformSearcher(Searcher):
     """Tries nothing, so that its result holds no trial and no θ; a rule then names the architecture for a limit.

@@ -14,6 +14,8 @@ from searchhub.searchers.base import Searcher
 from searchhub.space import Codes
 from searchhub.trial import WARMUP, Budget, TrialResult
 
+__all__ = ["WarmupSearcher"]
+
 
 class WarmupSearcher(Searcher):
     """Has random paths trained on shared weights first, then searches as another searcher says, which hears of none.

@@ -8,6 +8,8 @@ from fractions import Fraction
 from searchhub.errors import InvalidInputError
 from searchhub.space import Architecture, Candidate, Choice, Condition, SearchSpace
 
+__all__ = ["bert_space"]
+
 DEPTH = "depth"
 """The choice of how many layers stay."""
 

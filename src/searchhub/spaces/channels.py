@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from searchhub.errors import InvalidInputError
 from searchhub.space import Choice, SearchSpace
 
+__all__ = ["channels_space"]
+
 RATIOS = (0.25, 0.5, 1, 2, 4)
 """On offer in every layer: multiples of the layer's channels in the base network."""
 

@@ -9,6 +9,8 @@ from searchhub.errors import InvalidInputError
 from searchhub.space import Architecture, Choice, SearchSpace
 from searchhub.spaces.mobile import NON_PARAMETER, PARAMETER
 
+__all__ = ["darts_space"]
+
 KINDS = ("normal", "reduction")
 
 NUM_NODES = 4

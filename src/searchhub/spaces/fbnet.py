@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from searchhub.errors import InvalidInputError
 from searchhub.space import Choice, SearchSpace
 
+__all__ = ["fbnet_space"]
+
 SKIP = "skip"
 """The candidate that cancels a block: an identity, or a strided 1x1 convolution where a layer changes the shape."""
 

@@ -11,6 +11,8 @@ from searchhub.errors import InvalidInputError
 from searchhub.space import Architecture
 from searchhub.spaces.darts import KINDS, NONE, NUM_INPUTS, OPERATIONS, cell_edges, cell_inputs, edge_name
 
+__all__ = ["Genotype"]
+
 Cell = tuple[tuple[str, int], ...]
 
 INPUTS_A_NODE = 2

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from searchhub.errors import InvalidInputError
 from searchhub.space import Choice, SearchSpace
 
+__all__ = ["mobile_space"]
+
 ZERO = "zero"
 """The candidate that leaves a layer out; possible where a layer keeps width and resolution."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from searchhub.space import Choice, SearchSpace
 from searchhub.spaces.mobile import NON_PARAMETER, PARAMETER
 
+__all__ = ["nasbench201_space"]
+
 NUM_NODES = 4
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

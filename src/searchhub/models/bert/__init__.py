@@ -6,3 +6,11 @@ AUTO_CLASSES = {
     "AutoModelForSequenceClassification": "modeling_bert.SearchedBertForSequenceClassification",
 }
 """What transformers' Auto classes load, as "module.Class" of this folder; also the `auto_map` of published models."""
+
+PUBLIC = (
+    "importance_bert.order_by_importance",
+    "plain_bert.as_plain_bert",
+    "supernet_bert.BertSupernetConfig",
+    "supernet_bert.BertSupernetForSequenceClassification",
+)
+"""What `searchhub` offers of this folder beside these classes, in the same form."""

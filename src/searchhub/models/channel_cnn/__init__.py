@@ -6,3 +6,9 @@ AUTO_CLASSES = {
     "AutoModelForImageClassification": "modeling_channel_cnn.SearchedChannelCnnForImageClassification",
 }
 """What transformers' Auto classes load, as "module.Class" of this folder; also the `auto_map` of published models."""
+
+PUBLIC = (
+    "supernet_channel_cnn.ChannelCnnSupernet",
+    "supernet_channel_cnn.ChannelCnnSupernetConfig",
+)
+"""What `searchhub` offers of this folder beside these classes, in the same form."""

@@ -7,3 +7,9 @@ AUTO_CLASSES = {
     "AutoBackbone": "modeling_darts.SearchedDartsBackbone",
 }
 """What transformers' Auto classes load, as "module.Class" of this folder; also the `auto_map` of published models."""
+
+PUBLIC = (
+    "supernet_darts.DartsSupernetConfig",
+    "supernet_darts.DartsSupernetForImageClassification",
+)
+"""What `searchhub` offers of this folder beside these classes, in the same form."""

@@ -7,3 +7,9 @@ AUTO_CLASSES = {
     "AutoBackbone": "modeling_nasbench201.SearchedNasBench201Backbone",
 }
 """What transformers' Auto classes load, as "module.Class" of this folder; also the `auto_map` of published models."""
+
+PUBLIC = (
+    "supernet_nasbench201.NasBench201SupernetConfig",
+    "supernet_nasbench201.NasBench201SupernetForImageClassification",
+)
+"""What `searchhub` offers of this folder beside these classes, in the same form."""
