@@ -16,7 +16,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 
 from searchhub.errors import InvalidInputError
 from searchhub.formatting import cell, duration, human, markdown_table
-from searchhub.hub.papers import PAPERS
+from searchhub.models.papers import bibtex
 from searchhub.redact import REDACTED, is_secret, redact, redact_command, redact_tokens
 from searchhub.space import Candidate
 
@@ -112,7 +112,7 @@ class CardFacts:
         seed: Of search and training.
         versions: Package to version.
         command: The command line, word by word.
-        papers: To cite, keys of `PAPERS`.
+        papers: To cite, keys of `searchhub.models.papers.PAPERS` or BibTeX entries.
         notes: Paragraphs on what a reader should know, e.g. known limits.
     """
 
@@ -157,9 +157,7 @@ class CardFacts:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        unknown = [paper for paper in self.papers if paper not in PAPERS]
-        if unknown:
-            raise InvalidInputError(f"`papers` must be among {sorted(PAPERS)}, but got {unknown}.")
+        bibtex(self.papers)  # says now what is wrong with them
         if isinstance(self.command, str):
             raise InvalidInputError(
                 f"`command` must be a list of words, but got the string {self.command!r}. Pass `sys.argv`: a string "
@@ -183,7 +181,7 @@ def model_card(facts: CardFacts) -> str:
         _section("Search", _facts_list(_search_rows(facts))),
         _section("Training", _facts_list(_training_rows(facts))),
         _section("Reproduce", _reproduce(facts)),
-        _section("Citation", "\n\n".join(f"```bibtex\n{PAPERS[paper]}\n```" for paper in facts.papers)),
+        _section("Citation", "\n\n".join(f"```bibtex\n{entry}\n```" for entry in bibtex(facts.papers))),
     ]
     body = "\n\n".join(section for section in sections if section)
     return redact_tokens(f"---\n{_metadata(facts).to_yaml()}\n---\n\n{body}\n")

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from searchhub.errors import InvalidInputError
+from searchhub.models.papers import bibtex
 from searchhub.models.publishing import PublishMixin
 from searchhub.space import Architecture, SearchSpace
 
@@ -42,13 +43,17 @@ class Supernet(PublishMixin, PreTrainedModel):
     subnet_class: type[PreTrainedModel]
 
     papers: tuple[str, ...] = ("ddpnas",)
-    """What a model's card cites, keys of `searchhub.hub.papers.PAPERS`."""
+    """What the cards of its models cite: keys of `searchhub.models.papers.PAPERS`, or BibTeX entries of your own."""
 
     embedding_modules: tuple[str, ...] = ()
     """Modules of its subnets that embed tokens, for costs that leave them out."""
 
     chain_coupled: bool = False
     """Whether the modules that a choice decides also depend on the choice before it (its channels are their input)."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        bibtex(cls.papers, f"{cls.__name__}.papers")  # says now, and not after a search, what is wrong with them
 
     @property
     @abstractmethod

@@ -23,6 +23,13 @@ from searchhub.models.supernet import Supernet, Window
 from searchhub.space import Architecture, SearchSpace
 from searchhub.spaces.bert import DEPTH, bert_space, full_width, heads_choice, intermediate_choice, kept_layers
 
+PAPER = """@inproceedings{devlin2019bert,
+  title={{BERT}: Pre-training of Deep Bidirectional Transformers for Language Understanding},
+  author={Devlin, Jacob and Chang, Ming-Wei and Lee, Kenton and Toutanova, Kristina},
+  booktitle={Proceedings of NAACL-HLT},
+  year={2019}
+}"""
+
 
 @strict
 class BertSupernetConfig(BertConfig):
@@ -123,7 +130,7 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
     config: BertSupernetConfig
     config_class = BertSupernetConfig
     subnet_class = SearchedBertForSequenceClassification
-    papers = ("ddpnas", "bert")
+    papers = ("ddpnas", PAPER)
     embedding_modules = ("bert.embeddings",)
     _keys_to_ignore_on_load_missing = ["head_order", "neuron_order"]
 

@@ -24,6 +24,13 @@ from searchhub.models.supernet import Supernet, Window
 from searchhub.space import Architecture, SearchSpace
 from searchhub.spaces.darts import KINDS, NONE, darts_space, edge_name
 
+PAPER = """@inproceedings{liu2019darts,
+  title={{DARTS}: Differentiable Architecture Search},
+  author={Liu, Hanxiao and Simonyan, Karen and Yang, Yiming},
+  booktitle={International Conference on Learning Representations},
+  year={2019}
+}"""
+
 
 @strict
 class DartsSupernetConfig(SearchedDartsConfig):
@@ -74,7 +81,7 @@ class DartsSupernetForImageClassification(Supernet, SearchedDartsPreTrainedModel
     config: DartsSupernetConfig
     config_class = DartsSupernetConfig
     subnet_class = SearchedDartsForImageClassification
-    papers = ("ddpnas", "darts")
+    papers = ("ddpnas", PAPER)
 
     def __init__(self, config: DartsSupernetConfig) -> None:
         super().__init__(config)

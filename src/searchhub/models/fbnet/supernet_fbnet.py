@@ -22,6 +22,13 @@ from searchhub.models.supernet import Supernet, Window
 from searchhub.space import Architecture, SearchSpace
 from searchhub.spaces.fbnet import FBNET_CANDIDATES, fbnet_space
 
+PAPER = """@inproceedings{wu2019fbnet,
+  title={{FBNet}: Hardware-Aware Efficient {ConvNet} Design via Differentiable Neural Architecture Search},
+  author={Wu, Bichen and others},
+  booktitle={Conference on Computer Vision and Pattern Recognition},
+  year={2019}
+}"""
+
 
 @strict
 class FBNetSupernetConfig(SearchedFBNetConfig):
@@ -61,7 +68,7 @@ class FBNetSupernetForImageClassification(Supernet, SearchedFBNetPreTrainedModel
     config: FBNetSupernetConfig
     config_class = FBNetSupernetConfig
     subnet_class = SearchedFBNetForImageClassification
-    papers = ("dcnas", "fbnet")
+    papers = ("dcnas", PAPER)
 
     def __init__(self, config: FBNetSupernetConfig) -> None:
         super().__init__(config)

@@ -23,6 +23,13 @@ from searchhub.models.supernet import Supernet, Window
 from searchhub.space import Architecture, SearchSpace
 from searchhub.spaces.mobile import ZERO, mobile_space
 
+PAPER = """@inproceedings{cai2019proxylessnas,
+  title={{ProxylessNAS}: Direct Neural Architecture Search on Target Task and Hardware},
+  author={Cai, Han and Zhu, Ligeng and Han, Song},
+  booktitle={International Conference on Learning Representations},
+  year={2019}
+}"""
+
 
 @strict
 class MobileSupernetConfig(SearchedMobileConfig):
@@ -92,7 +99,7 @@ class MobileSupernetForImageClassification(Supernet, SearchedMobilePreTrainedMod
     config: MobileSupernetConfig
     config_class = MobileSupernetConfig
     subnet_class = SearchedMobileForImageClassification
-    papers = ("ddpnas", "proxylessnas")
+    papers = ("ddpnas", PAPER)
 
     def __init__(self, config: MobileSupernetConfig) -> None:
         super().__init__(config)

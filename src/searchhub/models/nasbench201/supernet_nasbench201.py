@@ -23,6 +23,13 @@ from searchhub.models.supernet import Supernet, Window
 from searchhub.space import Architecture, SearchSpace
 from searchhub.spaces.nasbench201 import EDGES, OPERATIONS, nasbench201_space
 
+PAPER = """@inproceedings{dong2020nasbench201,
+  title={{NAS-Bench-201}: Extending the Scope of Reproducible Neural Architecture Search},
+  author={Dong, Xuanyi and Yang, Yi},
+  booktitle={International Conference on Learning Representations},
+  year={2020}
+}"""
+
 
 @strict
 class NasBench201SupernetConfig(SearchedNasBench201Config):
@@ -53,7 +60,7 @@ class NasBench201SupernetForImageClassification(Supernet, SearchedNasBench201Pre
     config: NasBench201SupernetConfig
     config_class = NasBench201SupernetConfig
     subnet_class = SearchedNasBench201ForImageClassification
-    papers = ("ddpnas", "nasbench201")
+    papers = ("ddpnas", PAPER)
 
     def __init__(self, config: NasBench201SupernetConfig) -> None:
         super().__init__(config)
