@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,8 +16,8 @@ from searchhub.models.fbnet.modeling_fbnet import (
     SearchedFBNetPreTrainedModel,
     build_layer,
 )
-from searchhub.models.supernet import Supernet, Window
-from searchhub.space import Architecture, SearchSpace
+from searchhub.models.layered import LayeredSupernet
+from searchhub.space import SearchSpace
 from searchhub.spaces.fbnet import FBNET_CANDIDATES, fbnet_space
 
 PAPER = """@inproceedings{wu2019fbnet,
@@ -58,7 +56,7 @@ class FBNetSupernetConfig(SearchedFBNetConfig):
         )
 
 
-class FBNetSupernetForImageClassification(Supernet, SearchedFBNetPreTrainedModel):
+class FBNetSupernetForImageClassification(LayeredSupernet, SearchedFBNetPreTrainedModel):
     """Every candidate block of every layer; the stem, the head and the classifier are shared by all.
 
     Args:
@@ -81,31 +79,9 @@ class FBNetSupernetForImageClassification(Supernet, SearchedFBNetPreTrainedModel
         self.classifier = nn.Linear(config.head_width, config.num_labels)
         self.post_init()
 
-    @cached_property
-    def search_space(self) -> SearchSpace:
-        return self.config.space()
-
     def mixture(self) -> FBNetMixture:
         """All candidates at once, on these very weights and BatchNorm statistics."""
         return FBNetMixture(self)
-
-    def subnet_config(self, architecture: Architecture) -> SearchedFBNetConfig:
-        fields = {k: v for k, v in self.config.to_dict().items() if k not in _SUPERNET_ONLY}
-        return SearchedFBNetConfig(**{**fields, "blocks": [architecture[c.name] for c in self.search_space.choices]})
-
-    def window(self, name: str, architecture: Architecture) -> Window:
-        source = name.removeprefix("fbnet.").removeprefix("features.")
-        if source.startswith("layers."):
-            _, layer, rest = source.split(".", 2)
-            source = f"layers.{layer}.{architecture[self.search_space.choices[int(layer)].name]}.{rest}"
-        return Window(source)
-
-    def choice_modules(self, architecture: Architecture) -> Mapping[str, Sequence[str]]:
-        return {c.name: (f"fbnet.features.layers.{i}",) for i, c in enumerate(self.search_space.choices)}
-
-    def example_inputs(self) -> dict[str, torch.Tensor]:
-        size = self.config.image_size
-        return {"pixel_values": torch.empty(1, self.config.num_channels, size, size, device="meta")}
 
 
 class FBNetMixture(nn.Module):
@@ -146,6 +122,3 @@ class FBNetMixture(nn.Module):
         logits = self.classifier(self.dropout(self.head(hidden_states).mean((2, 3))))
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
         return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits)
-
-
-_SUPERNET_ONLY = {"model_type", "candidates", "architectures", "transformers_version", "blocks"}

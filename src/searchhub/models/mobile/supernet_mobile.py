@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
-import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from searchhub.errors import InvalidInputError
+from searchhub.models.layered import LayeredSupernet
 from searchhub.models.mobile.configuration_mobile import SearchedMobileConfig
 from searchhub.models.mobile.modeling_mobile import (
     SearchedMobileBlock,
@@ -19,8 +17,7 @@ from searchhub.models.mobile.modeling_mobile import (
     SearchedMobilePreTrainedModel,
     build_layer,
 )
-from searchhub.models.supernet import Supernet, Window
-from searchhub.space import Architecture, SearchSpace
+from searchhub.space import SearchSpace
 from searchhub.spaces.mobile import ZERO, mobile_space
 
 PAPER = """@inproceedings{cai2019proxylessnas,
@@ -89,7 +86,7 @@ def make_divisible(width: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * width else rounded
 
 
-class MobileSupernetForImageClassification(Supernet, SearchedMobilePreTrainedModel):
+class MobileSupernetForImageClassification(LayeredSupernet, SearchedMobilePreTrainedModel):
     """Every candidate block of every layer; the stem, the fixed block, the head and the classifier are shared by all.
 
     Args:
@@ -112,28 +109,3 @@ class MobileSupernetForImageClassification(Supernet, SearchedMobilePreTrainedMod
         self.head = SearchedMobileConvLayer(config, config.stage_widths[-1], config.head_width)
         self.classifier = nn.Linear(config.head_width, config.num_labels)
         self.post_init()
-
-    @cached_property
-    def search_space(self) -> SearchSpace:
-        return self.config.space()
-
-    def subnet_config(self, architecture: Architecture) -> SearchedMobileConfig:
-        fields = {k: v for k, v in self.config.to_dict().items() if k not in _SUPERNET_ONLY}
-        return SearchedMobileConfig(**{**fields, "blocks": [architecture[c.name] for c in self.search_space.choices]})
-
-    def window(self, name: str, architecture: Architecture) -> Window:
-        source = name.removeprefix("mobile.").removeprefix("features.")
-        if source.startswith("layers."):
-            _, layer, rest = source.split(".", 2)
-            source = f"layers.{layer}.{architecture[self.search_space.choices[int(layer)].name]}.{rest}"
-        return Window(source)
-
-    def choice_modules(self, architecture: Architecture) -> Mapping[str, Sequence[str]]:
-        return {c.name: (f"mobile.features.layers.{i}",) for i, c in enumerate(self.search_space.choices)}
-
-    def example_inputs(self) -> dict[str, torch.Tensor]:
-        size = self.config.image_size
-        return {"pixel_values": torch.empty(1, self.config.num_channels, size, size, device="meta")}
-
-
-_SUPERNET_ONLY = {"model_type", "expansions", "kernel_sizes", "architectures", "transformers_version", "blocks"}
