@@ -59,6 +59,8 @@ class SearchedChannelCnnPreTrainedModel(PreTrainedModel):
     input_modalities = ("image",)
     _no_split_modules = ["SearchedChannelCnnLayer"]
 
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobilePreTrainedModel._init_weights with
+    # module.out_channels // module.groups->module.out_channels
     @torch.no_grad()
     def _init_weights(self, module):
         if isinstance(module, nn.Conv2d):

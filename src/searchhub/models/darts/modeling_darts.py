@@ -375,6 +375,8 @@ class SearchedDartsBackbone(BackboneMixin, SearchedDartsPreTrainedModel):
         self.features = SearchedDartsFeatures(config)
         self.post_init()
 
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobileBackbone.forward with
+    # outputs = self->outputs, _ = self
     def forward(self, pixel_values, output_hidden_states=None, return_dict=None, **kwargs):
         r"""
         Args:

@@ -52,6 +52,8 @@ class SearchedFBNetConfig(BackboneConfigMixin, PreTrainedConfig):
     batch_norm_momentum: float = 0.1
     classifier_dropout: float | int = 0.0
 
+    # Copied from searchhub.models.mobile.configuration_mobile.SearchedMobileConfig.__post_init__ with
+    # mbconv_e3_k3->k3_e1
     def __post_init__(self, **kwargs):
         self.stage_widths = list(self.stage_widths)
         self.stage_depths = list(self.stage_depths)
@@ -63,6 +65,8 @@ class SearchedFBNetConfig(BackboneConfigMixin, PreTrainedConfig):
         )
         super().__post_init__(**kwargs)
 
+    # Copied from searchhub.models.mobile.configuration_mobile.SearchedMobileConfig.layer_shapes with
+    # first_width->stem_width
     @property
     def layer_shapes(self) -> list[tuple[int, int, int]]:
         """(in channels, out channels, stride) of every layer."""
@@ -73,6 +77,7 @@ class SearchedFBNetConfig(BackboneConfigMixin, PreTrainedConfig):
                 width = out
         return shapes
 
+    # Copied from searchhub.models.mobile.configuration_mobile.SearchedMobileConfig.validate_stages
     def validate_stages(self):
         """Part of the `@strict` validation: one width and stride a stage."""
         if not len(self.stage_widths) == len(self.stage_depths) == len(self.stage_strides) >= 1:

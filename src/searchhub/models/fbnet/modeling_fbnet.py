@@ -18,6 +18,7 @@ from transformers.modeling_outputs import (
 from .configuration_fbnet import SearchedFBNetConfig
 
 
+# Copied from searchhub.models.mobile.modeling_mobile.SearchedMobileConvLayer with Mobile->FBNet, ReLU6->ReLU
 class SearchedFBNetConvLayer(nn.Module):
     """Convolution without bias, BatchNorm and, unless it is a linear bottleneck, ReLU."""
 
@@ -85,6 +86,7 @@ class SearchedFBNetPreTrainedModel(PreTrainedModel):
     input_modalities = ("image",)
     _no_split_modules = ["SearchedFBNetBlock"]
 
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobilePreTrainedModel._init_weights
     @torch.no_grad()
     def _init_weights(self, module):
         if isinstance(module, nn.Conv2d):
@@ -141,6 +143,7 @@ class SearchedFBNetFeatures(nn.Module):
         return outputs
 
 
+# Copied from searchhub.models.mobile.modeling_mobile.SearchedMobileModel with Mobile->FBNet
 class SearchedFBNetModel(SearchedFBNetPreTrainedModel):
     """The network without its classifier: last feature map and its global average."""
 
@@ -171,6 +174,8 @@ class SearchedFBNetModel(SearchedFBNetPreTrainedModel):
         )
 
 
+# Copied from searchhub.models.mobile.modeling_mobile.SearchedMobileForImageClassification with
+# Mobile->FBNet, mobile->fbnet
 class SearchedFBNetForImageClassification(SearchedFBNetPreTrainedModel):
     """A searched FBNet with its classifier."""
 
@@ -197,6 +202,7 @@ class SearchedFBNetForImageClassification(SearchedFBNetPreTrainedModel):
         return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
+# Copied from searchhub.models.mobile.modeling_mobile.SearchedMobileBackbone with Mobile->FBNet, first_width->stem_width
 class SearchedFBNetBackbone(BackboneMixin, SearchedFBNetPreTrainedModel):
     """A searched FBNet as a backbone: feature maps "stem", "stage1", … for detection and segmentation."""
 

@@ -19,6 +19,7 @@ from transformers.modeling_outputs import (
 from .configuration_nasbench201 import EDGES, SearchedNasBench201Config
 
 
+# Copied from searchhub.models.darts.modeling_darts.batch_norm
 def batch_norm(config, width, affine=True):
     """BatchNorm; `affine`: whether it scales and shifts."""
     return nn.BatchNorm2d(width, eps=config.batch_norm_eps, momentum=config.batch_norm_momentum, affine=affine)
@@ -46,6 +47,7 @@ def build_operation(config, operation, width):
     return SearchedNasBench201ConvLayer(config, width, width, kernel_size, affine=not config.search_network)
 
 
+# Copied from searchhub.models.darts.modeling_darts.edge_key
 def edge_key(source, target):
     """The name of an edge's module."""
     return f"node{target}_from{source}"
@@ -111,6 +113,7 @@ class SearchedNasBench201PreTrainedModel(PreTrainedModel):
     input_modalities = ("image",)
     _no_split_modules = ["SearchedNasBench201Cell", "SearchedNasBench201Reduction"]
 
+    # Copied from searchhub.models.darts.modeling_darts.SearchedDartsPreTrainedModel._init_weights
     @torch.no_grad()
     def _init_weights(self, module):
         """As torch does."""
@@ -182,6 +185,8 @@ class SearchedNasBench201Model(SearchedNasBench201PreTrainedModel):
         self.pooler = nn.AdaptiveAvgPool2d(1)
         self.post_init()
 
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobileModel.forward with
+    # self.head(hidden_states[-1])->functional.relu(self.normalization(hidden_states[-1]))
     def forward(self, pixel_values, output_hidden_states=None, return_dict=None, **kwargs):
         r"""
         Args:
@@ -212,6 +217,8 @@ class SearchedNasBench201ForImageClassification(SearchedNasBench201PreTrainedMod
         self.classifier = nn.Linear(config.stage_widths[-1], config.num_labels)
         self.post_init()
 
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobileForImageClassification.forward with
+    # mobile->nasbench201, self.dropout(outputs.pooler_output)->outputs.pooler_output
     def forward(self, pixel_values, labels=None, output_hidden_states=None, return_dict=None, **kwargs):
         r"""
         Args:
@@ -238,6 +245,7 @@ class SearchedNasBench201Backbone(BackboneMixin, SearchedNasBench201PreTrainedMo
         self.features = SearchedNasBench201Features(config)
         self.post_init()
 
+    # Copied from searchhub.models.mobile.modeling_mobile.SearchedMobileBackbone.forward
     def forward(self, pixel_values, output_hidden_states=None, return_dict=None, **kwargs):
         r"""
         Args:
