@@ -21,8 +21,8 @@ from transformers import initialization as init
 from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
 
 import searchhub as sh
+from searchhub import Window
 from searchhub.models.publishing import PublishMixin
-from searchhub.models.supernet import Window
 
 # -- the space: what may vary, as data --------------------------------------------------------------------------------
 
@@ -201,12 +201,21 @@ class MixerSupernetConfig(MixerConfig):
     hidden_on_offer: list[int] | tuple[int, ...] = (12, 24, 48)
 
 
+PAPER = """@inproceedings{tolstikhin2021mixer,
+  title={{MLP-Mixer}: An all-{MLP} Architecture for Vision},
+  author={Tolstikhin, Ilya and others},
+  booktitle={Advances in Neural Information Processing Systems},
+  year={2021}
+}"""
+
+
 class MixerSupernet(sh.Supernet, MixerPreTrainedModel):
     """Every mixer of every layer, and the widest channel MLP; norms, stem and classifier are shared by all."""
 
     config: MixerSupernetConfig
     config_class = MixerSupernetConfig
     subnet_class = MixerForImageClassification
+    papers = ("ddpnas", PAPER)
 
     def __init__(self, config: MixerSupernetConfig) -> None:
         super().__init__(config)

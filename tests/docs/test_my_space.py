@@ -81,7 +81,9 @@ def test_its_networks_are_published_with_their_code(searched, monkeypatch):
     run(page_of("my_space"))
     network = folder / "runs" / "my_space" / "models" / "macs-60K"
     assert (network / "my_space.py").read_text() == EXAMPLE.read_text()
-    assert "MixerForImageClassification" in (network / "README.md").read_text()
+    card = (network / "README.md").read_text()
+    assert "MixerForImageClassification" in card
+    assert f"```bibtex\n{my_space.PAPER}\n```" in card
     script = (
         "import sys; from transformers import AutoModelForImageClassification as Auto\n"
         "print(type(Auto.from_pretrained(sys.argv[1], trust_remote_code=True)).__name__)"
