@@ -41,7 +41,6 @@ from scipy.stats import kendalltau
 from transformers.utils import logging as transformers_logging
 
 from searchhub.callbacks.progress import ProgressDisplay
-from searchhub.workflows.limits import read_limits
 from searchhub.cli.networks import read_settings
 from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError, SearchhubError
@@ -55,6 +54,7 @@ from searchhub.searchers.effects import EffectsModel
 from searchhub.space import INACTIVE, Architecture, Codes, SearchSpace
 from searchhub.training.loop import predict, reestimate_batch_norm
 from searchhub.trial import WARMUP
+from searchhub.workflows.limits import read_limits
 
 
 def window_of(result: SearchResult, limit: Limit) -> Limit:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "searchhub"
 WHOLE = "searchhub"
-DOOR = "_public"  # the way up for methods that are short for public functions, and for the types in their signatures
 
 
 def modules(source=SOURCE):
@@ -44,9 +43,9 @@ def imports(path, name, known):
 
 
 def arrows(source=SOURCE):
-    """Of each module, the modules that it imports; the door counts as if it led nowhere."""
+    """Of each module, the modules that it imports."""
     known = dict(modules(source))
-    return {name: set() if name == DOOR else set(imports(path, name, known)) - {WHOLE} for name, path in known.items()}
+    return {name: set(imports(path, name, known)) - {WHOLE} for name, path in known.items()}
 
 
 def folder_of(module):

@@ -42,6 +42,7 @@ _HOMES = {
     "non_parameter_table": "searchhub.costs.structure",
     "params_table": "searchhub.costs.params",
     "read_proxyless_table": "searchhub.costs.phone",
+    "GeneratedArchitecture": "searchhub.generation",
     "Limit": "searchhub.generation",
     "derive": "searchhub.generation",
     "generate": "searchhub.generation",

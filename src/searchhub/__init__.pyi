@@ -26,6 +26,7 @@ from searchhub.evaluators.supernet import SupernetEvaluator as SupernetEvaluator
 from searchhub.evaluators.tabular import TabularEvaluator as TabularEvaluator
 from searchhub.export.onnx import ExportReport as ExportReport
 from searchhub.export.onnx import export_onnx as export_onnx
+from searchhub.generation import GeneratedArchitecture as GeneratedArchitecture
 from searchhub.generation import Limit as Limit
 from searchhub.generation import derive as derive
 from searchhub.generation import generate as generate
@@ -35,6 +36,7 @@ from searchhub.generation.measured import generate_measured as generate_measured
 from searchhub.hub.folder import save_model_folder as save_model_folder
 from searchhub.hub.publish import PublishedRevision as PublishedRevision
 from searchhub.hub.publish import publish as publish
+from searchhub.hub.search_folder import save_result_folder as save_result_folder
 from searchhub.models.bert.configuration_bert import SearchedBertConfig as SearchedBertConfig
 from searchhub.models.bert.importance_bert import order_by_importance as order_by_importance
 from searchhub.models.bert.modeling_bert import SearchedBertForSequenceClassification as SearchedBertForSequenceClassification
@@ -96,7 +98,9 @@ from searchhub.searchers.ddp import DDPSearcher as DDPSearcher
 from searchhub.searchers.division import winners_in_order as winners_in_order
 from searchhub.searchers.evolution import EvolutionSearcher as EvolutionSearcher
 from searchhub.searchers.lloyd import Clusters as Clusters
+from searchhub.searchers.named import build_searcher as build_searcher
 from searchhub.searchers.random import RandomSearcher as RandomSearcher
+from searchhub.searchers.uniform import UniformSearcher as UniformSearcher
 from searchhub.searchers.warmup import WarmupSearcher as WarmupSearcher
 from searchhub.space import Architecture as Architecture
 from searchhub.space import Choice as Choice
@@ -117,3 +121,6 @@ from searchhub.training.settings import TrainingSettings as TrainingSettings
 from searchhub.trial import Budget as Budget
 from searchhub.trial import Trial as Trial
 from searchhub.trial import TrialResult as TrialResult
+from searchhub.workflows.compression import CompressionArguments as CompressionArguments
+from searchhub.workflows.search_arguments import SearchArguments as SearchArguments
+from searchhub.workflows.trainer import SearchTrainer as SearchTrainer

@@ -11,10 +11,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for signatures; nothing of it is imported when a program runs
-    from searchhub.generation import GeneratedArchitecture as GeneratedArchitecture
-    from searchhub.generation import Limit as Limit
-    from searchhub.generation.generate import Candidates as Candidates
-    from searchhub.hub.publish import PublishedRevision as PublishedRevision
+    from searchhub import GeneratedArchitecture as GeneratedArchitecture
+    from searchhub import Limit as Limit
+    from searchhub import PublishedRevision as PublishedRevision
 
 
 def public(name: str) -> Any:

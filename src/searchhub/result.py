@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from searchhub._public import public
 from searchhub.costs.table import CostTable
@@ -18,7 +18,7 @@ from searchhub.space import SearchSpace
 from searchhub.trial import TrialResult, most_trained
 
 if TYPE_CHECKING:
-    from searchhub._public import Candidates, GeneratedArchitecture, Limit, PublishedRevision
+    from searchhub._public import GeneratedArchitecture, Limit, PublishedRevision
 
 FORMAT_VERSION = 1
 
@@ -62,12 +62,14 @@ class SearchResult:
             raise InvalidInputError("A search result must hold at least one trial to have a best one.")
         return max(compared, key=lambda r: r.score)
 
-    def generate(self, *limits: Limit, candidates: Candidates = "all") -> GeneratedArchitecture:
+    def generate(self, *limits: Limit, candidates: Literal["all", "survivors"] = "all") -> GeneratedArchitecture:
         """The best architecture within limits: `searchhub.generate(result, *limits)`, which says more."""
         generated: GeneratedArchitecture = public("generate")(self, *limits, candidates=candidates)
         return generated
 
-    def pareto(self, cost: CostTable | str, candidates: Candidates = "all") -> list[GeneratedArchitecture]:
+    def pareto(
+        self, cost: CostTable | str, candidates: Literal["all", "survivors"] = "all"
+    ) -> list[GeneratedArchitecture]:
         """The front of expectation against a cost: `searchhub.pareto(result, cost)`, which says more."""
         front: list[GeneratedArchitecture] = public("pareto")(self, cost, candidates=candidates)
         return front

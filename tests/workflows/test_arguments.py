@@ -176,7 +176,9 @@ def test_help_names_every_setting(capsys):
 
 
 def test_searchers_of_each_name():
-    ddp = SearcherArguments(estimation_epochs=3, momentum=0.5, epochs_per_trial=2, steps_per_trial=7).build(SPACE, seed=4)
+    ddp = SearcherArguments(estimation_epochs=3, momentum=0.5, epochs_per_trial=2, steps_per_trial=7).build(
+        SPACE, seed=4
+    )
     assert isinstance(ddp, DDPSearcher)
     assert (ddp.config["estimation_epochs"], ddp.config["momentum"], ddp.config["seed"]) == (3, 0.5, 4)
     assert (ddp.budget.epochs, ddp.budget.max_steps) == (2, 7)

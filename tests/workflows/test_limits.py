@@ -1,10 +1,10 @@
 import pytest
 
-from searchhub.workflows.limits import read_limits
 from searchhub.errors import InvalidInputError
 from searchhub.formatting import read_amount
 from searchhub.generation import Limit
 from searchhub.networks.network import network_name
+from searchhub.workflows.limits import read_limits
 
 
 @pytest.mark.parametrize(
