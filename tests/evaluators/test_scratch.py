@@ -21,7 +21,7 @@ from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget, Trial, TrialResult
 
 from ..models.tiny_bert import tiny_bert_supernet
-from ..networks.test_original import tiny_task
+from ..tiny import tiny_task
 from ..training.tiny import TinyTask, tiny_supernet
 
 SCRIPT = Path(__file__).with_name("two_processes_scratch.py")

@@ -2,11 +2,9 @@ import copy
 import dataclasses
 import json
 
-import datasets
 import pytest
 import torch
 
-from searchhub.data.text import TextTask
 from searchhub.errors import RunMismatchError
 from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassification
 from searchhub.networks.original import OriginalTrainer, importance_batches
@@ -15,25 +13,10 @@ from searchhub.training.accelerator import make_accelerator
 from searchhub.training.fit import fit
 from searchhub.training.settings import TrainingSettings
 
-from ..data.tiny_text import text, tiny_tokenizer
 from ..models.tiny_bert import tiny_bert_supernet
+from ..tiny import tiny_task
 
 SETTINGS = TrainingSettings(optimizer="adamw", learning_rate=1e-2, batch_size=8)
-
-
-def tiny_task(validation_label=0):
-    """20 training, 6 validation and 7 test examples."""
-
-    def split(n, start, label=None):
-        rows = range(start, start + n)
-        return datasets.Dataset.from_dict(
-            {"text": [text(i) for i in rows], "label": [i % 2 if label is None else label for i in rows]}
-        )
-
-    splits = {"train": split(20, 0), "validation": split(6, 20, validation_label), "test": split(7, 26)}
-    return TextTask(
-        "tiny", splits, tiny_tokenizer(), text_columns=["text"], label_column="label", label_names=["no", "yes"]
-    )
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +48,11 @@ def swap_neurons(supernet):
 
 def test_it_trains_the_whole_checkpoint_on_the_train_split(trainer, task):
     made = trainer()
-    alone = copy.deepcopy(made.supernet).subnet(made.whole)
+    alone = copy.deepcopy(made.supernet).subnet(made.full_architecture)
     steps = []
     facts = made.train(steps.append)
     fitted = fit(alone, task, SETTINGS, made.accelerator, epochs=2, seed=3, train_on="train")
-    assert same(made.supernet.subnet(made.whole), alone)
+    assert same(made.supernet.subnet(made.full_architecture), alone)
     assert facts["metrics"] == fitted.metrics
     assert (facts["split"], facts["examples"], facts["epochs"]) == ("test", 7, 2)
     assert steps == [1, 2, 3, 4] == list(range(1, made.steps + 1))

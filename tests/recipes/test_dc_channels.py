@@ -24,7 +24,7 @@ from searchhub.training.settings import TrainingSettings
 from searchhub.workflows.arguments import parse
 
 from ..models.tiny_bert import tiny_bert_supernet
-from ..networks.test_original import tiny_task
+from ..tiny import tiny_task
 from ..training.tiny import TinyTask, tiny_supernet
 from .harness import RECIPES, Run, forkserver, made_once, outcome, started_by_a_user, trials_done, two_processes, words
 
