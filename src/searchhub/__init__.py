@@ -53,6 +53,7 @@ _HOMES = {
     "Task": "searchhub.data.task",
     "ImageTask": "searchhub.data.images",
     "load_image_task": "searchhub.data.loading",
+    "load_task": "searchhub.data.sources",
     "TextTask": "searchhub.data.text",
     "load_text_task": "searchhub.data.text_loading",
     "GlueTask": "searchhub.data.glue",

@@ -1,39 +1,112 @@
-"""Tasks loaded again from what they say of themselves."""
+"""Tasks are loaded again from what they say of themselves; a user's own by a function that their source names."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import inspect
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from searchhub.data.task import Task
-from searchhub.errors import InvalidInputError
+from searchhub.errors import InvalidInputError, SearchhubError
 
 LOADERS = {
-    "image": "searchhub.data.loading.load_image_task",
-    "glue": "searchhub.data.glue.load_glue_task",
-    "text": "searchhub.data.text_loading.load_text_task",
+    "image": "searchhub.data.loading:load_image_task",
+    "glue": "searchhub.data.glue:load_glue_task",
+    "text": "searchhub.data.text_loading:load_text_task",
 }
 """Kind of task: the function that loads it."""
 
 
-def load_task(source: Mapping[str, Any], **changes: Any) -> Task:
-    """The task of a `Task.source`.
+def load_task(source: Mapping[str, Any], /, *, trusted: bool = True, **changes: Any) -> Task:
+    """Load the task that a `Task.source` describes.
+
+    Tasks of one's own are loaded like those of this package. The kind is then `"package.module:function"`, and the
+    task that the function returns carries this call as its `source`, so that `save_trainer` can keep it.
 
     Args:
-        source: "kind" and the arguments of that kind's loader.
+        source: "kind" and the arguments of that kind's loader, plain JSON.
+        trusted: Whether the kind may name code to import. Pass False for a source that a folder from elsewhere holds:
+            a model of the Hub must not choose what runs on this machine.
         **changes: Other arguments, e.g. where the data are on this machine.
 
     Raises:
-        InvalidInputError: The kind is unknown, or the data cannot be loaded.
+        InvalidInputError: The kind is unknown or not trusted, its function cannot be imported, does not take these
+            arguments or returns no task, or the data cannot be loaded.
     """
     options = {**source, **changes}
     kind = options.pop("kind", None)
-    if kind not in LOADERS:
+    if kind in LOADERS:
+        task: Task = _imported(LOADERS[kind])(**options)
+        return task
+    if not names_own_loader(kind):
         raise InvalidInputError(
-            f"A task's source must have a kind among {sorted(LOADERS)}, but has {kind!r}. A task that was put together "
-            "by hand cannot be loaded again."
+            f"A task's source must have a kind among {sorted(LOADERS)}, or name a loader as `package.module:function`, "
+            f"but its kind is {kind!r}."
         )
-    module, _, function = LOADERS[kind].rpartition(".")
-    task: Task = getattr(importlib.import_module(module), function)(**options)
+    if not trusted:
+        raise InvalidInputError(
+            f"A model's folder must not choose what code is imported, but it says that `{kind}` loads its data. If "
+            f"that is your own function, or one that you have read, name it yourself: `--task {kind}`."
+        )
+    return _by_own_loader(kind, options)
+
+
+def names_own_loader(kind: object) -> bool:
+    """Whether a task's kind names a function outside of this package, as `package.module:function`."""
+    module, _, function = kind.partition(":") if isinstance(kind, str) else ("", "", "")
+    return function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def _by_own_loader(kind: str, options: Mapping[str, Any]) -> Task:
+    try:
+        # The task is the same now and later, when these are read from a file.
+        options = json.loads(json.dumps(options, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"Arguments of `{kind}` must be plain JSON (texts, numbers, lists, …) to be written into a run's folder, "
+            f"but: {error}. Let the function make what it needs of such."
+        ) from error
+    loader = _own_loader(kind)
+    try:
+        inspect.signature(loader).bind(**options)
+    except TypeError as error:
+        raise InvalidInputError(f"`{kind}` must take the arguments {sorted(options)}, but: {error}.") from error
+    try:
+        task = loader(**options)
+    except SearchhubError:
+        raise
+    except Exception as error:
+        raise InvalidInputError(
+            f"`{kind}` must load its task, but raised {type(error).__name__}: {error}. Call it in Python to see where."
+        ) from error
+    if not isinstance(task, Task):
+        raise InvalidInputError(
+            f"`{kind}` must return a `searchhub.Task`, but returned {type(task).__name__}. Name the function that "
+            "makes the task."
+        )
+    task.source = {"kind": kind, **options}
     return task
+
+
+def _own_loader(kind: str) -> Callable[..., Any]:
+    module = kind.partition(":")[0]
+    try:
+        if module == "__main__":  # another program would look in itself
+            raise ImportError("`__main__` is another module in each program")
+        loader = _imported(kind)
+    except (ImportError, AttributeError) as error:
+        raise InvalidInputError(
+            f"`{kind}` must name a function of a module that can be imported, but: {error}. Put the folder of its "
+            "module on PYTHONPATH, or mend the name."
+        ) from error
+    if not callable(loader):
+        raise InvalidInputError(f"`{kind}` must name a function, but is a {type(loader).__name__}. Mend the name.")
+    found: Callable[..., Any] = loader
+    return found
+
+
+def _imported(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)

@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
@@ -51,8 +52,9 @@ class Task(ABC):
         name: For files and cards.
         label_names: Class names, in the order of their indices.
         metric_name: Primary metric, larger is better.
-        source: From which `searchhub.data.sources.load_task` loads the same task again: plain JSON, with "kind" and
-            the arguments of that kind's loader. Empty: it was put together by hand.
+        source: From which `searchhub.load_task` loads the same task again: plain JSON, with "kind" and the arguments
+            of that kind's loader. It fills the source of a task of one's own. Empty: the task was put together by
+            hand.
         own_splits: By split, the data set's own name of it where that is another, for cards.
     """
 
@@ -128,6 +130,14 @@ class Task(ABC):
     @abstractmethod
     def processor(self) -> SavesItself:
         """What makes a network's inputs, to publish beside it."""
+
+    def processed_by(self, folder: Path) -> Task:
+        """The same task with inputs that the processor in a published model's folder makes, as its users make them.
+
+        It is the task itself where batches need no processor, or where its loader takes the folder's tokenizer (as
+        `tokenizer`) and has made them with that.
+        """
+        return self
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:

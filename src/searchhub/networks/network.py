@@ -262,17 +262,23 @@ def read_original(run_dir: str | Path) -> dict[str, Any] | None:
     return read_json_object(Path(run_dir) / ORIGINAL / ORIGINAL_FACTS)
 
 
+def read_run_task(folder: str | Path) -> dict[str, Any]:
+    """The `Task.source` that a run of this machine keeps for its networks; empty: the model's folder is in no run.
+
+    A run's own word may name code to import (`load_task`); what a model's folder says of itself may not.
+    """
+    folder = Path(folder).absolute()
+    run = read_json_object(folder.parent.parent / TRAINING) if folder.parent.name == MODELS else None
+    return dict((run or {}).get("task") or {})
+
+
 def read_task_source(folder: str | Path) -> dict[str, Any]:
     """From what the task of a model's folder is loaded again (`Task.source`); empty where nothing says it.
 
     A published folder does not tell where data lay on somebody's machine; the run that it lies in does. Texts are
     tokenised as the folder itself says.
     """
-    folder = Path(folder)
-    source = dict((read_facts(folder) or {}).get("task") or {})
-    run = read_json_object(folder.parent.parent / TRAINING) if folder.parent.name == MODELS else None
-    if run is not None:
-        source |= run.get("task") or {}
+    source = {**((read_facts(folder) or {}).get("task") or {}), **read_run_task(folder)}
     if "tokenizer" in source:
         source["tokenizer"] = str(folder)
     return source

@@ -67,7 +67,8 @@ def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> N
     if not task.source:
         raise InvalidInputError(
             f"A task must have a `source` for networks to be trained on it later, but `{task.name}` has none. Load it "
-            "with `searchhub.data.sources.load_task` or the loader of its kind."
+            "with the loader of its kind; a task of your own with `load_task`, which takes a function that makes it: "
+            '`load_task({"kind": "package.module:function"})`.'
         )
     publish_as = None if trainer.publish_as is None else _name_of(trainer.publish_as)
     if trainer.accelerator.is_main_process:

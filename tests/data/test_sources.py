@@ -1,0 +1,99 @@
+"""Tasks of one's own are loaded by a function that their source names; a folder from elsewhere may not name one."""
+
+import sys
+
+import pytest
+
+from searchhub.data.sources import load_task
+from searchhub.errors import InvalidInputError
+
+MODULE = """
+from pathlib import Path
+
+from searchhub.data.task import Task
+
+Path(__file__).with_name("imported").touch()
+NUMBER = 7
+
+
+class Own(Task):
+    pipeline_tag, auto_class, processor_class = "image-classification", "AutoModelForImageClassification", "-"
+
+    def __init__(self, examples=4, names=("a", "b")):
+        super().__init__("own", names, "accuracy")
+        self.examples, self.names = examples, names
+
+    def size(self, split):
+        return self.examples
+
+    def batch(self, split, indices, *, device, seed=None): ...
+
+    def score(self, predictions, references): ...
+
+    def processor(self): ...
+
+    def fingerprint(self):
+        return str(self.examples)
+
+
+def no_task():
+    return 3
+
+
+def broken(examples):
+    return {}["nothing"]
+
+
+def strict(examples):
+    from searchhub.errors import InvalidInputError
+
+    raise InvalidInputError("`examples` must be few.")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of a module `own_tasks`, on the path."""
+    (tmp_path / "own_tasks.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_tasks", raising=False)
+    return tmp_path
+
+
+def test_a_task_of_ones_own_says_how_it_was_loaded(folder):
+    task = load_task({"kind": "own_tasks:Own", "examples": 4}, names=("x", "y"))
+    assert (task.examples, task.names) == (4, ["x", "y"])  # as they will be read from a file
+    assert task.source == {"kind": "own_tasks:Own", "examples": 4, "names": ["x", "y"]}
+    assert load_task(task.source, examples=5).fingerprint() == "5"
+
+
+def test_what_is_not_trusted_is_not_imported(folder):
+    with pytest.raises(InvalidInputError, match=r"name it yourself: `--task own_tasks:Own`"):
+        load_task({"kind": "own_tasks:Own"}, trusted=False)
+    assert not (folder / "imported").exists()
+    load_task({"kind": "own_tasks:Own"})
+    assert (folder / "imported").exists()
+    assert load_task({"kind": "image", "max_eval_samples": 20}, trusted=False).size("test") == 20
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({}, r"must have a kind among \['glue', 'image', 'text'\], or name a loader .* but its kind is None"),
+        ({"kind": "own_tasks.Own"}, "`package.module:function`, but its kind is 'own_tasks.Own'"),
+        ({"kind": "own tasks:Own"}, "its kind is 'own tasks:Own'"),
+        ({"kind": "nowhere.tasks:load"}, r"No module named 'nowhere'\. Put the folder of its module on PYTHONPATH"),
+        ({"kind": "own_tasks:gone"}, "has no attribute 'gone'"),
+        ({"kind": "__main__:load"}, "`__main__` is another module in each program"),
+        ({"kind": "own_tasks:NUMBER"}, "must name a function, but is a int"),
+        ({"kind": "own_tasks:no_task"}, "must return a `searchhub.Task`, but returned int"),
+        ({"kind": "own_tasks:Own", "colour": 1}, "must take the arguments .*unexpected keyword argument 'colour'"),
+        ({"kind": "own_tasks:Own", "examples": {1}}, "must be plain JSON"),
+        ({"kind": "own_tasks:Own", "examples": float("nan")}, "must be plain JSON"),
+        ({"kind": "own_tasks:broken", "examples": 1}, "raised KeyError: 'nothing'. Call it in Python to see where"),
+        ({"kind": "own_tasks:strict", "examples": 1}, "^`examples` must be few.$"),
+    ],
+)
+def test_what_is_no_loader(folder, source, message):
+    with pytest.raises(InvalidInputError, match=message):
+        load_task(source)
