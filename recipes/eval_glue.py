@@ -18,20 +18,17 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from rich.console import Console
-from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
-import searchhub  # noqa: F401  (makes the Auto classes know searched models)
 from searchhub.data.glue import GLUE_TASKS, PAPER_TASKS, glue_average
-from searchhub.data.splits import reason
 from searchhub.data.text import TextTask
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.files import write_json, write_text
 from searchhub.formatting import markdown_table, rich_table
 from searchhub.hub.contents import FACTS
-from searchhub.networks.network import MODELS, read_facts, read_task_source
-from searchhub.training.loop import predict
+from searchhub.networks.network import MODELS, read_task_source
 from searchhub.workflows.arguments import option, parse
+from searchhub.workflows.evaluation import evaluate_network, networks_in
 from searchhub.workflows.text_arguments import TextDataArguments
 
 
@@ -52,10 +49,7 @@ class Arguments:
 
 def expand(names: list[str]) -> list[str]:
     """Models themselves: a run's folder stands for all its networks."""
-    found: list[str] = []
-    for name in names:
-        inside = sorted(str(p) for p in (Path(name) / MODELS).glob("*") if not p.name.startswith("."))
-        found += inside or [name]
+    found = [str(p) for name in names for p in (networks_in(name) if Path(name).is_dir() else [name])]
     return list(dict.fromkeys(found))
 
 
@@ -77,23 +71,6 @@ def task_of(name: str, data: TextDataArguments, seed: int | None) -> TextTask:
         data = dataclasses.replace(data, **{**options, **given})
     # Validation is not looked at: its size only has to be the one that the test split was drawn beside.
     return data.task(name, source.get("seed", 0) if seed is None else seed)
-
-
-def evaluate(name: str, task: TextTask, batch_size: int) -> dict[str, float]:
-    """Metrics of a published model on the test split: of GLUE, the official dev set."""
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(
-            f"`{name}` must hold a text classification model that can be loaded, but: {reason(error)}."
-        ) from error
-    if model.config.num_labels != task.num_labels:
-        raise InvalidInputError(
-            f"`{name}` must tell apart the {task.num_labels} labels of {task.name}, but has {model.config.num_labels}."
-        )
-    accelerator = Accelerator()
-    model.to(accelerator.device)
-    return task.score(*predict(model, task, "test", batch_size, accelerator))
 
 
 def row_names(models: Sequence[tuple[str, str]]) -> list[str]:
@@ -118,39 +95,21 @@ def row_names(models: Sequence[tuple[str, str]]) -> list[str]:
     return rows
 
 
-def check(name: str, task: TextTask, metrics: dict[str, float]) -> None:
-    """Compare with the model's own folder, where that speaks of the same task.
-
-    Raises:
-        InvalidInputError: Another score came out.
-    """
-    facts = read_facts(name) or {}
-    if any(facts.get("task", {}).get(key) != task.source.get(key) for key in ("task_name", "dataset")):
-        return
-    for metric, value in metrics.items():
-        # An example on the edge may fall the other way: sums round differently in batches of another size.
-        if abs(facts["metrics"][metric] - value) > max(1.5 / task.size("test"), 5e-3):
-            raise InvalidInputError(
-                f"`{name}` must reach the {metric} {facts['metrics'][metric]:.4f} on its card, but reached {value:.4f}."
-            )
-
-
 def main(argv: list[str]) -> None:
     """Print a JSON line a model, and the table."""
     args, data = parse((Arguments, TextDataArguments), argv, __doc__)
     transformers_logging.disable_progress_bar()
     done: list[tuple[str, str]] = []
     measured: list[dict[str, float]] = []
+    accelerator = Accelerator()
     for name in expand(args.models):
         task = task_of(name, data, args.seed)
-        metrics = evaluate(name, task, args.batch_size)
-        rounded = {k: round(v, 4) for k, v in metrics.items()}
-        row = {"model": Path(name).name, "path": name, "task": task.name, **rounded, "examples": task.size("test")}
-        print(json.dumps(row), flush=True)
-        if args.check:
-            check(name, task, metrics)
+        evaluated = evaluate_network(name, task, accelerator, batch_size=args.batch_size, same_names=False)
+        print(json.dumps(evaluated.line()), flush=True)
+        if args.check and evaluated.same_data:  # the card says nothing of another task
+            evaluated.check()
         done.append((name, task.name))
-        measured.append(metrics)
+        measured.append(dict(evaluated.metrics))
     found: dict[str, dict[str, dict[str, float]]] = {}
     for row_name, (_, task_name), metrics in zip(row_names(done), done, measured, strict=True):
         found.setdefault(row_name, {})[task_name] = metrics

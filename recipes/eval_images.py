@@ -5,21 +5,17 @@ python recipes/eval_images.py --models runs/quickstart/models/macs-430K --datase
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import torch
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from accelerate import Accelerator
 from transformers.utils import logging as transformers_logging
 
-import searchhub  # noqa: F401  (makes the Auto classes know searched models)
-from searchhub.errors import InvalidInputError, SearchhubError
-from searchhub.metrics.classification import Accuracy
-from searchhub.networks.network import read_facts
+from searchhub.errors import SearchhubError
 from searchhub.workflows.arguments import ImageDataArguments, option, parse
+from searchhub.workflows.evaluation import evaluate_network
 
 
 @dataclass
@@ -33,35 +29,18 @@ class Arguments:
     check: bool = option(False, "Fail where a model does not reach the accuracy on its card.")
 
 
-@torch.no_grad()
-def accuracy(name: str, pictures: Sequence, labels: list[int], batch_size: int) -> float:
-    """Test accuracy of a published model, through its own preprocessor; `pictures` may decode when they are sliced."""
-    processor = AutoImageProcessor.from_pretrained(name)
-    model = AutoModelForImageClassification.from_pretrained(name).eval()
-    predictions: list[int] = []
-    for i in range(0, len(pictures), batch_size):
-        inputs = processor(pictures[i : i + batch_size], return_tensors="pt")
-        predictions += model(**inputs).logits.argmax(-1).tolist()
-    return Accuracy().compute(predictions=predictions, references=labels)["accuracy"]
-
-
 def main(argv: list[str]) -> None:
     """Print a JSON line a model."""
     args, data = parse((Arguments, ImageDataArguments), argv, __doc__)
     transformers_logging.disable_progress_bar()
-    source = data.splits(args.seed)
-    pictures = source.splits["test"][source.image_column]
-    labels = source.splits["test"][source.label_column][:]
+    # The model's own processor makes inputs of the pictures as they are, so the task need not know their size.
+    task = dataclasses.replace(data, image_size=data.image_size or 1, decode="on_the_fly").task(args.seed)
+    accelerator = Accelerator()
     for name in args.models:
-        value = accuracy(name, pictures, labels, args.batch_size)
-        row = {"model": Path(name).name, "accuracy": round(value, 4), "split": "test", "examples": len(labels)}
-        print(json.dumps(row), flush=True)
-        facts = read_facts(name) if args.check else None
-        # A picture on the edge may fall the other way: sums round differently in batches of another size.
-        if facts is not None and abs(facts["metrics"]["accuracy"] - value) > 1.5 / len(labels):
-            raise InvalidInputError(
-                f"`{name}` must reach the {facts['metrics']['accuracy']:.4f} on its card, but reached {value:.4f}."
-            )
+        found = evaluate_network(name, task, accelerator, batch_size=args.batch_size, same_names=False)
+        print(json.dumps(found.line()), flush=True)
+        if args.check:
+            found.check()
 
 
 if __name__ == "__main__":

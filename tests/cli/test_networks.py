@@ -54,6 +54,11 @@ def test_train_says_before_it_loads_anything_what_does_not_fit(cli, run):
     assert "must hold a training.json" in cli("train", run, "--max", "macs=100K").stderr
 
 
+def test_train_takes_no_run_of_the_hub(cli, tmp_path):
+    """What is published must not say what is imported on this machine."""
+    assert "must be a run's folder on this machine" in cli("train", "org/search", "--max", "macs=100K").stderr
+
+
 def test_evaluate_reaches_what_the_card_says(cli, run, tmp_path):
     data = json.loads(cli("evaluate", run, "--json", "--output", tmp_path / "rows.json").stdout)
     assert json.loads((tmp_path / "rows.json").read_text()) == data
@@ -64,6 +69,31 @@ def test_evaluate_reaches_what_the_card_says(cli, run, tmp_path):
     shown = cli("evaluate", run / "models" / "macs-100K").stdout
     assert f"{facts['metrics']['accuracy']:.4f}" in shown
     assert "digits, test, 40" in shown
+
+
+def test_evaluate_checks_what_the_card_says(cli, run):
+    model = run / "models" / "macs-100K"
+    facts = json.loads((model / "searchhub.json").read_text())
+    done = cli("evaluate", run, "--check", "--lines")
+    assert done.exit_code == 0
+    line = {"model": model.name, "path": str(model), "task": "digits", "split": "test", "examples": 40}
+    assert json.loads(done.stdout) == {**line, "accuracy": round(facts["metrics"]["accuracy"], 4)}
+    facts["metrics"]["accuracy"] += 2 / 40
+    (model / "searchhub.json").write_text(json.dumps(facts))
+    assert cli("evaluate", run).exit_code == 0
+    done = cli("evaluate", run, "--check")
+    assert (done.exit_code, "on its card, but reached" in done.stderr) == (1, True)
+    assert "digits, test, 40" in done.stdout
+    done = cli("evaluate", run, "--check", "--data", "max_eval_samples=30")
+    assert "must speak of digits, test, 30 examples" in done.stderr
+    assert "Drop one." in cli("evaluate", run, "--json", "--lines").stderr
+
+
+def test_evaluate_with_another_seed(cli, trained):
+    [row] = json.loads(cli("evaluate", trained, "--json", "--seed", "5").stdout)["networks"]
+    [same] = json.loads(cli("evaluate", trained, "--json", "--data", "seed=5").stdout)["networks"]
+    assert row == same
+    assert row["metrics"] != row["recorded"]
 
 
 def test_evaluate_on_other_data(cli, trained):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -21,11 +22,6 @@ from searchhub.cli.options import (
     Minimum,
     Missing,
 )
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from searchhub.data.task import Task
 
 Data: TypeAlias = Annotated[
     list[str] | None,
@@ -44,6 +40,14 @@ class Split(str, Enum):
     test = "test"
     validation = "validation"
     train = "train"
+
+
+class Precision(str, Enum):
+    """In what a forward pass computes."""
+
+    no = "no"
+    fp16 = "fp16"
+    bf16 = "bf16"
 
 
 def train(
@@ -74,11 +78,14 @@ def train(
     from searchhub.cli.latency import with_latency
     from searchhub.cli.output import hide_loading, print_facts, print_json
     from searchhub.cli.source import load_result
+    from searchhub.errors import InvalidInputError
     from searchhub.generation import generate
     from searchhub.networks.network import MODELS, Network, check_name, network_name
     from searchhub.networks.saved_trainer import load_trainer
     from searchhub.workflows.limits import read_limits
 
+    if not run.exists():  # what lies on the Hub must not say what is imported here
+        raise InvalidInputError(f"`{run}` must be a run's folder on this machine, but is none. Check the path.")
     limits = read_limits(maximum, minimum, equal)
     name = network_name(limits) if name is None else name
     result, folder = load_result(str(run))
@@ -110,49 +117,74 @@ def evaluate(
         typer.Argument(metavar="MODEL_OR_RUN...", help="Folders of models, their Hub ids, or runs for all of theirs."),
     ],
     split: Annotated[Split, typer.Option("--split", help="Of the data.")] = Split.test,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="KIND",
+            help="What loads the data: image, glue, text, or your own `package.module:function`. Default: what the "
+            "run, or the model's folder, says.",
+            show_default=False,
+        ),
+    ] = None,
     data: Data = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", help="Of the splits that are drawn. Default: the training's.", show_default=False),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples of one forward pass.")] = 256,
+    mixed_precision: Annotated[
+        Precision, typer.Option("--mixed-precision", help="Of the forward pass.")
+    ] = Precision.no,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail where a network does not reach what its card says.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write the JSON to a file.", show_default=False)
     ] = None,
     as_json: AsJson = False,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Print a line of JSON for each network, once it is measured, and no table.")
+    ] = False,
 ) -> None:
     """Evaluate networks on the task that each was trained for, or on other data of its kind.
 
+    They are loaded as anyone would load them, inputs made by what lies in their own folders.
+
     Example: searchhub evaluate runs/mine/models/macs-300M runs/other
     """
-    from searchhub.cli.output import hide_loading, print_json, print_table
+    from searchhub.cli.output import hide_loading, print_json, print_line, print_table
+    from searchhub.errors import InvalidInputError
     from searchhub.files import write_json
-    from searchhub.networks.network import read_facts, read_task_source
     from searchhub.training.accelerator import make_accelerator
+    from searchhub.workflows.evaluation import evaluate_networks
 
+    if as_json and lines:
+        raise InvalidInputError("Either `--json` or `--lines` can be printed, but both are asked for. Drop one.")
     hide_loading()
-    changes = read_settings(data)
+    given = {
+        **read_settings(data),
+        **({} if task is None else {"kind": task}),
+        **({} if seed is None else {"seed": seed}),
+    }
+    accelerator = make_accelerator(mixed_precision=mixed_precision.value)
     folders = [folder for name in models for folder in _folders(name)]
-    tasks = _Tasks()
-    accelerator = make_accelerator()
-    rows = []
-    for folder in folders:
-        facts = read_facts(folder) or {}
-        task = tasks({**read_task_source(folder), **changes}, folder)
-        same = split.value == facts.get("split") and task.fingerprint() == facts.get("identity", {}).get("task")
-        rows.append(
-            {
-                "name": facts.get("name", folder.name),
-                "folder": str(folder),
-                "data": task.name,
-                "split": split.value,
-                "examples": task.size(split.value),
-                "metrics": _metrics(folder, task, split, batch_size, accelerator),
-                "recorded": facts["metrics"] if same else None,
-                "costs": facts.get("costs", {}),
-            }
-        )
-    if not accelerator.is_main_process:
-        return
-    if output is not None:
-        write_json(output, {"networks": rows})
-    print_json({"networks": rows}) if as_json else print_table([_row(row) for row in rows])
+    found = []
+    for network in evaluate_networks(folders, accelerator, split=split.value, batch_size=batch_size, data=given):
+        found.append(network)
+        if lines and accelerator.is_main_process:
+            print_line(json.dumps(network.line()))
+    rows = [network.to_dict() for network in found]
+    if accelerator.is_main_process:
+        if output is not None:
+            write_json(output, {"networks": rows})
+        if as_json:
+            print_json({"networks": rows})
+        elif not lines:
+            print_table([_row(row) for row in rows])
+    if check:
+        for network in found:
+            network.check()
 
 
 def read_settings(words: Sequence[str] | None) -> dict[str, Any]:
@@ -180,68 +212,17 @@ def read_settings(words: Sequence[str] | None) -> dict[str, Any]:
     return settings
 
 
-class _Tasks:
-    """Tasks by their source, each loaded once."""
-
-    def __init__(self) -> None:
-        self._loaded: list[tuple[Mapping[str, Any], Task]] = []
-
-    def __call__(self, source: Mapping[str, Any], folder: Path) -> Task:
-        from searchhub.data.sources import load_task
-        from searchhub.errors import InvalidInputError
-
-        for known, task in self._loaded:
-            if known == source:
-                return task
-        if "kind" not in source:
-            raise InvalidInputError(
-                f"The data of `{folder}` must be known, but its searchhub.json does not say them. Name them, e.g. "
-                "`--data kind=image --data dataset=path/to/images`."
-            )
-        try:
-            task = load_task(source)
-        except TypeError as error:
-            raise InvalidInputError(
-                f"`--data` must be arguments of the loader of `{source['kind']}`, but: {error}."
-            ) from None
-        self._loaded.append((source, task))
-        return task
-
-
 def _folders(name: str) -> list[Path]:
     """The folders of models that a name stands for: of a run all that it published."""
     from searchhub.cli.source import locate
-    from searchhub.errors import InvalidInputError
     from searchhub.hub.contents import MODEL_CONFIG
     from searchhub.hub.pretrained import find_folder
-    from searchhub.networks.network import MODELS
+    from searchhub.workflows.evaluation import networks_in
 
-    if not Path(name).is_dir():
-        locate(name, MODEL_CONFIG)  # a slip in a path is not asked of the Hub
-        return [find_folder(name)]
-    if (Path(name) / MODEL_CONFIG).exists():
-        return [Path(name)]
-    found = sorted(path.parent for path in Path(name).glob(f"{MODELS}/[!.]*/{MODEL_CONFIG}"))
-    if not found:
-        raise InvalidInputError(
-            f"`{name}` must be the folder of a model, or of a run that trained some, but holds neither {MODEL_CONFIG} "
-            f"nor {MODELS}/*/{MODEL_CONFIG}. Train one: `searchhub train {name} --max macs=…`."
-        )
-    return found
-
-
-def _metrics(folder: Path, task: Task, split: Split, batch_size: int, accelerator: Accelerator) -> dict[str, float]:
-    from searchhub.errors import InvalidInputError
-    from searchhub.hub.pretrained import load_model
-    from searchhub.training.loop import predict
-
-    model = load_model(folder).to(accelerator.device)
-    if list(model.config.id2label.values()) != list(task.label_names):
-        raise InvalidInputError(
-            f"The labels of `{task.name}` must be those that `{folder}` predicts, "
-            f"{list(model.config.id2label.values())[:8]}, but are {list(task.label_names)[:8]}. Choose other data."
-        )
-    return task.score(*predict(model, task, split.value, batch_size, accelerator))
+    if Path(name).is_dir():
+        return networks_in(name)
+    locate(name, MODEL_CONFIG)  # a slip in a path is not asked of the Hub
+    return [find_folder(name)]
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, object]:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import datasets
@@ -17,6 +18,7 @@ from transformers import ViTImageProcessorPil
 
 from searchhub.data.encoded import DecodedPictures, EncodedPictures, MemoryPictures, Pictures
 from searchhub.data.pictures import shorter_side
+from searchhub.data.processed import ProcessedPictures
 from searchhub.data.splits import check_labels
 from searchhub.data.task import Batch, Split, Task
 from searchhub.errors import InvalidInputError
@@ -129,6 +131,7 @@ class ImageTask(Task):
             _check_memory(name, len(self._labels["full"]) + len(self._labels["test"]), image_size)
         self.decode: Decode = decode
         self.augmentation = augmentation
+        self._splits, self._image_column = splits, image_column
         files = {split: EncodedPictures(splits[split], image_column) for split in ("train", "validation", "test")}
         self._decoded = DecodedPictures(name, files, image_size, center_crop, workers)
         self._pictures: Pictures = MemoryPictures(self._decoded) if decode == "memory" else self._decoded
@@ -250,6 +253,9 @@ class ImageTask(Task):
             return ViTImageProcessorPil(size=square, **common)
         size = {"shortest_edge": shorter_side(self.image_size, self.center_crop)}
         return ViTImageProcessorPil(size=size, default_to_square=False, do_center_crop=True, crop_size=square, **common)
+
+    def processed_by(self, folder: Path) -> ProcessedPictures:
+        return ProcessedPictures(self, self._splits, self._image_column, folder)
 
 
 def random_crop(images: torch.Tensor, padding: int, offsets: torch.Tensor) -> torch.Tensor:

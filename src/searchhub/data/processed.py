@@ -1,0 +1,59 @@
+"""Pictures as users of a published model see them: through the image processor that its folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import datasets
+import torch
+from transformers import AutoImageProcessor
+
+from searchhub.data.pictures import UNREADABLE, unreadable
+from searchhub.data.splits import reason
+from searchhub.data.task import Batch, Split, Task
+from searchhub.data.view import TaskView
+from searchhub.errors import InvalidInputError
+
+
+class ProcessedPictures(TaskView):
+    """Another image task whose inputs a published image processor makes from the pictures of the data set.
+
+    The task's own sizes, mean and deviation are not used, so a figure that is measured here shows that the processor
+    is right. Nothing is augmented.
+
+    Args:
+        task: The image task.
+        splits: "train", "validation" and "test" with the image column, not decoded.
+        image_column: Its name.
+        folder: Of the model, with its processor.
+
+    Raises:
+        InvalidInputError: The folder holds no image processor that can be loaded.
+    """
+
+    def __init__(self, task: Task, splits: Mapping[str, datasets.Dataset], image_column: str, folder: Path) -> None:
+        super().__init__(task)
+        self.image_column = image_column
+        self._splits = splits
+        try:
+            self._processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(
+                f"`{folder}` must hold an image processor, with which its users make inputs, but: {reason(error)}."
+            ) from error
+
+    def batch(self, split: Split, indices: torch.Tensor, *, device: torch.device, seed: int | None = None) -> Batch:
+        """As in `Task`, for "train", "validation" and "test"; a seed changes nothing."""
+        inputs = self._processor([self._picture(split, i) for i in indices.tolist()], return_tensors="pt")
+        labels = self.task.labels(split)[indices]
+        return {name: tensor.to(device) for name, tensor in {**inputs, "labels": labels}.items()}
+
+    def _picture(self, split: Split, number: int) -> object:
+        try:
+            return self._splits[split][number][self.image_column]
+        except UNREADABLE as error:
+            raise unreadable(self.image_column, split, self.name, number, error) from error
+
+    def fingerprint(self) -> str:
+        return self.task.fingerprint()

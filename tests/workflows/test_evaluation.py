@@ -1,0 +1,180 @@
+"""Networks are measured as anyone would load them, and compared with what their cards say."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from searchhub.data.sources import load_task
+from searchhub.errors import InvalidInputError, SearchhubError
+from searchhub.generation import Limit, generate
+from searchhub.networks import trainer as networks
+from searchhub.networks.network import Network
+from searchhub.networks.saved_trainer import save_trainer
+from searchhub.training.loop import predict
+from searchhub.workflows import evaluation
+from searchhub.workflows.evaluation import EvaluatedNetwork, evaluate_network, evaluate_networks, networks_in
+from searchhub.workflows.reloading import reload_networks
+
+from ..networks.tiny_run import DIGITS, tiny_trainer
+
+NETWORK = EvaluatedNetwork(
+    name="small",
+    path="runs/x/models/small",
+    facts={"split": "test", "examples": 1000, "metrics": {"accuracy": 0.5}},
+    task="digits",
+    same_data=True,
+    split="test",
+    examples=1000,
+    metrics={"accuracy": 0.5},
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with one network; not to be changed."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(networks, "_picture", lambda *_: b"")
+    trainer = tiny_trainer(tmp_path_factory.mktemp("runs") / "tiny")
+    save_trainer(trainer)
+    limit = Limit("macs", max=100_000)
+    trainer.train(Network("small", generate(trainer.result, limit), (limit,)))
+    patch.undo()
+    return trainer.folder
+
+
+@pytest.fixture
+def model(trained, tmp_path):
+    """The folder of its network, to be changed, in a run of the same name."""
+    return shutil.copytree(trained, tmp_path / "run") / "models" / "small"
+
+
+def change(file, **changes):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def measured(model, **options):
+    [found] = evaluate_networks([model], Accelerator(cpu=True), **options)
+    return found
+
+
+def test_a_network_reaches_what_its_card_says(model):
+    found = measured(model)
+    assert found.metrics == found.recorded == json.loads((model / "searchhub.json").read_text())["metrics"]
+    found.check()
+    line = {"model": "small", "path": str(model), "task": "digits", "accuracy": round(found.metrics["accuracy"], 4)}
+    assert found.line() == {**line, "split": "test", "examples": 40}
+
+
+def test_inputs_are_made_by_the_processor_in_the_folder(model, monkeypatch):
+    task, first, seen = load_task(DIGITS), torch.tensor([0]), []
+
+    def inputs(task):
+        return task.batch("test", first, device=torch.device("cpu"))["pixel_values"]
+
+    def predicting(model, task, *others):
+        seen.append(inputs(task))
+        return predict(model, task, *others)
+
+    monkeypatch.setattr(evaluation, "predict", predicting)
+    measured(model)
+    change(model / "preprocessor_config.json", image_mean=[0.0] * 3, image_std=[1.0] * 3)
+    measured(model)
+    right, wrong = seen
+    torch.testing.assert_close(right, inputs(task))
+    torch.testing.assert_close(wrong, (inputs(task) + 1) / 2)
+    (model / "preprocessor_config.json").unlink()
+    with pytest.raises(InvalidInputError, match="must hold an image processor, with which its users make inputs"):
+        measured(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"metrics": {"accuracy": 0.5015}}, None),
+        ({"metrics": {"accuracy": 0.503}}, r"must reach the accuracy 0\.5000 on its card, but reached 0\.5030"),
+        ({"metrics": {"accuracy": float("nan")}}, "but reached nan"),
+        ({"metrics": {"accuracy": 0.503}, "mixed_precision": "bf16"}, None),
+        ({"metrics": {"accuracy": 0.506}, "mixed_precision": "bf16"}, r"reached 0\.5060"),
+        ({"metrics": {"accuracy": 0.5, "f1": 0.4}}, r"must reach the f1 missing on its card"),
+        ({"examples": 999}, "must speak of digits, test, 999 examples"),
+        ({"same_data": False}, "Give the data of its training, or leave out the check"),
+        ({"facts": {}}, "says nothing"),
+    ],
+)
+def test_what_passes_the_check(changes, message):
+    network = dataclasses.replace(NETWORK, **changes)
+    if message is None:
+        network.check()
+    else:
+        with pytest.raises(InvalidInputError, match=message):
+            network.check()
+
+
+def test_a_card_speaks_of_data_by_their_name_or_by_their_content(model):
+    assert not measured(model, split="validation").same_data
+    source = json.loads((model / "searchhub.json").read_text())["task"]
+    change(model / "searchhub.json", task={**source, "dataset": "elsewhere"})  # as where data were moved
+    assert measured(model).same_data
+    found = measured(model, data={"seed": 9})
+    assert (found.same_data, found.recorded) == (False, None)
+
+
+def test_labels_of_other_names(model):
+    config = model / "config.json"
+    config.write_text(config.read_text().replace('"0": "0"', '"0": "zero"'))
+    task = load_task(DIGITS)
+    with pytest.raises(InvalidInputError, match="The labels of `digits` must be those that"):
+        evaluate_network(model, task, Accelerator(cpu=True))
+    assert evaluate_network(model, task, Accelerator(cpu=True), same_names=False).examples == 40
+
+
+def test_only_a_run_or_its_user_names_code(model, tmp_path, monkeypatch):
+    """What a model's folder says is not imported: neither where it lies alone nor where the run says nothing."""
+    (tmp_path / "own_digits.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('imported').touch()\n"
+        "from searchhub.data.sources import load_task\n\n"
+        f"def load(examples):\n    return load_task({{**{DIGITS}, 'max_eval_samples': examples}})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    source = {"kind": "own_digits:load", "examples": 40}
+    alone = shutil.copytree(model, tmp_path / "alone")
+    change(alone / "searchhub.json", task=source)
+    change(model / "searchhub.json", task=source)
+    (model.parents[1] / "training.json").rename(tmp_path / "training.json")
+    for folder in (alone, model):
+        with pytest.raises(InvalidInputError, match="name it yourself: `--task own_digits:load`"):
+            measured(folder)
+    assert not (tmp_path / "imported").exists()
+    found = measured(alone, data={"kind": "own_digits:load"})
+    assert (found.examples, found.recorded) == (40, found.metrics)
+    (tmp_path / "training.json").rename(model.parents[1] / "training.json")
+    change(model.parents[1] / "training.json", task={**source, "examples": 30})
+    assert measured(model).examples == 30
+
+
+def test_folders_that_hold_no_network(tmp_path, trained):
+    assert networks_in(trained) == networks_in(trained / "models" / "small") == [trained / "models" / "small"]
+    with pytest.raises(InvalidInputError, match="must be the folder of a model, or of a run that trained some"):
+        networks_in(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_fresh_process_measures_every_network_again(model, monkeypatch, capfd):
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "1")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")  # a launcher's, of which the other process would be waited for
+    reload_networks([])
+    reload_networks([model])
+    facts = json.loads((model / "searchhub.json").read_text())
+    said = json.loads(capfd.readouterr().out)
+    assert (said["model"], said["accuracy"]) == ("small", pytest.approx(facts["metrics"]["accuracy"], abs=1e-4))
+    change(model / "searchhub.json", metrics={"accuracy": facts["metrics"]["accuracy"] + 2 / 40})
+    with pytest.raises(SearchhubError, match="Every network must load in a fresh process and reach its score"):
+        reload_networks([model])
+    assert "on its card, but reached" in capfd.readouterr().err
