@@ -2,13 +2,16 @@
 
 All ```python blocks of a page run in order in one namespace, in a folder where what they speak of lies in small. Not so
 a block whose first line is a comment that names a file: it is an excerpt of examples/my_space.py to the letter, or all
-of tests/test_my_space.py, whose tests run here in test_my_space.py.
+of tests/test_my_space.py, whose tests run here in test_my_space.py, or bands.py, which other blocks import.
 """
 
 import dataclasses
 import importlib.util
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -84,6 +87,16 @@ def finished_run(tmp_path_factory):
     return trainer.folder
 
 
+@pytest.fixture
+def cli():
+    """Runs a command in this process."""
+    from typer.testing import CliRunner
+
+    from searchhub.cli.main import app
+
+    return lambda *words: CliRunner().invoke(app, words, prog_name="searchhub")
+
+
 def run(page):
     code = [block for block in blocks(page, "python") if named_file(block) is None]
     assert code
@@ -114,7 +127,7 @@ def test_quickstart(folder, finished_run, capsys):
         assert (finished_run / "models" / "macs-430K" / name).exists(), name
 
 
-def test_my_data(folder, capsys):
+def test_my_data(folder, cli, capsys, monkeypatch):
     from PIL import Image
 
     from ..data.tiny_text import tiny_tokenizer
@@ -126,12 +139,30 @@ def test_my_data(folder, capsys):
     rows = [f'"w{i} good, w{i}",{i % 5 + 1}' for i in range(100)]
     (folder / "reviews.csv").write_text("\n".join(["review,stars", *rows]) + "\n")
     tiny_tokenizer(folder / "tokenizer")
+    [module] = [block for block in blocks(page_of("my_data"), "python") if named_file(block) == "bands.py"]
+    (folder / "bands.py").write_text(module)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "bands", raising=False)
     namespace = run(page_of("my_data"))
     assert "('1', '2', '3', '4', '5') " in capsys.readouterr().out
     assert len(namespace["result"].history) == namespace["searcher"].num_trials
     splits = {split: tuple(t.clone() for t in part) for split, part in namespace["task"].splits.items()}
     splits["test"][1][0] = 1 - splits["test"][1][0]
-    assert namespace["ArrayTask"]("bands", ["low", "high"], splits).fingerprint() != namespace["task"].fingerprint()
+    changed = type(namespace["task"])("bands", ["upper", "lower"], splits)
+    assert changed.fingerprint() != namespace["task"].fingerprint()
+    # The page's commands, first in processes of their own, as a user starts them.
+    train, check, again, elsewhere = (
+        words[1:] for words in commands(page_of("my_data")) if words[0].startswith("PYTHONPATH")
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", str(ROOT / "src")])}
+    for words in (train, check):
+        command = [sys.executable, "-m", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+    shutil.copytree("runs/bands/models/macs-250K", "path/to/model")
+    for words in (again, elsewhere):
+        assert "bands, test, 32" in cli(*words[1:]).stdout
+    assert f"`{' '.join(elsewhere[-2:])}`" in cli("evaluate", "path/to/model").stderr
 
 
 def test_my_device(folder, finished_run, monkeypatch):
