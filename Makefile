@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY := PASSIVE
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format bench clean
+.PHONY: help install quickstart test lint format docs bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ format: $(STAMP) ## Format, and mend what can be mended without thinking
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(STAMP) ## Build the guides and the API reference into site/ (Python 3.11 or newer)
+	@test -x $(BIN)/zensical || { echo "The site must be built with Python 3.11 or newer, but .venv holds `$(BIN)/python --version`. Name another: make clean; make PYTHON=python3.11 docs" >&2; exit 1; }
+	$(BIN)/python docs/make_pages.py build/docs
+	rm -rf site
+	$(BIN)/zensical build --clean --strict
+
 # Left out: what continues a run of a recipe.
 bench: $(STAMP) ## Run every benchmark at its small default; each prints RESULT {…}
 	@for script in benchmarks/*.py; do \
@@ -51,5 +57,5 @@ bench: $(STAMP) ## Run every benchmark at its small default; each prints RESULT 
 	done
 
 clean: ## Remove the environment and caches; runs/ is kept
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

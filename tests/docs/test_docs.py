@@ -1,4 +1,4 @@
-"""Pages for users say what is so: links resolve, their Python runs, and the options they name exist.
+"""Pages for users say what is so: links resolve, their Python runs, the options they name exist, and the site has all.
 
 All ```python blocks of a page run in order in one namespace, in a folder where what they speak of lies in small. Not so
 a block whose first line is a comment that names a file: it is an excerpt of examples/my_space.py to the letter, or all
@@ -19,7 +19,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOORS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
+CARDS = sorted((ROOT / "model_cards").rglob("*.md"))
+PAGES = [*DOORS, *sorted((ROOT / "docs").rglob("*.md")), *CARDS]
 GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("quickstart", "my_data", "my_device", "my_space", "reproducing")]
 EXAMPLE = ROOT / "examples" / "my_space.py"
 
@@ -36,16 +38,36 @@ def named_file(block):
 # -- links ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_resolve(page):
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+def anchors(file):
+    """The anchors that GitHub and the site both give the headings of a page."""
+    text = without_code(file.read_text(encoding="utf-8"))
+    return [re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
+
+
+def without_code(text):
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def broken_links(page):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text(encoding="utf-8"))):
         if not re.match(r"[a-z]+:", target):
             path, _, anchor = target.partition("#")
             file = page.parent / path if path else page
-            assert file.exists(), f"{page.name} links to {target}"
-            titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
-            assert not anchor or anchor in [re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles]
+            if not file.exists() or (anchor and anchor not in anchors(file)):
+                broken.append(target)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_resolve(page):
+    assert not broken_links(page)
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A page\n[1](page.md#a-page) [2](#a-page) [3](no.md) [4](#no)\n```\n[5](no.md)\n# no\n```\n")
+    assert broken_links(page) == ["no.md", "#no"]
 
 
 def test_every_guide_is_linked_from_the_readme():
@@ -226,16 +248,21 @@ def commands(page):
         assert not pending, f"{page.name}: {pending}"
 
 
-def recipe_options(script):
-    """The options of a recipe: the fields of what its `main` parses, or what its own parser names."""
-    text = script.read_text(encoding="utf-8")
-    if "from searchhub.workflows.arguments import" not in text:
-        return set(re.findall(r'"--([a-z_]+)"', text))
+def module_of(script):
     name = f"docs_{script.stem}"
     spec = importlib.util.spec_from_file_location(name, script)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    return module
+
+
+def recipe_options(script):
+    """The options of a recipe: the fields of what its `main` parses, or what its own parser names."""
+    text = script.read_text(encoding="utf-8")
+    if "from searchhub.workflows.arguments import" not in text:
+        return set(re.findall(r'"--([a-z_]+)"', text))
+    module = module_of(script)
     found = []
 
     def parse(kinds, *_):
@@ -292,3 +319,53 @@ def test_options_exist():
 def test_no_guide_names_a_path_of_a_machine():
     for page in [*GUIDES, EXAMPLE]:
         assert not re.search(r"(?<![\w.])/(home|root|tmp|work|usr|mnt)/", page.read_text(encoding="utf-8")), page.name
+
+
+# -- the site ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def make_pages():
+    return module_of(ROOT / "docs" / "make_pages.py")
+
+
+@pytest.fixture(scope="module")
+def site_pages(make_pages, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site") / "pages"
+    make_pages.write_pages(folder)
+    return {file.relative_to(folder).as_posix(): file for file in folder.rglob("*.md")}
+
+
+def test_the_site_documents_every_public_name(site_pages):
+    import searchhub
+
+    reference = "".join(file.read_text(encoding="utf-8") for page, file in site_pages.items() if page[:4] == "api/")
+    documented = re.findall(r"^::: (\S+)$", reference, re.MULTILINE)
+    assert sorted(name.rpartition(".")[2] for name in documented) == sorted(searchhub.__all__)
+
+
+def test_a_public_name_of_a_part_without_a_page_stops_the_site(make_pages, monkeypatch):
+    stages = {stage: facts for stage, facts in make_pages.STAGES.items() if stage != "costs"}
+    monkeypatch.setattr(make_pages, "STAGES", stages)
+    with pytest.raises(ValueError, match=r"`searchhub\.costs`, which no page covers"):
+        make_pages.reference()
+
+
+def test_the_navigation_of_the_site_lists_every_page(site_pages):
+    def files(entry):
+        if isinstance(entry, str):
+            return [entry]
+        return [file for part in (entry.values() if isinstance(entry, dict) else entry) for file in files(part)]
+
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(files(config["nav"])) == sorted(site_pages)
+
+
+def test_links_of_the_site_stay_on_it_or_lead_to_the_repository(make_pages, site_pages):
+    assert not {page: found for page, file in site_pages.items() if (found := broken_site_links(file))}
+    assert f"({make_pages.REPOSITORY}/blob/main/examples/my_space.py)" in site_pages["my_space.md"].read_text("utf-8")
+
+
+def broken_site_links(file):
+    """What `broken_links` finds but for anchors of the API reference, which the site's generator makes and checks."""
+    return [target for target in broken_links(file) if "#searchhub." not in target]

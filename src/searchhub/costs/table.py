@@ -22,7 +22,7 @@ from searchhub.space import INACTIVE, Candidate, Codes, SearchSpace
 
 @dataclass(frozen=True, eq=False)
 class CostTable:
-    """f(α) = fixed + Σ over the active choices of entries[choice][candidate] + Σ of pairs[choice][candidate, next].
+    """f(α) = `fixed` + Σ over active choices of `entries[choice][candidate]` + Σ of `pairs[choice][candidate, next]`.
 
     Args:
         name: What limits call it, e.g. "macs", "params", "latency_ms".
