@@ -1,4 +1,4 @@
-"""Whoever watches a search: the hooks, a progress display and trackers."""
+"""What watches a search: the hooks, a progress display and trackers."""
 
 from searchhub.callbacks.base import SearchCallback
 

@@ -1,4 +1,4 @@
-"""What a search tells whoever watches it: a progress display, a tracker, a log."""
+"""The hooks by which a search informs whatever watches it: a progress display, a tracker, a log."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from searchhub.trial import Trial, TrialResult
 
 
 class SearchCallback:
-    """Hears of the events of a search; one of your own overrides what it cares about.
+    """Receives the events of a search. A subclass overrides the methods it needs.
 
-    Called on the main process only, so it must not take part in communication between processes. An error in a
+    The hooks are called on the main process only, so they must not communicate between processes. An error in a
     callback ends the search; what was saved stays saved.
     """
 
@@ -26,10 +26,10 @@ class SearchCallback:
         """A trial begins."""
 
     def on_trial_end(self, result: TrialResult, done: int, total: int, best: float | None) -> None:
-        """A trial has ended and, where there is a run folder, is saved; `best` is None while weights are warmed up."""
+        """A trial has ended and, if there is a run folder, is saved; `best` is None while weights are warmed up."""
 
     def on_search_end(self, result: SearchResult) -> None:
-        """All trials are done; also called for a run that was found finished."""
+        """All trials are done, or a run was found finished."""
 
     def on_message(self, text: str) -> None:
-        """Something that a person should know, e.g. that a damaged checkpoint was passed over."""
+        """There is something that a person should know, e.g. that a damaged checkpoint was skipped."""

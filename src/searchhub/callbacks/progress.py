@@ -1,4 +1,4 @@
-"""What a run shows while it runs: which stage, how far, how long still, best so far."""
+"""Shows a run while it goes on: the stage, how far it is, how long it will take, and the best score so far."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Clock = Callable[[], float]
 
 
 class Stage:
-    """One part of a run: a number of units (trials, epochs) of about equal length. Made by `ProgressDisplay.stage`.
+    """One part of a run: a number of units (trials, epochs) of about equal length. `ProgressDisplay.stage` makes it.
 
-    A context manager; leaving it ends the stage, with an exception as a stopped one.
+    It is a context manager: leaving it ends the stage; an exception marks the stage as stopped.
 
     Args:
-        display: Where it is shown.
-        name: What is done, e.g. "training network 3 of 17".
+        display: The display that shows the stage.
+        name: What the stage does, e.g. "training network 3 of 17".
         total: How many units there are.
-        done: How many an earlier process did; they count as done, but not for the speed.
-        best: The best score so far; None: there is none.
-        clock: Seconds.
+        done: How many units an earlier process did. They count as done, but not for the speed.
+        best: The best score so far. None: there is none.
+        clock: Function that returns seconds.
     """
 
     def __init__(
@@ -49,19 +49,19 @@ class Stage:
         self._start = clock()
 
     def advance(self, *, best: float | None = None, n: int = 1) -> None:
-        """Note that `n` units are done; `best` is the best score so far, where there is one."""
+        """Notes that `n` units are done; `best` is the best score so far, if there is one."""
         self.done += n
         self.steps = (0, 0)
         self.best = self.best if best is None else best
         self._display._changed()
 
     def step(self, done: int, total: int) -> None:
-        """Note how far the current unit is, e.g. optimizer steps of an epoch."""
+        """Notes how far the current unit is, e.g. optimizer steps of an epoch."""
         self.steps = (done, total)
         self._display._changed()
 
     def begin(self, unit: str) -> None:
-        """Name the unit that begins, e.g. "trial 12"."""
+        """Names the unit that begins, e.g. "trial 12"."""
         self.unit, self.steps = unit, (0, 0)
         self._display._changed()
 
@@ -72,7 +72,7 @@ class Stage:
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the stage ends, at the mean speed of this process; None while there is nothing to go by."""
+        """Seconds until the stage ends, at the mean speed of this process; None until the speed is known."""
         part = self.steps[0] / self.steps[1] if self.steps[1] else 0.0
         here = self.done - self._first + part
         left = self.total - self.done - part
@@ -82,7 +82,7 @@ class Stage:
 
     @property
     def note(self) -> str:
-        """Elapsed, ETA and best in words."""
+        """Elapsed time, remaining time and best score as text."""
         eta = self.eta
         parts = [duration(self.elapsed), "ETA ?" if eta is None else f"ETA {duration(eta)}"]
         if self.best is not None:
@@ -99,10 +99,10 @@ class Stage:
 
 
 class ProgressDisplay:
-    """Shows a run of several stages: on a terminal as live lines, elsewhere as plain lines now and then.
+    """Shows a run of several stages: as live lines on a terminal, as occasional plain lines elsewhere.
 
-    Plain lines (a log file, CI, a pipe) hold no control codes. There is one when a stage begins and ends, and between
-    them one every `interval` seconds, rarer as a stage grows long.
+    Plain lines (in a log file, CI, a pipe) hold no control codes. One is written when a stage begins and one when it
+    ends; between them one every `interval` seconds, and less often as a stage grows long.
 
     >>> with ProgressDisplay(2) as progress:
     ...     with progress.stage("training", total=3) as stage:
@@ -112,11 +112,11 @@ class ProgressDisplay:
     [1/2] training: 3/3 done in 0:00, best 0.9000
 
     Args:
-        num_stages: How many stages the run has; None: not known.
+        num_stages: How many stages the run has. None: the number is not known.
         enabled: False shows nothing, e.g. on all processes but the main one.
-        file: Where to write; None: standard output.
-        interval: Seconds between plain lines, at least.
-        clock: Seconds; for tests.
+        file: File to write to. None: standard output.
+        interval: Least number of seconds between plain lines.
+        clock: Function that returns seconds. Tests replace it.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class ProgressDisplay:
         self._number = 0
         self._stage: Stage | None = None
         self._start = self._last_line = clock()
-        # FORCE_COLOR makes rich take any file for a terminal; control codes are for real ones only.
+        # FORCE_COLOR makes rich take any file for a terminal, but control codes belong on real ones only.
         console = Console(file=self._file)
         live = enabled and self._file.isatty() and console.is_terminal and not console.is_dumb_terminal
         self._live = _LiveLines(console) if live else None
@@ -144,10 +144,10 @@ class ProgressDisplay:
     # -- stages -------------------------------------------------------------------------------------------------------
 
     def stage(self, name: str, total: int, *, done: int = 0, best: float | None = None) -> Stage:
-        """Begin the next stage. One that is still open is ended as stopped.
+        """Begins the next stage. A stage that is still open ends as stopped.
 
         Args:
-            name: What is done.
+            name: What the stage does.
             total: How many units it has.
             done: How many of them an earlier process did.
             best: The best score among those.
@@ -164,16 +164,16 @@ class ProgressDisplay:
         return stage
 
     def step(self, done: int, total: int) -> None:
-        """Note how far the current unit of the current stage is; without a stage, nothing happens."""
+        """Notes how far the current unit of the current stage is. Without a stage it does nothing."""
         if self._stage is not None:
             self._stage.step(done, total)
 
     def callback(self, name: str = "search") -> SearchCallback:
-        """A callback for `search()` that shows it as one stage, a unit a trial."""
+        """Returns a callback for `search()` that shows the search as one stage, with one unit per trial."""
         return _SearchProgress(self, name)
 
     def message(self, text: str) -> None:
-        """Print a line that stays, without disturbing the display."""
+        """Prints a line that stays, without disturbing the display."""
         self._line(text)
 
     # -- as a context -------------------------------------------------------------------------------------------------
@@ -201,7 +201,8 @@ class ProgressDisplay:
         if self._live:
             self._live.update(stage)
             return
-        # One line in 20 of the stage's time, so that a day's log stays readable; but a sign of life every ten minutes.
+        # Write one line per 20th of the stage's time, so that a day's log stays readable, but a sign of life every ten
+        # minutes.
         due = max(self._interval, min(stage.elapsed / 20, 600.0))
         if stage.done < stage.total and self._clock() - self._last_line >= due:
             doing = f", {stage.unit}" if stage.unit else ""
@@ -290,7 +291,7 @@ class _LiveLines:
 
 
 class _Note(ProgressColumn):
-    """Text that changes with time, asked for anew at each refresh."""
+    """Text that changes with time and is asked for anew at each refresh."""
 
     def render(self, task: Task) -> Text:
         return Text(task.fields["note"](), style="dim")

@@ -1,4 +1,4 @@
-"""Sends a search to a tracker that Accelerate knows."""
+"""Sends a search to a tracker that Accelerate supports."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class TrackerCallback(SearchCallback):
     """Logs each trial's score, metrics and time.
 
     Args:
-        accelerator: Made with `log_with`.
-        config: Settings of the run, sent once; what a tracker cannot hold is sent as text.
+        accelerator: Accelerator that was made with `log_with`.
+        config: Settings of the run. They are sent once; a value that a tracker cannot hold is sent as text.
     """
 
     def __init__(self, accelerator: Accelerator, config: Mapping[str, Any]) -> None:
@@ -24,7 +24,7 @@ class TrackerCallback(SearchCallback):
         self._config = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in config.items()}
 
     def on_search_start(self, total: int, done: int, best: float | None) -> None:
-        # Not earlier: trackers make files, and a search begins in a folder that is empty or its own.
+        # Trackers make files, and a search must begin in a folder that is empty or its own: so not earlier than here.
         self._accelerator.init_trackers("searchhub", config=self._config)
 
     def on_trial_end(self, result: TrialResult, done: int, total: int, best: float | None) -> None:
