@@ -1,7 +1,6 @@
-"""The README.md of a published model, written from what really happened.
+"""Writes the README.md of a published model from what was really done and measured.
 
-Text is put together here, in the open. `ModelCard.from_template` is not used: it executes the template that it is
-given.
+The text is built in plain Python. `ModelCard.from_template` is not used, because it executes the template it is given.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from searchhub.space import Candidate
 
 @dataclass(frozen=True, kw_only=True)
 class ReachedLimit:
-    """A limit ν that the architecture was generated under, and what it reached.
+    """A limit ν under which the architecture was generated, and the value that the architecture reached.
 
     Args:
-        cost: E.g. "macs".
+        cost: Name of the cost, e.g. "macs".
         reached: The architecture's own value.
-        minimum: Lower limit; None: there was none.
-        maximum: Upper limit; None: there was none.
-        equal: Exact value asked for; None: none was.
-        unit: E.g. "multiply-adds".
+        minimum: Lower limit. None: there was none.
+        maximum: Upper limit. None: there was none.
+        equal: Exact value asked for. None: there was none.
+        unit: Unit of the cost, e.g. "multiply-adds".
     """
 
     cost: str
@@ -47,10 +46,10 @@ class Evaluation:
     """A metric on a split.
 
     Args:
-        metric: Its id, e.g. "accuracy".
-        value: As computed, e.g. 0.95 for 95 %.
-        split: Of the data set, e.g. "test".
-        num_examples: How many examples it was computed on.
+        metric: Id of the metric, e.g. "accuracy".
+        value: The value as computed, e.g. 0.95 for 95 %.
+        split: Name of the split of the data set, e.g. "test".
+        num_examples: How many examples the metric was computed on.
     """
 
     metric: str
@@ -61,7 +60,7 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeUsed:
-    """What a search or a training took. What is not known is None."""
+    """What a search or a training used. A field that is not known is None."""
 
     trials: int | None = None
     epochs: int | None = None
@@ -72,7 +71,7 @@ class ComputeUsed:
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """All that a card says. Nothing is made up: what is None or empty is left out of the card.
+    """All that a card says. Nothing is made up: the card leaves out what is None or empty.
 
     Args:
         model_name: Of the model, e.g. the folder's or repository's last part.
@@ -85,19 +84,19 @@ class CardFacts:
         repo_id: Where it is, or will be, published; None: the card speaks of the folder.
         remote_code: Whether the repository holds the modeling files, so that it loads without searchhub.
         needs_searchhub: Whether the Auto classes know the model only after `import searchhub`.
-        pipeline_tag: The Hub's name of the task.
-        tags: Beyond "searchhub" and "neural-architecture-search".
-        license: The Hub's id of the model's licence, e.g. "apache-2.0".
-        dataset_id: The data set's id on the Hub; None for local data.
-        dataset_config: Which of its configurations; None: it has but one.
-        dataset_name: What people call the data set.
-        dataset_revision: The data set's commit or fingerprint.
-        base_model: The checkpoint that it was made from.
-        num_labels: How many classes it tells apart.
-        input_shape: Of one input, e.g. (3, 32, 32).
-        diagram: File name of the picture of the architecture in the same folder.
-        limits: Under which it was generated.
-        selection: How it was chosen, and what that is worth, e.g. "exact optimum of E[α] (list-DP)".
+        pipeline_tag: The Hub's name for the task.
+        tags: Tags beside "searchhub" and "neural-architecture-search".
+        license: The Hub's id for the model's licence, e.g. "apache-2.0".
+        dataset_id: Id of the data set on the Hub. None: the data are local.
+        dataset_config: Configuration of the data set. None: it has only one.
+        dataset_name: The name by which people know the data set.
+        dataset_revision: Commit or fingerprint of the data set.
+        base_model: The checkpoint from which the model was made.
+        num_labels: How many classes the model distinguishes.
+        input_shape: Shape of one input, e.g. (3, 32, 32).
+        diagram: File name of the picture of the architecture, in the same folder.
+        limits: Limits under which the architecture was generated.
+        selection: How the architecture was chosen, and what that guarantees, e.g. "exact optimum of E[α] (list-DP)".
         expectation: E[α] of DDPNAS Eq. 9 under the search's θ.
         params: Number of parameters.
         macs: Multiply-adds of one input.
@@ -166,11 +165,11 @@ class CardFacts:
 
 
 def model_card(facts: CardFacts) -> str:
-    """The whole README.md: YAML metadata, then Markdown.
+    """Returns the whole README.md: YAML metadata, then Markdown.
 
-    1. What is not known is left out, line by line and section by section.
-    2. Nothing that looks like an access token is in it, wherever it came from.
-    3. Absolute paths in names, settings and command are reduced to their last part (`searchhub.redact`).
+    1. The card leaves out what is not known, line by line and section by section.
+    2. It contains nothing that looks like an access token, wherever that came from.
+    3. It reduces absolute paths in names, settings and the command to their last part (`searchhub.redact`).
     """
     sections = [
         _head(facts),
@@ -188,14 +187,15 @@ def model_card(facts: CardFacts) -> str:
 
 
 def eval_results_yaml(facts: CardFacts, *, task_id: str | None = None) -> str | None:
-    """The content of `.eval_results/<name>.yaml`, which the Hub prefers to the card's model-index.
+    """Returns the content of `.eval_results/<name>.yaml`, which the Hub prefers to the card's model-index.
 
     Args:
-        facts: What happened.
-        task_id: Of the benchmark, as its data set's repository names it; None: the data set's configuration.
+        facts: The facts that the card tells.
+        task_id: Id of the benchmark, as the repository of its data set names it. None: the configuration of the data
+            set.
 
     Returns:
-        None where nothing was measured, or on data that are not on the Hub: the format has no place for those.
+        None if nothing was measured, or if the data are not on the Hub: the format has no place for such results.
     """
     if facts.dataset_id is None or not facts.evaluations:
         return None
@@ -246,7 +246,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
 
 
 def _git_revision(facts: CardFacts) -> str | None:
-    """The data set's revision where it is a commit on the Hub; metadata have no place for other fingerprints."""
+    """Returns the data set's revision if it is a commit on the Hub; metadata have no place for other fingerprints."""
     revision = facts.dataset_revision or ""
     return revision if facts.dataset_id and re.fullmatch(r"[0-9a-f]{40}", revision) else None
 
@@ -359,7 +359,7 @@ def _facts_list(rows: Sequence[tuple[str, str | None]]) -> str:
 
 
 def _setting_rows(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str | None]]:
-    """Nested settings as dotted names; None is a setting like any other ("no bound") and is said."""
+    """Lists nested settings under dotted names. None is a setting like any other ("no bound") and is listed too."""
     rows: list[tuple[str, str | None]] = []
     for name, value in settings.items():
         if isinstance(value, Mapping):
@@ -389,7 +389,7 @@ def _limit_words(limit: ReachedLimit) -> str:
 
 
 def _amount(value: float) -> str:
-    """A count in full, with its magnitude where that helps: 1,234,567 (1.23M)."""
+    """Returns a count in full, with its magnitude where that helps: 1,234,567 (1.23M)."""
     if value != int(value):
         return f"{value:,.6g}"
     return f"{int(value):,} ({human(value)})" if abs(value) >= 100_000 else f"{int(value):,}"

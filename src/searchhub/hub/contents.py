@@ -1,4 +1,4 @@
-"""What a folder or a repository holds, and whether one may take the other's place."""
+"""Tells what a folder or a repository holds, and whether one may replace the other."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from searchhub.run_folder import RESULT
 MODEL_CONFIG = "config.json"
 
 FACTS = "searchhub.json"
-"""What was searched, generated and measured, for programs; the card says it for people."""
+"""File that says for programs what was searched, generated and measured. The card says it for people."""
 
 EVAL_RESULTS = ".eval_results/searchhub.yaml"
-"""What was measured, for the Hub, which prefers it to the card's model-index."""
+"""File from which the Hub reads what was measured. The Hub prefers it to the card's model-index."""
 
 # Settings of a model that may change from one version of the same architecture to the next.
 _PASSING = re.compile(r"transformers_version|architectures|auto_map|(torch_)?dtype|label2id|_.*|.*(dropout|momentum).*")
@@ -27,7 +27,7 @@ class Contents:
 
     Args:
         kind: "model" (a supernet is one, with a model type of its own) or "search result".
-        identity: What makes it this one: sizes and blocks of a model, the space of a search.
+        identity: What tells it apart from others: sizes and blocks of a model, or the space of a search.
     """
 
     kind: str
@@ -35,10 +35,10 @@ class Contents:
 
 
 def contents_of(read: Callable[[str], dict[str, Any] | None]) -> Contents | None:
-    """Contents by the files that say it; None where it is neither a model nor a search result.
+    """Returns the contents that the files describe; None if they are neither a model nor a search result.
 
     Args:
-        read: From a file name to the JSON object in it; None where there is none.
+        read: Function that returns the JSON object in the file of a given name; None if there is no such file.
     """
     config = read(MODEL_CONFIG)
     if config is not None and "model_type" in config:
@@ -53,9 +53,9 @@ def contents_of(read: Callable[[str], dict[str, Any] | None]) -> Contents | None
 
 
 def difference(mine: Contents, theirs: Contents) -> str | None:
-    """What sets two contents apart, in words; None: they are versions of the same.
+    """Returns how two contents differ, in words; None if they are versions of the same thing.
 
-    What only one of them names is a setting that came with another version of a library.
+    A setting that only one of them has came with another version of a library, and does not count.
     """
     if mine.kind != theirs.kind:
         return f"a {theirs.kind} there, a {mine.kind} here"
@@ -70,7 +70,7 @@ def difference(mine: Contents, theirs: Contents) -> str | None:
 
 
 def _short(value: Any, other: Any) -> str:
-    """A value; of lists as long as each other only where they part."""
+    """Shortens a value. For two lists of equal length it shows only where they differ."""
     if isinstance(value, list) and isinstance(other, list) and len(value) == len(other) > 4:
         i = next(i for i, (a, b) in enumerate(zip(value, other, strict=True)) if a != b)
         return f"{_short(value[i], other[i])} at {i}"

@@ -1,4 +1,4 @@
-"""A Hub-ready folder: everything that a model page needs, put in place in one step."""
+"""Writes a Hub-ready folder: it holds everything that a model page needs, and takes its place in one step."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def save_model_folder(
     pictures: Mapping[str, bytes] | None = None,
     eval_results: str | None = None,
 ) -> None:
-    """Write config.json, model.safetensors, README.md, the preprocessor and the model's own code.
+    """Writes config.json, model.safetensors, README.md, the preprocessor and the model's own code.
 
-    The folder loads with `import searchhub` and the Auto classes, and without searchhub through
-    `trust_remote_code=True`: the family's flat modeling files go along. It appears whole or not at all; an earlier
-    folder of that name is replaced.
+    The folder loads with `import searchhub` and the Auto classes. It also loads without searchhub through
+    `trust_remote_code=True`, because it contains the family's flat modeling files. It appears whole or not at all, and
+    replaces an earlier folder of that name.
 
     Args:
-        model: A model of a searchhub family, or of transformers itself, with its own weights.
-        folder: Where to.
+        model: A model of a searchhub family or of transformers itself, with its own weights.
+        folder: Folder to write.
         card: Text of README.md.
         facts: Plain JSON for `searchhub.json`; None: the file is left out.
         processor: An image processor or a tokenizer, saved beside it.
@@ -50,7 +50,7 @@ def save_model_folder(
 
     Raises:
         RunFolderError: The place cannot be written to.
-        InvalidInputError: The model is not of a searchhub family.
+        InvalidInputError: The model does not belong to a searchhub family.
     """
     folder = Path(folder)
     auto_map = {} if is_stock(model) else auto_classes_of(model)
@@ -98,17 +98,17 @@ def auto_classes_of(model: PreTrainedModel) -> Mapping[str, str]:
 
 
 def is_stock(model: PreTrainedModel) -> bool:
-    """Whether a model is of a class of transformers itself, which needs no code of its own."""
+    """Whether a model's class belongs to transformers itself, so that the model needs no code of its own."""
     return type(model).__module__.startswith("transformers.models.")
 
 
 def save_supernet(supernet: Supernet, folder: str | Path, facts: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-    """Write a supernet's Hub-ready folder: weights, configuration and card. It appears whole or not at all.
+    """Writes a supernet's Hub-ready folder: weights, configuration and card. It appears whole or not at all.
 
     Args:
-        supernet: Its shared weights.
-        folder: Where to.
-        facts: Plain JSON files by name, to write beside.
+        supernet: Supernet whose shared weights are written.
+        folder: Folder to write.
+        facts: Plain JSON objects by the names of the files to which they are written.
 
     Raises:
         RunFolderError: The place cannot be written to.
@@ -121,7 +121,7 @@ def save_supernet(supernet: Supernet, folder: str | Path, facts: Mapping[str, Ma
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder that takes a folder's place at the end of the block; an error leaves all as it was.
+    """Yields an empty folder that replaces `folder` at the end of the block. An error leaves everything as it was.
 
     Raises:
         RunFolderError: The place cannot be written to.
@@ -149,7 +149,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def _swap(new: Path, folder: Path, replaced: Path) -> None:
-    """Put a folder in the place of another, which comes back where that fails."""
+    """Puts a folder in the place of another. If that fails, the other one comes back."""
     try:
         if folder.exists():
             os.replace(folder, replaced)
@@ -162,7 +162,7 @@ def _swap(new: Path, folder: Path, replaced: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What a process left that was killed while it wrote this folder."""
+    """Removes what a process left that was killed while it wrote this folder."""
     for path in folder.parent.iterdir():
         if re.fullmatch(rf"\.{re.escape(folder.name)}\.\d+\.(tmp|old)", path.name):
             shutil.rmtree(path, ignore_errors=True)

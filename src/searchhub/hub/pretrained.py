@@ -1,4 +1,4 @@
-"""A model from a folder or from the Hub, as the class that its own configuration names."""
+"""Loads a model from a folder or from the Hub, as the class that its own configuration names."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from searchhub.hub.contents import MODEL_CONFIG
 from searchhub.hub_client import check_repo_id, hub_errors
 
 WANTED = ("*.json", "*.safetensors")
-"""What is downloaded: no code, no pickles."""
+"""Files that are downloaded: no code, no pickles."""
 
 
 def find_folder(source: str | Path) -> Path:
-    """The folder itself, or the one in the cache that a repository was downloaded to.
+    """Returns the folder itself, or the folder in the cache to which the repository was downloaded.
 
     Raises:
-        InvalidInputError: It is neither a folder nor like a repository's name.
+        InvalidInputError: It is neither a folder nor a valid name of a repository.
         HubError: The repository cannot be read, or the Hub cannot be reached.
     """
     if Path(source).is_dir():
@@ -33,10 +33,11 @@ def find_folder(source: str | Path) -> Path:
 
 
 def load_model(folder: Path) -> PreTrainedModel:
-    """The model in a folder, of the class that was saved, in float32. Code in the folder is not run.
+    """Loads the model in a folder as the class that was saved, in float32. Code in the folder is not run.
 
     Raises:
-        InvalidInputError: There is no model that transformers and searchhub know, or its weights cannot be read.
+        InvalidInputError: The folder holds no model that transformers and searchhub know, or its weights cannot be
+            read.
     """
     if not (folder / MODEL_CONFIG).is_file():
         raise InvalidInputError(f"`{folder}` must hold a model, but has no {MODEL_CONFIG}. Name a folder that has one.")
@@ -58,7 +59,7 @@ def load_model(folder: Path) -> PreTrainedModel:
 
 
 def _class(names: list[str], config_class: type) -> type[PreTrainedModel] | None:
-    """The class of one of these names that an Auto class has for this configuration."""
+    """Returns the class of one of these names that an Auto class has for this configuration."""
     for mapping in (value for key, value in vars(modeling_auto).items() if key.endswith("_MAPPING")):
         found = mapping.get(config_class, ())
         for kind in found if isinstance(found, tuple) else (found,):

@@ -1,4 +1,4 @@
-"""Hub-ready folders of what a search leaves: its result, to generate from, and its supernet."""
+"""Writes Hub-ready folders of what a search leaves: its result, from which networks are generated, and its supernet."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def save_result_folder(result: SearchResult, folder: str | Path) -> None:
 
 
 def write_supernet_folder(supernet: Supernet, folder: Path) -> None:
-    """Write the shared weights, their configuration and a card."""
+    """Writes the shared weights, their configuration and a card."""
     # safetensors stores dense row-major tensors; training may have left others.
     supernet.save_pretrained(folder, state_dict={k: v.contiguous() for k, v in supernet.state_dict().items()})
     (folder / "README.md").write_text(supernet_card(supernet), encoding="utf-8")
 
 
 def result_card(result: SearchResult) -> str:
-    """README.md of a search result. `path/to/search` stands for where it is published."""
+    """Returns the README.md of a search result. `path/to/search` stands for the place where it is published."""
     limit = "".join(f', Limit("{c.name}", max={_reachable(result, c)})' for c in list(result.costs.values())[:1])
     names = "Limit, SearchResult, generate" if limit else "SearchResult, generate"
     rows = [_space_row(result.space)]
@@ -80,7 +80,7 @@ def result_card(result: SearchResult) -> str:
 
 
 def _reachable(result: SearchResult, cost: CostTable) -> str:
-    """A limit under which something is generated: half way; without θ a cost of what was evaluated, rounded up."""
+    """Returns a limit that can be met: half way between the extremes or, without θ, at an evaluated cost, rounded."""
     low, high = reachable_range(cost)
     if result.distribution is not None or not result.history:
         return f"{(low + high) / 2:.4g}"
@@ -90,7 +90,7 @@ def _reachable(result: SearchResult, cost: CostTable) -> str:
 
 
 def _winners(result: SearchResult) -> list[str]:
-    """What DC-NAS divided, and who won, best first."""
+    """Tells how DC-NAS divided the architectures, and which ones won, the best first."""
     division = Division.from_dict(result.division)
     won_by = "log-probability" if division.labels is None else "early-stopped score"
     rows = [f"- clusters: {', '.join(f'{size:,}' for size in division.sizes)} architectures"]
@@ -104,7 +104,7 @@ def _winners(result: SearchResult) -> list[str]:
 
 
 def supernet_card(supernet: Supernet) -> str:
-    """README.md of a supernet. `path/to/supernet` stands for where it is published."""
+    """Returns the README.md of a supernet. `path/to/supernet` stands for the place where it is published."""
     kind = type(supernet)
     rows = [_space_row(supernet.search_space)]
     rows.append(f"- parameters: {human(sum(p.numel() for p in supernet.parameters()))}")
