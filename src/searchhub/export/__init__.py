@@ -1,1 +1,1 @@
-"""Networks as ONNX files, checked against the model that they came from."""
+"""Writes networks as ONNX files and checks each against the model that it came from."""

@@ -1,4 +1,4 @@
-"""What an ONNX file computes and how fast, in onnxruntime, beside torch."""
+"""Tells what an ONNX file computes and how fast, in onnxruntime, compared with torch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class ExportError(SearchhubError):
-    """A network that cannot be exported, or whose export does not compute what the network computes."""
+    """Raised when a network cannot be exported, or when its export does not compute what the network computes."""
 
 
 def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """The file in onnxruntime, on the CPU, to run on so many threads.
+    """Opens the file in onnxruntime, to run on the CPU with `threads` threads.
 
     Raises:
-        ExportError: onnxruntime refuses it.
+        ExportError: onnxruntime refuses the file.
     """
     import onnxruntime
 
@@ -41,7 +41,7 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def _onnxruntime_errors(what: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # its errors have no root of their own
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise ExportError(
             f"onnxruntime must {what} what torch exported, but says: {error} Nothing was written."
         ) from error
@@ -50,21 +50,22 @@ def _onnxruntime_errors(what: str) -> Iterator[None]:
 def compare(
     network: PlainNetwork, session: onnxruntime.InferenceSession, batch_size: int, length: int, rtol: float, atol: float
 ) -> tuple[tuple[tuple[int, ...], ...], float]:
-    """Shapes of the main input on which both agree, and the largest difference of any output.
+    """Returns the shapes of the main input for which both agree, and the largest difference of any output.
 
-    Noise of several batch sizes and lengths, none of them alone that of the export, each with and without padding.
+    The inputs are noise of several batch sizes and lengths, so that agreement at the exported shape alone does not
+    suffice. Each shape is compared with and without padding.
 
     Args:
-        network: What torch computes.
-        session: What was exported from it.
-        batch_size: Of one of the shapes.
-        length: Of its sequences; pictures have none.
+        network: The network as torch computes it.
+        session: The session of the exported file.
+        batch_size: Batch size of one of the shapes.
+        length: Sequence length of that shape. Pictures have none.
         rtol: Allowed difference of an output, as a share of its value.
-        atol: Allowed difference on top.
+        atol: Allowed absolute difference on top.
 
     Raises:
-        ExportError: They do not agree, at the first shape.
-        InvalidInputError: The network itself does not give finite numbers.
+        ExportError: The outputs differ; raised at the first such shape.
+        InvalidInputError: The network itself does not return finite numbers.
     """
     sizes = dict.fromkeys([(batch_size, length), (2, max(2, length // 2)), (3, max(1, length - 1)), (1, 1)])
     shapes, worst = [], 0.0
@@ -120,7 +121,7 @@ def time_both(
     stopwatch: Stopwatch,
     rounds: int,
 ) -> tuple[float, float]:
-    """Milliseconds of torch and of onnxruntime, medians of rounds in which they take turns, either first."""
+    """Returns the milliseconds that torch and onnxruntime take: medians over rounds in which they take turns."""
     calls: list[tuple[Any, Sequence[Any], Mapping[str, Any]]] = [
         (network.model, (), batch),
         (session.run, (list(network.outputs), _arrays(batch)), {}),

@@ -1,4 +1,4 @@
-"""A model as a function from tensors to tensors, and random inputs of the shapes that it takes."""
+"""Treats a model as a function from tensors to tensors, and makes random inputs of the shapes that it takes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from searchhub.files import read_json_object
 from searchhub.models.supernet import Supernet
 
 PIXELS, TOKENS, MASK, TYPES = "pixel_values", "input_ids", "attention_mask", "token_type_ids"
-"""What transformers calls its inputs."""
+"""Names of the inputs in transformers."""
 
 BATCH, SEQUENCE = "batch", "sequence"
 """Names of the axes that may have any length."""
@@ -26,12 +26,12 @@ BATCH, SEQUENCE = "batch", "sequence"
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """What a model takes, and batches of it.
+    """The inputs that a model takes, from which it makes batches.
 
     Args:
-        config: Of the model.
-        names: Of the inputs, in the order in which an exported network takes them.
-        picture: (channels, height, width); None: the model takes text.
+        config: Configuration of the model.
+        names: Names of the inputs, in the order in which an exported network takes them.
+        picture: (channels, height, width). None: the model takes text.
     """
 
     config: Any
@@ -40,14 +40,14 @@ class ModelInputs:
 
     @classmethod
     def of(cls, model: PreTrainedModel, folder: Path | None = None) -> ModelInputs:
-        """The inputs of a model: pictures, or tokens with what else its `forward` and its configuration know of.
+        """Returns the inputs of a model: pictures, or tokens with what else its `forward` and configuration support.
 
         Args:
-            model: Its `main_input_name` says what it takes.
-            folder: Where an image processor may be, whose size comes before the configuration's.
+            model: A model whose `main_input_name` says what it takes.
+            folder: Folder that may hold an image processor, whose size counts before the configuration's.
 
         Raises:
-            InvalidInputError: It takes something else, or the size of its pictures is nowhere said.
+            InvalidInputError: The model takes something else, or the size of its pictures is stated nowhere.
         """
         accepted = inspect.signature(model.forward).parameters
         if model.main_input_name == PIXELS:
@@ -64,7 +64,7 @@ class ModelInputs:
 
     @property
     def axes(self) -> dict[str, dict[int, str]]:
-        """Per input, which axes may have any length, and their names."""
+        """For each input, the axes that may have any length, with their names."""
         return {name: {0: BATCH} if self.picture else {0: BATCH, 1: SEQUENCE} for name in self.names}
 
     @property
@@ -73,13 +73,13 @@ class ModelInputs:
         return getattr(self.config, "max_position_embeddings", None) or 512
 
     def batch(self, size: int, length: int, *, padded: bool = False, seed: int = 0) -> dict[str, torch.Tensor]:
-        """A batch of noise: float32 pixel_values [size, channels, height, width], or int64 [size, length] each.
+        """Returns a batch of noise: float32 pixel_values [size, channels, height, width], or int64 [size, length] each.
 
         Args:
-            size: Examples.
-            length: Tokens of each; pictures have none.
-            padded: End the later half of the examples early, the last after one token.
-            seed: Of the noise.
+            size: Number of examples.
+            length: Number of tokens of each example. Pictures have none.
+            padded: Whether the later half of the examples end early, the last after one token.
+            seed: Seed of the noise.
         """
         generator = torch.Generator().manual_seed(seed)
         if self.picture:
@@ -112,7 +112,7 @@ def _picture(model: PreTrainedModel, folder: Path | None) -> tuple[int, int, int
 
 
 def _height_and_width(size: Any) -> tuple[int, int] | None:
-    """From what processors and configurations write: a number, a pair, or a mapping."""
+    """Reads the size that processors and configurations write: a number, a pair, or a mapping."""
     if isinstance(size, Mapping):
         edge = size.get("shortest_edge")
         size = (size.get("height", edge), size.get("width", edge))
@@ -122,7 +122,7 @@ def _height_and_width(size: Any) -> tuple[int, int] | None:
 
 
 class PlainNetwork(nn.Module):
-    """A copy of a model, on the CPU, in float32, to be evaluated: from its inputs in a row to a tuple of tensors."""
+    """A copy of a model on the CPU, in float32, for evaluation. It maps its inputs in a row to a tuple of tensors."""
 
     def __init__(self, model: PreTrainedModel, inputs: ModelInputs) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class PlainNetwork(nn.Module):
                 f"A model of transformers or searchhub must be given, but got a {type(model).__name__}."
             )
         own = copy.deepcopy(model).to(device="cpu", dtype=torch.float32).eval()
-        if own.config._attn_implementation not in ("eager", "sdpa"):  # others need a GPU, or know no ONNX
+        if own.config._attn_implementation not in ("eager", "sdpa"):  # others need a GPU, or have no ONNX form
             own.set_attn_implementation("eager")
         return cls(own, ModelInputs.of(own, folder))
 

@@ -1,4 +1,4 @@
-"""A trained network as one ONNX file, which is compared with torch before it is there, and timed."""
+"""Exports a trained network as one ONNX file. The file is compared with torch before it is put in place, and timed."""
 
 from __future__ import annotations
 
@@ -29,30 +29,31 @@ from searchhub.hub.pretrained import find_folder, load_model
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 LARGEST_FILE = 2**31 - 1
-"""Bytes: what one protobuf message, and so one ONNX file, can hold."""
+"""Number of bytes that one protobuf message, and so one ONNX file, can hold."""
 
 DEFAULT_LENGTH = 128
-"""Tokens of a sequence, where the model has positions for as many."""
+"""Number of tokens of a sequence, if the model has positions for that many."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written, how close it is to torch, and how fast.
+    """What was written, how close it is to torch, and how fast it is.
 
     Args:
-        path: Of the ONNX file.
-        bytes: Its size.
-        opset: Version of the operators.
-        inputs: Name to its axes: a number, or the name of an axis of any length.
-        outputs: Likewise.
-        max_abs_difference: Of any output, onnxruntime from torch, over all that was compared.
+        path: Path of the ONNX file.
+        bytes: Size of the file in bytes.
+        opset: Version of the ONNX operators.
+        inputs: Maps each input's name to its axes: a number, or the name of an axis of any length.
+        outputs: Maps each output's name to its axes, likewise.
+        max_abs_difference: Largest absolute difference of any output between onnxruntime and torch, over all compared
+            inputs.
         compared: Shapes of the main input that were compared.
-        torch_ms: Milliseconds of one call of the model in inference mode and float32, the median of the rounds.
-        onnxruntime_ms: Of the same inputs in onnxruntime.
-        timed: Shape of the main input meanwhile.
-        threads: Of either.
+        torch_ms: Milliseconds of one call of the model in inference mode and float32: the median of the rounds.
+        onnxruntime_ms: Milliseconds of one call in onnxruntime on the same inputs, likewise.
+        timed: Shape of the main input that was timed.
+        threads: Number of threads that both used.
         device: Model name of the CPU.
-        versions: Of the packages that took part.
+        versions: Versions of the packages that took part.
     """
 
     path: Path
@@ -71,11 +72,11 @@ class ExportReport:
 
     @property
     def batch_size(self) -> int:
-        """Examples in a call that was timed."""
+        """Number of examples in a call that was timed."""
         return self.timed[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Returns plain JSON."""
         plain: dict[str, Any] = json.loads(json.dumps({**asdict(self), "path": str(self.path)}))
         return {**plain, "batch_size": self.batch_size}
 
@@ -93,32 +94,36 @@ def export_onnx(
     rounds: int = 5,
     min_run_time: float = 0.2,
 ) -> ExportReport:
-    """Write a network as one ONNX file for any batch size, check it in onnxruntime, and time both.
+    """Writes a network as one ONNX file for any batch size, checks it in onnxruntime, and times both.
 
-    1. Inputs are those of the model's kind: pictures of the size that it is meant for, or tokens of any length with
-       their mask and types. Outputs are the tensors that it returns, e.g. `logits`.
+    1. The inputs are those of the model's kind: pictures of the size that it is meant for, or tokens of any length with
+       their mask and types. The outputs are the tensors that it returns, e.g. `logits`.
     2. The check runs on noise, at another batch size and length than was exported with, and where there is a mask with
-       padding too. It comes before the file is there: an export that fails it leaves none, and an earlier one stays.
-    3. Exported in evaluation mode, on the CPU, in float32, whatever the model is in. It is left as it is.
-    4. The file's metadata hold `id2label`, the model's class, its architecture and the version of searchhub; no path
-       of this machine.
+       padding too. It runs before the file is in place: an export that fails it leaves no file, and an earlier file
+       stays.
+    3. The network is exported in evaluation mode, on the CPU, in float32, whatever state the model is in. The model
+       stays as it is.
+    4. The file's metadata hold `id2label`, the model's class, its architecture and the version of searchhub, but no
+       path of this machine.
 
     Args:
-        source: A model, its folder, or its name on the Hub. Code that comes with it is not run; to export a model of
-            code that you trust, load it and pass the model.
-        output: Where to; a name that ends in ".onnx".
-        batch_size: Examples in a call that is timed, at least 1.
-        sequence_length: Tokens of each example that is timed; None: 128, or as many as the model has positions for.
-        opset: Version of ONNX operators; None: the one that torch recommends.
+        source: A model, its folder, or its name on the Hub. Code that comes with it is not run. To export a model whose
+            code you trust, load it and pass the model.
+        output: Path of the file to write; its name ends in ".onnx".
+        batch_size: Number of examples in a call that is timed, at least 1.
+        sequence_length: Number of tokens of each example that is timed. None: 128, or as many as the model has
+            positions for.
+        opset: Version of the ONNX operators. None: the one that torch recommends.
         rtol: Allowed difference of an output, as a share of its value.
-        atol: Allowed difference on top; |onnxruntime − torch| <= atol + rtol · |torch| must hold everywhere.
-        threads: Of either; None: as many as torch uses now.
+        atol: Allowed absolute difference on top: |onnxruntime − torch| <= atol + rtol · |torch| must hold everywhere.
+        threads: Number of threads for both. None: as many as torch uses now.
         rounds: How often each is timed, in turn, at least 1.
-        min_run_time: Seconds of each timing.
+        min_run_time: Least number of seconds of each timing.
 
     Raises:
-        InvalidInputError: There is no model that can be run, or an argument is out of its bounds.
-        ExportError: A package is missing; torch cannot express the network in ONNX; or it computes something else.
+        InvalidInputError: No model that can be run was given, or an argument is out of its bounds.
+        ExportError: A package is missing; torch cannot express the network in ONNX; or the file computes something
+            else.
         HubError: The model cannot be fetched.
         RunFolderError: The place cannot be written to.
     """
@@ -192,7 +197,7 @@ def _length(inputs: ModelInputs, asked: int | None) -> int:
 
 
 def _converted(network: PlainNetwork, batch: Mapping[str, torch.Tensor], opset: int | None) -> torch.onnx.ONNXProgram:
-    """The network in ONNX, with metadata, and without what torch notes on every node: source files and lines."""
+    """Converts the network to ONNX, with metadata, without what torch notes on every node: source files and lines."""
     size = sum(t.numel() * t.element_size() for t in [*network.parameters(), *network.buffers()])
     if size > LARGEST_FILE:
         raise InvalidInputError(
@@ -231,7 +236,7 @@ def _converted(network: PlainNetwork, batch: Mapping[str, torch.Tensor], opset: 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch says of its own making while it exports; errors are raised as ever."""
+    """Silences what torch prints while it exports. Errors are raised as ever."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

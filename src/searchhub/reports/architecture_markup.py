@@ -1,4 +1,4 @@
-"""An architecture as part of an HTML page: boxes that wrap, or the graphs of its cells."""
+"""Shows an architecture in an HTML page: as boxes that wrap, or as the graphs of its cells."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from searchhub.visualization.palette import architecture_colors, ink_on, is_holl
 
 
 def diagram(architecture: Mapping[str, Candidate], space: SearchSpace | None, prefix: str) -> Markup:
-    """An architecture as boxes that wrap, a row a stage, in the colors of the plots; cells as graphs.
+    """Draws an architecture as boxes that wrap, one row per stage, in the colors of the plots; draws cells as graphs.
 
     Args:
-        architecture: Any.
-        space: Gives the colors where the architecture is of it.
-        prefix: Unlike that of any other picture on the page.
+        architecture: Any architecture.
+        space: Gives the colors, if it contains the architecture.
+        prefix: A prefix that no other picture on the page has.
     """
     known = space if space is not None and fits(space, architecture) else None
     if architecture and are_cells(architecture):
@@ -42,7 +42,7 @@ def diagram(architecture: Mapping[str, Candidate], space: SearchSpace | None, pr
 
 
 def fits(space: SearchSpace, architecture: Mapping[str, Candidate]) -> bool:
-    """Whether an architecture is one of the space."""
+    """Whether an architecture belongs to the space."""
     try:
         space.encode(architecture)
     except InvalidInputError:

@@ -1,4 +1,4 @@
-"""How sure a search may be of what it pruned, as a table (DDPNAS Theorems 2 and 3)."""
+"""Shows as a table how certain a search may be of what it pruned (DDPNAS Theorems 2 and 3)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CAPTION = (
 
 
 def confidence_section(result: SearchResult) -> Markup:
-    """A folded table with a row a round; nothing where no round tells anything.
+    """Returns a folded table with one row per round; empty if no round tells anything.
 
-    The theorems are about means of a round's trials. Where another estimator pruned, by the whole history, there is
-    none.
+    The theorems are about means of a round's trials. If another estimator pruned, by the whole history, there is no
+    table.
     """
     if result.searcher.get("estimator", "mean") != "mean":
         return joined([])

@@ -1,4 +1,4 @@
-"""The part of a report that tells how DC-NAS divided what it sampled, and who won."""
+"""Writes the part of a report that tells how DC-NAS divided the architectures it sampled, and which ones won."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from searchhub.visualization.clusters import over_k_caption, over_k_rows, plot_c
 
 
 def division_section(result: SearchResult) -> Markup:
-    """Sizes, winners and their order, pictures, and what other numbers of clusters come to.
+    """Shows sizes, winners and their order, pictures, and the outcome of other numbers of clusters.
 
     Args:
-        result: Of a DC-NAS search.
+        result: Result of a DC-NAS search.
     """
     division = Division.from_dict(result.division)
     apart = division.labels is not None

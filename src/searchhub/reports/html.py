@@ -1,7 +1,8 @@
-"""One HTML file that shows a run: nothing in it comes from elsewhere, and nothing in it is a script.
+"""Writes one HTML file that shows a run. It loads nothing from elsewhere and contains no script.
 
-It can be mailed, kept and opened offline, on a phone and by dark. Names that come from data are escaped, absolute paths
-and tokens are redacted (`searchhub.reports.markup`), and a content security policy forbids the page to load anything.
+The file can be mailed, archived and opened offline, on a phone and in dark mode. Names that come from data are escaped,
+absolute paths and tokens are redacted (`searchhub.reports.markup`), and a content security policy forbids the page to
+load anything.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from searchhub.trial import WARMUP
 from searchhub.visualization.figures import plot_distribution, plot_pareto, plot_scores
 
 MOST_TRIALS = 1000
-"""So many trials are listed, the best ones where there are more: a hundred thousand rows open on no phone."""
+"""Number of trials that are listed at most, the best ones: a phone cannot open a hundred thousand rows.
+"""
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _NARROW = (4.6, 3.5)
@@ -38,21 +40,21 @@ _FOLDED = ("id2label", "label2id")
 
 
 def write_report(run_dir: str | Path, path: str | Path | None = None) -> Path:
-    """Write the report of a run, finished or not, as one self-contained HTML file, in one step.
+    """Writes the report of a run, finished or not, as one self-contained HTML file, in one step.
 
     1. Without result.json the search is unfinished: the page says so, and shows its journal and settings.
-    2. Without a θ (random search) Pareto fronts are those of the evaluated architectures.
+    2. Without a θ (random search), Pareto fronts show the evaluated architectures.
     3. Networks that are trained later appear when the report is written again.
 
     Args:
-        run_dir: Of `search()`; only read, and not held.
-        path: Where to; None: `report/report.html` in the run's folder.
+        run_dir: Folder of a run of `search()`. It is only read, and not locked.
+        path: File to write. None: `report/report.html` in the run's folder.
 
     Returns:
-        Where it is.
+        Path of the report.
 
     Raises:
-        InvalidInputError: `run_dir` is no run's folder, or cannot be read.
+        InvalidInputError: `run_dir` is not the folder of a run, or cannot be read.
         RunFolderError: The file cannot be written.
     """
     run = read_run(run_dir)
@@ -62,7 +64,7 @@ def write_report(run_dir: str | Path, path: str | Path | None = None) -> Path:
 
 
 def report_page(run: Run) -> str:
-    """The whole page."""
+    """Returns the whole page."""
     sections = {
         "Networks": _networks(run),
         "Pareto fronts": _fronts(run),
@@ -136,7 +138,7 @@ def _space_name(run: Run) -> str:
 
 
 def _of(run: Run, *names: str) -> Any:
-    """A setting by its names from the outside in; None: it is not among the settings."""
+    """Returns a setting by its names from the outermost in; None if it is not among the settings."""
     value: Any = run.part(names[0])
     for name in names[1:]:
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -307,7 +309,7 @@ def _costs(run: Run) -> Markup:
 
 
 def _entries(cost: CostTable) -> list[dict[str, object]]:
-    """A row a choice; where a cost depends on the candidate before too, from its least to its most."""
+    """Lists one row per choice. If a cost also depends on the previous candidate, the row shows least and most."""
     rows: list[dict[str, object]] = []
     for i, (choice, entry) in enumerate(zip(cost.space.choices, cost.entries, strict=True)):
         after = entry + cost.pairs[i - 1] if i and cost.pairs else entry[None, :]
@@ -355,7 +357,7 @@ def _versions(run: Run) -> Markup:
 
 
 def _leaves(settings: Mapping[str, Any], prefix: str) -> list[tuple[str, object]]:
-    """Settings under dotted names. Names of classes are one row: there may be thousands."""
+    """Lists settings under dotted names. Names of classes are one row: there may be thousands."""
     rows: list[tuple[str, object]] = []
     for name, value in settings.items():
         if is_secret(str(name)) and value:

@@ -1,4 +1,4 @@
-"""A picture of matplotlib as part of an HTML page: no outside reference, ids of its own, colors of the page's theme."""
+"""Embeds a matplotlib picture in an HTML page: no outside references, ids of its own, colors of the page's theme."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import matplotlib
 from searchhub.redact import redact
 from searchhub.reports.markup import Markup, text
 
-# The neutral colors of `searchhub.visualization.style`, which a dark page turns round; colors of data stay.
+# The neutral colors of `searchhub.visualization.style`, which a dark page inverts; colors of data stay.
 THEME = {
     "#24292f": "var(--ink)",
     "#5b626b": "var(--muted)",
@@ -25,14 +25,15 @@ _PIXELS_A_POINT = 96 / 72
 
 
 def inline_svg(draw: Callable[[Path], None], *, label: str, prefix: str) -> Markup:
-    """What a plot function draws, as an `<svg>` element.
+    """Returns what a plot function draws, as an `<svg>` element.
 
-    Text stays text. Its font is the page's, so that a phone needs none of its own; names in it are redacted.
+    Text stays text and uses the page's font, so that a phone needs no font of the picture's; names in it are redacted.
 
     Args:
-        draw: Writes an SVG file to the path that it is given, e.g. `lambda path: plot_distribution(result, path)`.
-        label: What the picture shows, for those who do not see it.
-        prefix: Unlike that of any other picture on the page; begins its ids.
+        draw: Function that writes an SVG file to the path that it is given, e.g. `lambda path:
+            plot_distribution(result, path)`.
+        label: What the picture shows, for readers who cannot see it.
+        prefix: A prefix that no other picture on the page has; the picture's ids begin with it.
     """
     with tempfile.TemporaryDirectory() as folder, matplotlib.rc_context({"svg.hashsalt": "searchhub"}):
         path = Path(folder) / "figure.svg"
@@ -54,7 +55,7 @@ def inline_svg(draw: Callable[[Path], None], *, label: str, prefix: str) -> Mark
 
 
 def _own_ids(svg: str, prefix: str) -> str:
-    """Only ids that something refers to, each begun with the prefix."""
+    """Keeps only ids that something refers to, and begins each with the prefix."""
     used = set(re.findall(r'(?:href="#|url\(#)([\w.-]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: f' id="{prefix}-{match[1]}"' if match[1] in used else "", svg)
     return re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", svg)

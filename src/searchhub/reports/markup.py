@@ -1,4 +1,4 @@
-"""HTML from values, harmless by construction: whatever is not markup already is redacted and escaped."""
+"""Makes HTML from values, harmless by construction: whatever is not markup already is redacted and escaped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Child: TypeAlias = "str | Markup"
 
 
 def text(value: str) -> Markup:
-    """Plain text as markup: tokens and absolute paths redacted, then escaped.
+    """Returns plain text as markup: tokens and absolute paths are redacted, then the rest is escaped.
 
     >>> text("<script> of /home/ann/secret")
     '&lt;script&gt; of secret'
@@ -33,7 +33,7 @@ def text(value: str) -> Markup:
 
 
 def tag(name: str, /, *children: Child, **attributes: str) -> Markup:
-    """An element. Attributes are named as in HTML, with a trailing underscore where Python needs one.
+    """Returns an element. Attributes are named as in HTML, with a trailing underscore where Python needs one.
 
     >>> tag("p", "1 < 2", class_="note", data_label="a")
     '<p class="note" data-label="a">1 &lt; 2</p>'
@@ -43,20 +43,21 @@ def tag(name: str, /, *children: Child, **attributes: str) -> Markup:
 
 
 def joined(children: Iterable[Child]) -> Markup:
-    """One piece of markup from many."""
+    """Joins many pieces of markup into one."""
     return Markup("".join(map(text, children)))
 
 
 def table(
     rows: Sequence[Mapping[str, object]], *, columns: Sequence[str] | None = None, class_: str = "", marked: int = -1
 ) -> Markup:
-    """A table that scrolls in its own box; numbers stand at the right. Of the class "cards", a row a card on a phone.
+    """Returns a table that scrolls in its own box, numbers at the right. A phone shows class "cards" one card per row.
 
     Args:
-        rows: One mapping from column name to value a row; a missing value, None, NaN and infinity show as a dash.
-        columns: Which, in which order; None: all, in order of appearance.
-        class_: Of the table.
-        marked: Index of a row to set off.
+        rows: One mapping from column name to value for each row. A missing value, None, NaN and infinity show as a
+            dash.
+        columns: Columns to show, in this order. None: all, in order of appearance.
+        class_: Class of the table.
+        marked: Index of a row to highlight.
     """
     names = list(columns) if columns is not None else columns_of(rows)
     sides = {name: "number" if _is_numeric(rows, name) else "text" for name in names}
@@ -74,17 +75,17 @@ def table(
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> Markup:
-    """Names and what they are, as a list; what is None is left out."""
+    """Returns a list of names and their values, without those that are None."""
     return tag("dl", *(joined([tag("dt", k), tag("dd", shown(v))]) for k, v in rows if v is not None))
 
 
 def details(summary: str, *children: Child) -> Markup:
-    """What is folded until it is asked for."""
+    """Returns content that is folded until a reader opens it."""
     return tag("details", tag("summary", summary), *children)
 
 
 def shown(value: object) -> Child:
-    """A value of a table as text; what is no finite number is absent."""
+    """Returns a value of a table as text; a number that is not finite is absent."""
     if isinstance(value, Markup) or (isinstance(value, str) and value):
         return value
     if value == "" or (isinstance(value, float) and not math.isfinite(value)):

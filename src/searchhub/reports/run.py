@@ -1,4 +1,4 @@
-"""What a run's folder holds, finished or not, for those who report on it."""
+"""Reads what a run's folder holds, finished or not, to report on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from searchhub.trial import WARMUP, Budget
 
 @dataclass(frozen=True)
 class JournalTrial:
-    """A line of the journal."""
+    """One line of the journal."""
 
     number: int
     round: int
@@ -36,14 +36,14 @@ class JournalTrial:
 
 @dataclass(frozen=True)
 class Run:
-    """A run, as its folder tells.
+    """A run, as its folder describes it.
 
     Args:
-        path: The folder.
-        config: Of config.yaml; empty where there is none.
-        trials: Done so far, in order.
-        unreadable: How many lines of the journal are none, e.g. one that is being written.
-        result: None: the search is not finished.
+        path: Folder of the run.
+        config: Content of config.yaml; empty if there is none.
+        trials: Trials done so far, in order.
+        unreadable: How many lines of the journal cannot be read, e.g. one that is being written.
+        result: Result of the search. None: the search is not finished.
         reports: Networks trained so far.
     """
 
@@ -56,37 +56,37 @@ class Run:
 
     @property
     def best(self) -> JournalTrial | None:
-        """The trial with the best score among those of the largest budget; of equal ones the first."""
+        """The trial with the best score among those of the largest budget; among equals the first."""
         searched = [t for t in self.trials if t.round != WARMUP]
         largest = max((t.budget.size for t in searched), default=None)
         return max((t for t in searched if t.budget.size == largest), key=lambda t: t.score, default=None)
 
     @property
     def planned(self) -> int | None:
-        """How many trials the search has; None: its settings do not say."""
+        """How many trials the search has. None: its settings do not say."""
         searcher = self.part("searcher")
         found = searcher.get("evaluations", searcher.get("num_trials"))
         return found + searcher.get("warmup_trials", 0) if isinstance(found, int) else None
 
     @property
     def metric(self) -> str | None:
-        """What networks are compared by; None: nothing says so."""
+        """The metric by which networks are compared. None: nothing names one."""
         named = _mapping(self.part("evaluator").get("task")).get("metric")
         if named is not None:
             return str(named)
         return next((name for report in self.reports for name in report.metrics), None)
 
     def part(self, name: str) -> Mapping[str, Any]:
-        """A part of the settings; empty where there is none of that name."""
+        """Returns a part of the settings; empty if none has that name."""
         found = _mapping(self.config.get(name))
         return self.result.searcher if name == "searcher" and not found and self.result is not None else found
 
 
 def read_run(run_dir: str | Path) -> Run:
-    """Read a run's folder without holding it: the search may go on meanwhile.
+    """Reads a run's folder without locking it: the search may go on meanwhile.
 
     Raises:
-        InvalidInputError: It is no run's folder, or its config.yaml or result.json cannot be read.
+        InvalidInputError: It is not the folder of a run, or its config.yaml or result.json cannot be read.
     """
     path = Path(run_dir)
     if not any((path / name).is_file() for name in (RUN_CONFIG, JOURNAL, RESULT)):
@@ -144,7 +144,7 @@ def _trial(line: Mapping[str, Any]) -> JournalTrial:
         metrics={name: float(value) for name, value in line["metrics"].items()},
         seconds=float(line["seconds"]),
         time=None if time is None else datetime.fromisoformat(time),
-        budget=Budget(**line.get("budget", {})),  # journals of earlier versions have none: all were alike
+        budget=Budget(**line.get("budget", {})),  # journals of earlier versions do not record it: all trials were alike
     )
 
 

@@ -1,1 +1,1 @@
-"""Pictures, by matplotlib alone."""
+"""Draws pictures, with matplotlib alone."""

@@ -1,4 +1,4 @@
-"""A picture of cells: the graph of each kind, as DDPNAS Fig. 5."""
+"""Draws cells: the graph of each kind, as DDPNAS Fig. 5."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from searchhub.visualization.style import FAINT, INK, STYLE, save_figure
 NONE = "none"
 _EDGE = re.compile(r"(?:(\w+)\.)?node(\d+)\.from(\d+)")
 _COLUMN = 1.25
-"""Inches from node to node."""
+"""Distance from node to node in inches."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class CellGraph:
     """One kind of cell.
 
     Args:
-        kind: "" where there is but one.
+        kind: Name of the kind; "" if there is only one.
         inputs: Nodes that no edge of the space enters.
-        nodes: The others, in order.
-        edges: Those that are not `none`: source, target, operation.
+        nodes: The other nodes, in order.
+        edges: The edges that are not `none`: source, target, operation.
     """
 
     kind: str
@@ -42,12 +42,12 @@ class CellGraph:
 
 
 def are_cells(names: Iterable[str]) -> bool:
-    """Whether choices are edges of cells, by their names: "normal.node2.from0", "node2.from0"."""
+    """Whether choices are edges of cells, judged by their names: "normal.node2.from0", "node2.from0"."""
     return all(_EDGE.fullmatch(name) for name in names)
 
 
 def cell_graphs(architecture: Mapping[str, Candidate]) -> list[CellGraph]:
-    """The cells of an architecture whose choices are edges, a graph a kind."""
+    """Returns the cells of an architecture whose choices are edges, one graph for each kind."""
     by_kind: dict[str, list[tuple[int, int, Candidate]]] = {}
     for name, operation in architecture.items():
         found = _EDGE.fullmatch(name)
@@ -68,15 +68,15 @@ def plot_cells(
     *,
     space: SearchSpace | None = None,
 ) -> None:
-    """Each kind of cell as a graph: its nodes in a row, an arc from node to node an operation, none where it is `none`.
+    """Draws each kind of cell as a graph: its nodes in a row, and an arc for each operation that is not `none`.
 
-    The arcs that enter a node pass by turns above and below the row.
+    The arcs that enter a node alternate above and below the row.
 
     Args:
         architecture: Choices named like "normal.node2.from0" or "node2.from0".
-        path: Where to write.
-        title: Above the picture.
-        space: Gives operations the colors that they have in `plot_distribution`; None: colors by sorted name.
+        path: File to write.
+        title: Title above the picture.
+        space: Gives each operation its color in `plot_distribution`. None: colors follow the sorted names.
     """
     colors = architecture_colors(architecture, space)
     graphs = cell_graphs(architecture)
@@ -100,7 +100,7 @@ def plot_cells(
 
 
 def _stops(graph: CellGraph) -> dict[int | str, str]:
-    """What stands in the row, in order: nodes by number, the output of several inputs' cells, and their names."""
+    """Returns what stands in the row, in order: nodes by number, the output of several inputs' cells, their names."""
     stops: dict[int | str, str] = {}
     for i, node in enumerate(graph.inputs):
         stops[node] = f"cell k−{len(graph.inputs) - i}" if len(graph.inputs) > 1 else "input"
@@ -111,7 +111,7 @@ def _stops(graph: CellGraph) -> dict[int | str, str]:
 
 
 def _arcs(graph: CellGraph) -> Iterator[tuple[int, int, Candidate, int, int]]:
-    """Source, target, operation, side (1 above, -1 below) and how many columns the arc spans."""
+    """Yields each arc's source, target, operation, side (1 above, -1 below) and how many columns it spans."""
     row = list(_stops(graph))
     entered = dict.fromkeys(graph.nodes, 0)
     for source, target, operation in graph.edges:
@@ -125,7 +125,7 @@ def _rise(span: int) -> float:
 
 
 def _reach(graph: CellGraph, side: int) -> float:
-    """How far the cell's picture goes above (side 1) or below (-1) its row, in inches."""
+    """Returns how far the cell's picture goes above (side 1) or below (-1) its row, in inches."""
     spans = [span for _, _, _, own, span in _arcs(graph) if own == side]
     return 0.25 + max(map(_rise, spans), default=0.0)
 
@@ -144,7 +144,7 @@ def _draw(axes: Axes, graph: CellGraph, y: float, colors: Mapping[Candidate, str
 def _draw_arc(
     axes: Axes, ends: tuple[float, float], y: float, side: int, rise: float, color: str, operation: str
 ) -> None:
-    """From the box at the left over (or under) the row to the box at the right, with its operation written on it."""
+    """Draws an arc from the left box over (or under) the row to the right box, with its operation written on it."""
     edge = y + side * 0.18
     top = edge + side * rise * 4 / 3  # a cubic curve reaches three quarters of its control points' height
     corners = [(ends[0], edge), (ends[0], top), (ends[1], top), (ends[1], edge)]

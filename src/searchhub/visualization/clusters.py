@@ -1,5 +1,5 @@
-"""Pictures of a division: networks in two principal components of their features, and each cluster's winner; and what
-other numbers of clusters come to.
+"""Draws a division: networks in two principal components of their features, and each cluster's winner. It also tells
+how other numbers of clusters would divide them.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from searchhub.visualization.palette import candidate_colors
 from searchhub.visualization.style import FAINT, STYLE, save_figure
 
 MOST_COUNTED = 100_000
-"""On at most so many of the architectures sampled from a supernet other numbers of clusters are tried."""
+"""Other numbers of clusters are tried on at most this many of the architectures sampled from a supernet."""
 
 _MOST_DOTS = 1000
 
 
 def summarize_clusters(result: SearchResult, searcher: DCSupernetSearcher | None = None) -> SearchResult:
-    """The same result whose `division` also tells of other numbers of clusters, and all that pictures need.
+    """Returns the same result with a `division` that also covers other numbers of clusters and all that pictures need.
 
-    Under "over_k" there is a row for each of K' = 1 … 2K: inertia, silhouette, and the clusters' sizes; as far as there
-    are so many different features. With one cluster, or of a result that tells already, nothing is added.
+    "over_k" gets one row for each of K' = 1 … 2K with inertia, silhouette and the clusters' sizes, as far as there are
+    that many different features. Nothing is added if there is one cluster, or if the result holds all this already.
 
     Args:
-        result: Of a DC-NAS search.
-        searcher: Of architectures sampled from a supernet, for its table; other numbers of clusters are tried on at
-            most `MOST_COUNTED` that are drawn as it draws.
+        result: Result of a DC-NAS search.
+        searcher: The searcher, if architectures were sampled from a supernet; its table is needed. Other numbers of
+            clusters are tried on at most `MOST_COUNTED` architectures, drawn as the searcher draws them.
 
     Raises:
-        InvalidInputError: The result is not of such a search.
+        InvalidInputError: The result does not come from such a search.
     """
     division = _division(result)
     if len(division.sizes) < 2 or "over_k" in result.division:
@@ -60,7 +60,7 @@ def summarize_clusters(result: SearchResult, searcher: DCSupernetSearcher | None
         rng, probabilities = np.random.default_rng(searcher.seed), [np.exp(row) for row in searcher.logits]
         codes = result.space.sample(min(searcher.num_samples, MOST_COUNTED), rng, probabilities)
         distinct = CodedSamples(searcher.table, codes).num_distinct(len(ks))
-        if distinct < 2:  # one architecture so probable that hardly another is drawn
+        if distinct < 2:  # one architecture is so probable that hardly another is drawn
             return result
         counts = over_k(searcher.table, codes, ks[:distinct], seed=searcher.seed, n_init=searcher.n_init)
         points, shares = principal_components(_sampled(result, division, searcher.table))
@@ -73,7 +73,7 @@ def summarize_clusters(result: SearchResult, searcher: DCSupernetSearcher | None
 
 
 def over_k_rows(result: SearchResult) -> list[dict[str, Any]]:
-    """What `summarize_clusters` found for each number of clusters, as rows of a table; none: it was not called."""
+    """Returns what `summarize_clusters` found for each number of clusters, as rows; empty if it was not called."""
     return [
         {
             "K": row["K"],
@@ -87,13 +87,13 @@ def over_k_rows(result: SearchResult) -> list[dict[str, Any]]:
 
 
 def over_k_text(result: SearchResult) -> str:
-    """The same as Markdown, with what it is of."""
+    """Returns the same rows as Markdown, with their caption."""
     rows = over_k_rows(result)
     return f"{over_k_caption(result)}\n\n{markdown_table(rows)}\n" if rows else ""
 
 
 def over_k_caption(result: SearchResult) -> str:
-    """What the rows are of."""
+    """Returns a caption that says what the rows describe."""
     n, k = sum(result.division["over_k"][0]["sizes"]), len(result.division["sizes"])
     return (
         f"Other numbers of clusters K on {n:,} of the architectures; K = {k} was taken. Inertia: the sum of squared "
@@ -105,13 +105,13 @@ def over_k_caption(result: SearchResult) -> str:
 def plot_clusters(
     result: SearchResult, path: str | Path | IO[bytes], *, table: Sequence[FloatArray] | FloatArray | None = None
 ) -> None:
-    """Networks in the two directions in which their features differ most, with each cluster's winner.
+    """Draws networks in the two directions in which their features differ most, with each cluster's winner.
 
     Args:
-        result: Of `DCSearcher` or `DCSupernetSearcher`, with at least two clusters.
-        path: Where to write.
-        table: Features of each candidate, of `DCSupernetSearcher`; a few of what it sampled are drawn. None: as
-            `summarize_clusters` found.
+        result: Result of `DCSearcher` or `DCSupernetSearcher`, with at least two clusters.
+        path: File to write.
+        table: Features of each candidate, from `DCSupernetSearcher`; a few of the sampled architectures are drawn.
+            None: the points that `summarize_clusters` stored are drawn.
 
     Raises:
         InvalidInputError: The result has no clusters of networks with features.
@@ -153,7 +153,7 @@ def plot_clusters(
 
 
 Placed = tuple[FloatArray, FloatArray, NDArray[np.int64], Sequence[int]]
-"""Points [s, 2], shares of variance [2], the cluster of each, and the place of each cluster's winner among them."""
+"""Points [s, 2], shares of variance [2], the cluster of each point, the place of each cluster's winner among them."""
 
 
 def _placed(result: SearchResult, division: Division, table: Sequence[FloatArray] | FloatArray | None) -> Placed:
@@ -171,7 +171,7 @@ def _placed(result: SearchResult, division: Division, table: Sequence[FloatArray
 
 
 def _in_clusters(result: SearchResult, division: Division) -> list[TrialResult]:
-    """Of networks trained apart those that did not diverge."""
+    """Returns the trials of networks trained apart that did not diverge."""
     labels = division.labels or ()
     return [r for r in result.history if r.trial.number < len(labels) and labels[r.trial.number] >= 0]
 
@@ -181,16 +181,16 @@ def _features(trials: Sequence[TrialResult]) -> FloatArray:
 
 
 def _sampled(result: SearchResult, division: Division, table: Sequence[FloatArray] | FloatArray) -> FloatArray:
-    """Features [s, f]; the winners come last, whether they are among those that are drawn or not."""
+    """Returns features [s, f]. The winners come last, whether or not they are among those that are drawn."""
     rows = [*(row for row, _ in division.drawn), *(result.space.encode(winner) for winner in division.winners)]
     codes = np.array(rows, dtype=np.uint8)
     return np.concatenate([np.asarray(t)[codes[:, layer]] for layer, t in enumerate(table)], axis=1)
 
 
 def principal_components(features: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Features [s, f] in their first two principal components, [s, 2], and the shares of variance, [2].
+    """Projects features [s, f] on their first two principal components; returns [s, 2] and the shares of variance, [2].
 
-    Signs are such that in each direction the feature with the largest weight has a positive one.
+    Signs are chosen so that in each direction the feature with the largest weight has a positive one.
     """
     centred = features - features.mean(axis=0)
     _, strengths, directions = np.linalg.svd(centred, full_matrices=False)
@@ -203,14 +203,14 @@ def principal_components(features: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def plot_winners(result: SearchResult, path: str | Path | IO[bytes]) -> None:
-    """The candidate of every layer of each cluster's winner, as DC-NAS Fig. 3: a line a cluster.
+    """Draws the candidate of every layer of each cluster's winner, one line for each cluster, as DC-NAS Fig. 3.
 
     Args:
-        result: Of a DC-NAS search.
-        path: Where to write.
+        result: Result of a DC-NAS search.
+        path: File to write.
 
     Raises:
-        InvalidInputError: The result is not of such a search.
+        InvalidInputError: The result does not come from such a search.
     """
     division = _division(result)
     scores = {winner.cluster: winner.score for winner in winners_in_order(result)}

@@ -1,4 +1,4 @@
-"""A picture of one architecture: a row a stage, a box a choice."""
+"""Draws one architecture: a row for each stage, a box for each choice."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ def plot_architecture(
     *,
     space: SearchSpace | None = None,
 ) -> None:
-    """An architecture as a row of boxes a stage, colored by candidate; what leaves its place empty is hollow.
+    """Draws an architecture, one row of boxes per stage, colored by candidate; what computes nothing is hollow.
 
     Args:
-        architecture: Any; choices named like "stage2.layer1" stand in a row a stage, others in one row that wraps.
-            Edges of cells ("normal.node2.from0") become graphs (`searchhub.visualization.cells.plot_cells`).
-        path: Where to write.
-        title: Above the picture.
-        space: Gives candidates the colors that they have in `plot_distribution`; None: colors by sorted name.
+        architecture: Any architecture. Choices named like "stage2.layer1" stand in one row per stage, others in one row
+            that wraps. Edges of cells ("normal.node2.from0") become graphs
+            (`searchhub.visualization.cells.plot_cells`).
+        path: File to write.
+        title: Title above the picture.
+        space: Gives each candidate its color in `plot_distribution`. None: colors follow the sorted names.
     """
     if architecture and are_cells(architecture):
         plot_cells(architecture, path, title, space=space)
@@ -69,7 +70,7 @@ def plot_architecture(
 
 
 def stages_of(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names by what stands before their first dot, in order; those without one under ""."""
+    """Groups names by what stands before their first dot, in order. Names without a dot are under ""."""
     stages: dict[str, list[str]] = {}
     for name in names:
         stages.setdefault(name.partition(".")[0] if "." in name else "", []).append(name)
@@ -77,7 +78,7 @@ def stages_of(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _draw_box(axes: Axes, x: float, y: float, name: str, candidate: Candidate, colors: Mapping[Candidate, str]) -> None:
-    """A box of 1.36 × 0.48 inches with its upper left corner at (x, y)."""
+    """Draws a box of 1.36 × 0.48 inches with its upper left corner at (x, y)."""
     hollow = is_hollow(candidate)
     color = "white" if hollow else colors[candidate]
     axes.add_patch(
@@ -105,7 +106,7 @@ def _draw_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]
 
 
 def _draw_turn(axes: Axes, x: float, y: float) -> None:
-    """A line from under the last box of a row to over the first one of the next."""
+    """Draws a line from under the last box of a row to above the first box of the next."""
     middle = y - 0.13
     axes.plot([x, x, 0.68], [y, middle, middle], color=GRAY, lw=0.9, solid_joinstyle="round")
     _draw_arrow(axes, (0.68, middle), (0.68, y - 0.3))

@@ -1,7 +1,7 @@
-"""Pictures of a search, from its result alone: θ over the rounds, the Pareto front, the scores.
+"""Draws a search from its result alone: θ over the rounds, the Pareto front, the scores.
 
-All are drawn on `Figure` objects of their own, without pyplot: no backend is chosen and no global state is touched, so
-they work in a script, a notebook and a test alike. The suffix of the path decides the format (PNG, SVG, PDF); a binary
+Every picture is drawn on a `Figure` of its own, without pyplot: this chooses no backend and changes no global state, so
+it works in a script, a notebook and a test alike. The suffix of the path decides the format (PNG, SVG, PDF); a binary
 file in its place gets PNG.
 """
 
@@ -34,23 +34,23 @@ from searchhub.visualization.labels import place_labels
 from searchhub.visualization.palette import space_colors
 from searchhub.visualization.style import FAINT, INK, MOST_COLUMNS, STYLE, save_figure
 
-# More dots than this become one picture inside an SVG or PDF, which each would otherwise make long.
+# More dots than this become one picture inside an SVG or PDF; drawn one by one they would make the file long.
 _MOST_DOTS = 1000
 
 
 def plot_distribution(result: SearchResult, path: str | Path | IO[bytes]) -> None:
-    """θ of every choice over the rounds, as DDPNAS Fig. 4: a panel a choice, a line a candidate.
+    """Draws θ of every choice over the rounds, one panel per choice and one line per candidate (DDPNAS Fig. 4).
 
-    A candidate's line is full while the search samples it; where it is pruned it gets a cross, and goes on dashed and
-    faint, since pruned candidates keep a θ. A dot marks the most probable candidate left at the end. Choices named
-    like "stage2.layer1" stand in a row a stage.
+    A candidate's line is solid while the search samples it. Where it is pruned the line gets a cross and goes on dashed
+    and faint, since pruned candidates keep a θ. A dot marks the most probable candidate left at the end. Choices named
+    like "stage2.layer1" stand in one row per stage.
 
     Args:
-        result: Of a searcher that has a θ.
-        path: Where to write, e.g. "theta.png".
+        result: Result of a searcher that has a θ.
+        path: File to write, e.g. "theta.png".
 
     Raises:
-        InvalidInputError: The result has no θ, or the search has not ended a round.
+        InvalidInputError: The result has no θ, or the search has not completed a round.
     """
     if len(result.trajectory) < 2:
         raise InvalidInputError(
@@ -96,16 +96,16 @@ def plot_pareto(
     trials: bool = True,
     size: tuple[float, float] = (7.2, 4.4),
 ) -> None:
-    """The best E[α] (DDPNAS Eq. 9) in reach under every limit on a cost, with the chosen architectures on it.
+    """Draws the best E[α] (DDPNAS Eq. 9) that each limit on a cost allows, and marks the chosen architectures.
 
     The step line is the whole exact front. An architecture that was chosen under a limit on another cost can lie below
-    it. Where the result has no θ, the score of the evaluated architectures takes the place of E[α].
+    it. If the result has no θ, the score of the evaluated architectures takes the place of E[α].
 
     Args:
-        result: What to generate from.
-        cost: The horizontal axis.
-        chosen: Architectures to mark, by what to write at them, e.g. {"macs ≤ 1.2M": architecture}.
-        path: Where to write.
+        result: The result to generate from.
+        cost: The cost on the horizontal axis.
+        chosen: Architectures to mark, by their labels, e.g. {"macs ≤ 1.2M": architecture}.
+        path: File to write.
         trials: Whether to show the architectures that the search evaluated.
         size: Width and height in inches.
     """
@@ -122,7 +122,7 @@ def plot_pareto(
             dots: Any = {"s": 14, "color": "#b4bac2", "linewidths": 0, "rasterized": len(tried) > _MOST_DOTS}
             axes.scatter(*_columns(tried), label="evaluated in the search", **dots)
         x, y = _columns(front)
-        # The last step goes on to the right edge: a larger limit buys nothing more.
+        # The last step extends to the right edge: a larger limit buys nothing more.
         reach = max([*x, *(c for c, _ in tried), *(cost(a) for a in chosen.values())])
         line = "best in reach (exact front)" if result.distribution is not None else "best evaluated"
         axes.step([*x, reach], [*y, y[-1]], where="post", color="#4477aa", lw=1.8, label=line)
@@ -154,13 +154,13 @@ def plot_scores(
     size: tuple[float, float] = (7.2, 3.0),
     name: str = "score",
 ) -> None:
-    """The score of every trial in order, and the best so far.
+    """Draws the score of every trial in order, and the best so far.
 
     Args:
-        scores: At least one; larger is better.
-        path: Where to write.
+        scores: Scores, at least one; larger is better.
+        path: File to write.
         size: Width and height in inches.
-        name: Of the vertical axis.
+        name: Label of the vertical axis.
     """
     if not scores:
         raise InvalidInputError("A picture of scores needs at least one finished trial, but there is none.")
@@ -186,7 +186,7 @@ def plot_scores(
 
 
 def _grid(space: SearchSpace) -> list[list[int | None]]:
-    """Choices in rows of panels: a row a stage where stages are short enough, else nearly square."""
+    """Arranges choices in rows of panels: one row per stage if stages are short enough, else nearly square."""
     stages = [[space.index(name) for name in names] for names in stages_of(c.name for c in space.choices).values()]
     widest = max(len(stage) for stage in stages)
     if len(stages) > 1 and widest > MOST_COLUMNS and len(stages) <= 2 * widest:
@@ -203,9 +203,9 @@ def _grid(space: SearchSpace) -> list[list[int | None]]:
 
 
 def _theta_limits(trajectory: Sequence[ArchitectureDistribution]) -> list[tuple[float, float]]:
-    """Per choice, the vertical range: the same for choices of as many candidates, of the same height for all.
+    """Returns each choice's vertical range: equal for choices with equally many candidates, of the same height for all.
 
-    The level of θ is one over the number of candidates; on one common range choices of different numbers would be
+    The mean of θ is one over the number of candidates; on one common range, choices with different numbers would be
     squeezed together.
     """
     lows = [min(float(d.theta[i].min()) for d in trajectory) for i in range(len(trajectory[0].theta))]
@@ -257,7 +257,7 @@ def _draw_theta(
 
 
 def _label_grid(grid: Sequence[Sequence[int | None]], panels: Sequence[Sequence[Axes]]) -> None:
-    """Names of the axes at the left and under the lowest panel of each column."""
+    """Writes the names of the axes at the left and under the lowest panel of each column."""
     for row in panels:
         row[0].set_ylabel("θ", rotation=0, labelpad=6, va="center")
     for column in range(len(grid[0])):
@@ -278,12 +278,12 @@ def _candidate_handles(colors: Mapping[Candidate, str], *, pruned: bool) -> list
 
 
 def _compared(result: SearchResult) -> Sequence[TrialResult]:
-    """Trials whose architectures are shown: where scores stand for quality, those of the largest budget only."""
+    """Returns the trials that are shown: if scores stand for quality, only those of the largest budget."""
     return result.history if result.distribution is not None else most_trained(result.history)
 
 
 def _quality_of(result: SearchResult) -> Callable[[Mapping[str, Candidate]], float]:
-    """What the vertical axis is: E[α], or the best score where there is no θ."""
+    """Returns the function for the vertical axis: E[α], or the best score if there is no θ."""
     space, distribution, cells = result.space, result.distribution, cells_of(result.space)
 
     def expectation(architecture: Mapping[str, Candidate]) -> float:

@@ -1,4 +1,4 @@
-"""Where to write beside points so that nothing is covered."""
+"""Finds places for labels beside points so that they cover nothing."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _OFFSETS: list[Point] = sorted(
 def place_labels(
     figure: Figure, axes: Axes, points: Mapping[str, Point], *, line: Sequence[Point], dots: Sequence[Point]
 ) -> None:
-    """Write each label near its point, joined to it by a thin line, at the place where it covers the least.
+    """Writes each label near its point, joined to it by a thin line, at the place where it covers the least.
 
-    What it must not cover: other labels and their lines, labelled points, the edge of the axes. What it should not:
+    A label must not cover other labels and their lines, labelled points, or the edge of the axes. It should not cover
     the drawn line and the dots.
 
     Args:
-        figure: Finished but for the labels.
-        axes: Where the points are.
-        points: Label to point, in data coordinates.
+        figure: The figure, finished except for the labels.
+        axes: The axes that hold the points.
+        points: The point of each label, in data coordinates.
         line: Corners of the drawn line.
-        dots: Lesser points.
+        dots: Points of less importance.
     """
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -88,7 +88,7 @@ def _write(axes: Axes, label: str, point: Point, offset: Point) -> Annotation:
 
 
 def _along(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
-    """24 points [24, 2] on the way from start to end."""
+    """Returns 24 points [24, 2] on the way from start to end."""
     return np.asarray(np.linspace(start, end, 24))
 
 

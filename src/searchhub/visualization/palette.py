@@ -1,4 +1,4 @@
-"""One color a candidate, the same in every picture of a space."""
+"""Gives each candidate one color, the same in every picture of a space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ HOLLOW = frozenset({"none", "zero", "skip", "skip_connect", "identity"})
 GRAY = "#8a8f98"
 _HOLLOW_COLORS = (GRAY, "#4a5058", "#bcb3a2")
 
-# Told apart by readers with the common color vision deficiencies, in this order (after Paul Tol's schemes).
+# Colors that readers with the common color vision deficiencies can tell apart, in this order (after Paul Tol's
+# schemes).
 _COLORS = (
     "#4477aa",
     "#ee6677",
@@ -36,7 +37,7 @@ def is_hollow(candidate: Candidate) -> bool:
 
 
 def candidate_colors(candidates: Iterable[Candidate]) -> dict[Candidate, str]:
-    """A color for each distinct candidate, in order of appearance.
+    """Returns a color for each distinct candidate, in order of appearance.
 
     1. Hollow candidates are grays.
     2. Numbers (ratios, depths) go from dark to light in their order.
@@ -58,20 +59,20 @@ def candidate_colors(candidates: Iterable[Candidate]) -> dict[Candidate, str]:
 
 
 def space_colors(space: SearchSpace) -> dict[Candidate, str]:
-    """A color for each candidate that any choice of a space has."""
+    """Returns a color for each candidate of any choice of a space."""
     return candidate_colors(c for choice in space.choices for c in choice.candidates)
 
 
 def architecture_colors(
     architecture: Mapping[str, Candidate], space: SearchSpace | None = None
 ) -> dict[Candidate, str]:
-    """A color for each candidate of an architecture: its space's, or by sorted name where no space is given."""
+    """Returns a color for each candidate of an architecture: its space's, or by sorted name if no space is given."""
     if space is not None:
         return space_colors(space)
     return candidate_colors(sorted(set(architecture.values()), key=str))
 
 
 def ink_on(color: str) -> str:
-    """Black or white, whichever is readable on a color."""
+    """Returns black or white, whichever is readable on a color."""
     red, green, blue = to_rgb(color)
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 else "black"

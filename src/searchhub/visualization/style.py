@@ -1,4 +1,4 @@
-"""How all pictures look, and how they are written."""
+"""Defines how all pictures look, and writes them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ STYLE: Any = {
     "text.parse_math": False,  # a name may hold dollars
 }
 MOST_COLUMNS = 7
-"""Of panels, or of boxes beside the first, in a row."""
+"""Largest number of panels in a row, or of boxes after the first."""
 
 
 def save_figure(figure: Figure, path: str | Path | IO[bytes]) -> None:
-    """Write a figure as its suffix says (PNG, SVG, PDF), whole or not at all; a binary file gets PNG.
+    """Writes a figure as its suffix says (PNG, SVG, PDF), whole or not at all; a binary file gets PNG.
 
     Raises:
-        InvalidInputError: The suffix is of no picture.
+        InvalidInputError: The suffix does not name a picture format.
     """
     if not isinstance(path, str | Path):
         figure.savefig(path, format="png", facecolor="white")
