@@ -1,4 +1,4 @@
-"""Random cells: what searches of cells are compared with."""
+"""Draws random cells, with which searches of cells are compared."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from searchhub.spaces.darts import NONE
 from searchhub.spaces.genotype import INPUTS_A_NODE
 
 _AT_ONCE, MOST_DRAWN = 10_000, 1_000_000
-"""Random cells are drawn so many at once, and so many in all."""
+"""How many random cells are drawn at once, and how many in all."""
 
 
 def random_cells(
     space: SearchSpace, cost: CostTable, top: float, n: int, rng: np.random.Generator
 ) -> list[Architecture]:
-    """Distinct random cells with two inputs a node, both and their operations uniform, that cost in (0.95 top, top].
+    """Draws distinct random cells that cost in (0.95 top, top]: two inputs per node, both and their operations uniform.
 
     Args:
-        space: Of cells.
-        cost: Of the networks.
+        space: A space of cells.
+        cost: Cost of the networks.
         top: The largest cost, ν.
-        n: How many.
-        rng: Draws them.
+        n: How many architectures to draw.
+        rng: Generator that draws them.
 
     Returns:
-        Fewer than n where no more are found among a million.
+        Fewer than n architectures if a million draws hold no more.
     """
     found: dict[bytes, Codes] = {}
     for _ in range(0, MOST_DRAWN if n else 0, _AT_ONCE):
@@ -43,7 +43,7 @@ def random_cells(
 
 
 def draw_cells(space: SearchSpace, n: int, rng: np.random.Generator) -> Codes:
-    """Codes [n, choices] of random cells with two inputs a node, both and their operations uniform."""
+    """Draws codes [n, choices] of random cells with two inputs per node, both and their operations uniform."""
     cells = cells_of(space)
     assert cells is not None, "asked for a space of cells only"
     codes = np.tile(np.array(cells.none, dtype=np.uint8), (n, 1))

@@ -1,4 +1,4 @@
-"""Results without a θ (random search, DC-NAS on networks trained apart): the best of what was evaluated."""
+"""Generates from results without a θ (random search, DC-NAS on networks trained apart): the best evaluated one."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ REACH = "the architectures that were evaluated"
 def best_evaluated(
     result: SearchResult, windows: Sequence[CostRange], tables: Mapping[str, CostTable]
 ) -> GeneratedArchitecture:
-    """The evaluated architecture with the best score within the windows.
+    """Returns the evaluated architecture with the best score within the windows.
 
-    Of equal score the one with the lower cost of the first window, then the one tried first.
+    Among equal scores it takes the lower cost of the first window, then the earlier trial.
 
     Raises:
-        InfeasibleLimitError: None was within; names the smallest evaluated.
-        InvalidInputError: None was evaluated.
+        InfeasibleLimitError: No evaluated architecture is within; the error names the smallest cost that was evaluated.
+        InvalidInputError: No architecture was evaluated.
     """
     points = _points(result, tables)
     within = [p for p in points if _holds(p, windows)]
@@ -56,7 +56,7 @@ def best_evaluated(
 def evaluated_front(
     result: SearchResult, table: CostTable, tables: Mapping[str, CostTable]
 ) -> list[GeneratedArchitecture]:
-    """The front of score against one cost, in increasing cost and score."""
+    """Returns the front of score against one cost, in increasing cost and score."""
     front: list[GeneratedArchitecture] = []
     for point in sorted(_points(result, tables), key=lambda p: (p.certificate.costs[table.name], -_score(p))):
         if not front or _score(point) > _score(front[-1]):
@@ -65,7 +65,7 @@ def evaluated_front(
 
 
 def _points(result: SearchResult, tables: Mapping[str, CostTable]) -> list[GeneratedArchitecture]:
-    """Every architecture that was evaluated on the largest budget, with the best of its scores, in the order tried."""
+    """Returns every architecture that was evaluated on the largest budget, with its best score, in the order tried."""
     if not result.history:
         raise InvalidInputError(
             "A search result must hold a θ or at least one trial to generate from, but holds neither. "
@@ -95,7 +95,7 @@ def _score(point: GeneratedArchitecture) -> float:
 
 
 def _range(points: Sequence[GeneratedArchitecture], window: CostRange) -> tuple[float, float]:
-    """The smallest and the largest cost of what was evaluated."""
+    """Returns the smallest and the largest cost of what was evaluated."""
     costs = [point.certificate.costs[window.table.name] for point in points]
     return min(costs), max(costs)
 

@@ -1,4 +1,4 @@
-"""From a limit on latency to a network that keeps to it when it is measured, not only by its table."""
+"""Finds a network that keeps to a limit on latency when it is measured, not only according to its table."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from searchhub.result import SearchResult
 from searchhub.space import Architecture
 
 STANDARD_ERRORS = 2.0
-"""How many of them must fit between a measurement and the limit."""
+"""How many standard errors must fit between a measurement and the limit."""
 
 
 @dataclass(frozen=True)
 class MeasuredLatency:
-    """What a network took, timed in turn with the reference of a table.
+    """Latency of a network that was timed in turn with the reference of a table.
 
     Args:
-        ms: At the speed that the machine had while the table was measured: these are the table's milliseconds.
+        ms: Latency in milliseconds at the speed that the machine had while the table was measured, as the table's are.
         error_ms: Standard error of `ms`.
-        clock_ms: By the clock, at the speed that the machine has now.
+        clock_ms: Latency in milliseconds by the clock, at the machine's speed now.
     """
 
     ms: float
@@ -42,9 +42,9 @@ class MeasuredArchitecture:
     """A network that keeps to a limit when it is measured.
 
     Args:
-        architecture: As `generate` found it within the last of `bounds`.
-        measured: Its latency.
-        bounds: Milliseconds that the table had to promise, one a try; the first is the limit itself.
+        architecture: The architecture, as `generate` found it within the last of `bounds`.
+        measured: Latency of that architecture.
+        bounds: Milliseconds that the table had to promise, one for each try; the first is the limit itself.
     """
 
     architecture: GeneratedArchitecture
@@ -62,19 +62,20 @@ def measure_networks(
     time: Time | None = None,
     on_progress: Progress | None = None,
 ) -> list[MeasuredLatency]:
-    """The latency of whole networks on this device, to hold against a table that was measured on it.
+    """Measures the latency of whole networks on this device, to compare with a table that was measured on it.
 
     Args:
-        supernet: Of the table's space. Its weights do not matter.
-        architectures: Of that space.
-        table: What `measure_latency` returned, or a file of it.
-        device: "cpu" or "cuda", where the table was measured; None: where the supernet is.
-        rounds: How often each is timed, at least 2.
-        time: What times a network and the reference in turn; None: `searchhub.costs.timing.Stopwatch.in_turn`.
-        on_progress: Called after each measurement.
+        supernet: Supernet of the table's space. Its weights do not matter.
+        architectures: Architectures of that space.
+        table: Result of `measure_latency`, or a file of it.
+        device: "cpu" or "cuda", where the table was measured. None: the supernet's device.
+        rounds: How often each network is timed, at least 2.
+        time: Function that times a network and the reference in turn. None: `searchhub.costs.timing.Stopwatch.in_turn`.
+        on_progress: Function that is called after each measurement.
 
     Raises:
-        InvalidInputError: The table is of another space or device, or names no reference; or fewer than 2 rounds.
+        InvalidInputError: The table belongs to another space or device, or names no reference; or there are fewer than
+            2 rounds.
     """
     reference = table.reference
     if reference is None:
@@ -114,31 +115,32 @@ def generate_measured(
     time: Time | None = None,
     on_progress: Progress | None = None,
 ) -> MeasuredArchitecture:
-    """A network within a latency that was measured: `generate`, time the answer, and ask for less where it is slower.
+    """Generates a network, times it, and asks for less if it is slower than the limit, until its measured latency fits.
 
-    What is returned was timed on this device, and its latency lies two standard errors or more below the limit. The
-    table's milliseconds count (`MeasuredLatency.ms`): on a machine that has become slower since, as the clock and
-    `clock_ms` will say, any network takes longer by as much.
+    The returned network was timed on this device, and its latency lies two standard errors or more below the limit. The
+    table's milliseconds count (`MeasuredLatency.ms`): on a machine that has become slower since, any network takes
+    longer by the same factor, as the clock and `clock_ms` show.
 
-    1. The table's own error decides how many tries it takes: most often one to three.
-    2. The answer is the best that the table promises within the last bound, so it may leave some of the limit unused.
+    1. The table's own error decides how many tries are needed: most often one to three.
+    2. The answer is the best that the table promises within the last bound, so some of the limit may stay unused.
 
     Args:
-        supernet: Of the result's space. Its weights do not matter.
+        supernet: Supernet of the result's space. Its weights do not matter.
         result: A finished search.
-        table: What `measure_latency` returned for this supernet.
-        max_ms: Milliseconds, of the table's batch and threads.
-        limits: What else must hold, as in `generate`.
-        candidates: "all", or only those that the search did not prune.
+        table: Result of `measure_latency` for this supernet.
+        max_ms: Largest latency in milliseconds, for the table's batch and threads.
+        limits: Further limits that must hold, as in `generate`.
+        candidates: "all", or only the candidates that the search did not prune.
         tries: How many networks may be timed, at least 1.
-        device: "cpu" or "cuda", where the table was measured; None: where the supernet is.
-        rounds: How often each is timed, at least 2.
-        time: What times a network and the reference in turn; None: `searchhub.costs.timing.Stopwatch.in_turn`.
-        on_progress: Called after each measurement.
+        device: "cpu" or "cuda", where the table was measured. None: the supernet's device.
+        rounds: How often each network is timed, at least 2.
+        time: Function that times a network and the reference in turn. None: `searchhub.costs.timing.Stopwatch.in_turn`.
+        on_progress: Function that is called after each measurement.
 
     Raises:
-        InfeasibleLimitError: Nothing meets the limits by the table, or by the table less what networks ran over it.
-        InvalidInputError: No network kept to the limit in so many tries; or the table is not one of this device.
+        InfeasibleLimitError: Nothing meets the limits according to the table, or according to the table less what
+            networks exceeded it by.
+        InvalidInputError: No network kept to the limit in that many tries; or the table does not belong to this device.
     """
     if tries < 1:
         raise InvalidInputError(f"`tries >= 1` must hold, but got {tries}.")
@@ -152,7 +154,7 @@ def generate_measured(
         slowest = measured.ms + STANDARD_ERRORS * measured.error_ms
         if slowest <= max_ms:
             return MeasuredArchitecture(architecture, measured, tuple(bounds))
-        # Less than the table says of this network, so that it is not found again.
+        # The bound is less than the table says of this network, so that the network is not found again.
         bound = architecture.certificate.costs[table.name] * max_ms / slowest
     raise InvalidInputError(
         f"A network within {max_ms:g} ms must be found in {tries} tries, but the last took {measured.ms:.4g} ± "

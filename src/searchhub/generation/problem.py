@@ -1,8 +1,8 @@
-"""One branch of a space under limits, as integers: where sums of floats round, sums of integers do not.
+"""Writes one branch of a space under limits with integers: sums of floats are rounded, sums of integers are not.
 
-Floats are fractions with a power of two below, so a cost, a θ and a limit are integers over one denominator. Where the
-integers of a sum need more than 62 bits they are rounded *down* to 62: nothing feasible is lost, and what the rounding
-lets through is found by comparing the answer with the limits exactly (`Row.holds`).
+Floats are fractions whose denominator is a power of two, so a cost, a θ and a limit are integers over one denominator.
+If the integers of a sum need more than 62 bits, they are rounded *down* to 62. This loses nothing feasible, and what it
+wrongly lets through is found by comparing the answer with the limits exactly (`Row.holds`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ IntArray = NDArray[Any]
 
 BITS = 62
 NEVER = -1e300
-"""The value of a candidate that does not exist, in padded arrays."""
+"""Value, in padded arrays, of a candidate that does not exist."""
 
 UNLIMITED = Fraction(1 << 1100)
 """A limit above every sum of floats."""
@@ -36,19 +36,22 @@ _TINY = Fraction(1, 1 << 1100)
 
 @dataclass(frozen=True)
 class Row:
-    """Σ over the active choices of entries[choice][candidate], and of pairs, as in `CostTable`, <= limit, exactly."""
+    """An exact inequality: Σ over the active choices of entries[choice][candidate] + Σ of pairs <= limit.
+
+    The sums are those of `CostTable`.
+    """
 
     entries: tuple[FloatArray, ...]
     limit: Fraction
     pairs: tuple[FloatArray, ...] = ()
 
     def holds(self, row: Codes) -> bool:
-        """Whether a row [choices] of codes keeps to it."""
+        """Whether a row [choices] of codes satisfies the inequality."""
         return exact_sum(self.entries, row, self.pairs) <= self.limit
 
 
 def exact_sum(entries: Sequence[FloatArray], row: Codes, pairs: Sequence[FloatArray] = ()) -> Fraction:
-    """Σ over the active choices of entries[choice][candidate] and Σ of pairs, without any rounding."""
+    """Returns Σ over the active choices of entries[choice][candidate] and Σ of pairs, without any rounding."""
     ratios = [float(e[c]).as_integer_ratio() for e, c in zip(entries, row, strict=True) if c != INACTIVE]
     ratios += [float(p[c, d]).as_integer_ratio() for p, c, d in zip(pairs, row[:-1], row[1:], strict=False)]
     denominator = max(d for _, d in ratios)
@@ -56,7 +59,7 @@ def exact_sum(entries: Sequence[FloatArray], row: Codes, pairs: Sequence[FloatAr
 
 
 def rows_of(window: CostRange) -> list[Row]:
-    """The inequalities of a window, `high` first, exactly as `window.holds(table.of_row(row))` decides them."""
+    """Returns the inequalities of a window, `high` first, exactly as `window.holds(table.of_row(row))` decides them."""
     table, rows = window.table, []
     if math.isfinite(window.high):
         rows.append(Row(table.entries, _rounding_to(window.high) - Fraction(table.fixed), table.pairs))
@@ -67,12 +70,12 @@ def rows_of(window: CostRange) -> list[Row]:
 
 
 def negated(arrays: Sequence[FloatArray]) -> tuple[FloatArray, ...]:
-    """The arrays with the other sign."""
+    """Returns the arrays with the other sign."""
     return tuple(-array for array in arrays)
 
 
 def _rounding_to(bound: float) -> Fraction:
-    """The largest sum of floats that, correctly rounded, is at most `bound`."""
+    """Returns the largest sum of floats that, correctly rounded, is at most `bound`."""
     if bound == sys.float_info.max:
         return Fraction(bound)
     half_way = (Fraction(bound) + Fraction(math.nextafter(bound, math.inf))) / 2
@@ -81,16 +84,16 @@ def _rounding_to(bound: float) -> Fraction:
 
 @dataclass(frozen=True)
 class Problem:
-    """max Σ values[i][pick_i] s.t. Σ costs[i][r, pick_i] <= bounds[r] for each row r.
+    """The problem max Σ values[i][pick_i] s.t. Σ costs[i][r, pick_i] <= bounds[r] for each row r.
 
-    Shifted so that the smallest value and the smallest cost of each layer are 0.
+    It is shifted so that the smallest value and the smallest cost of each layer are 0.
 
     Args:
-        codes: Per layer, the codes of its candidates; a pick is an index into them.
-        layers: Per layer, the position of its choice in the space.
-        values: Per layer, integers [candidates].
-        costs: Per layer, integers [rows, candidates].
-        bounds: One a row; -1 where even the cheapest candidates exceed it.
+        codes: Codes of each layer's candidates; a pick is an index into them.
+        layers: Position of each layer's choice in the space.
+        values: Integers [candidates] for each layer.
+        costs: Integers [rows, candidates] for each layer.
+        bounds: One bound for each row; -1 if even the cheapest candidates exceed it.
         value_array: float64 [layers, most candidates] in units of the largest sum; `NEVER` where there is no candidate.
         cost_array: float64 [rows, layers, most candidates], likewise; 0 where there is no candidate.
         bound_array: float64 [rows], in the units of `cost_array`.
@@ -110,18 +113,18 @@ class Problem:
     width: int
 
     def decode(self, picks: NDArray[Any]) -> Codes:
-        """Codes uint8 [n, choices] of picks [n, layers]."""
+        """Returns codes uint8 [n, choices] of picks [n, layers]."""
         codes = np.full((len(picks), self.width), INACTIVE, dtype=np.uint8)
         for i, (layer, own) in enumerate(zip(self.layers, self.codes, strict=True)):
             codes[:, layer] = own[picks[:, i]]
         return codes
 
     def value(self, picks: Sequence[int]) -> int:
-        """The integer objective of one pick a layer."""
+        """Returns the integer objective of one pick per layer."""
         return sum(int(v[k]) for v, k in zip(self.values, picks, strict=True))
 
     def feasible(self, picks: Sequence[int]) -> bool:
-        """Whether one pick a layer keeps to every bound."""
+        """Whether one pick per layer keeps to every bound."""
         return all(
             sum(int(c[r, k]) for c, k in zip(self.costs, picks, strict=True)) <= bound
             for r, bound in enumerate(self.bounds)
@@ -131,13 +134,13 @@ class Problem:
 def build(
     objective: Sequence[FloatArray], rows: Sequence[Row], branch: Sequence[Sequence[int]], *, exact: bool = False
 ) -> Problem:
-    """The problem of one branch.
+    """Builds the problem of one branch.
 
     Args:
-        objective: Per choice, one finite number a candidate; the sum over the active ones is maximised.
-        rows: What must hold, at least one. All but the first are left out where nothing can break them.
-        branch: Per choice, the codes in reach; none where it is inactive.
-        exact: Keep every bit, with Python integers where int64 has too few.
+        objective: One finite number per candidate, for each choice; the sum over the active choices is maximised.
+        rows: Inequalities that must hold, at least one. All but the first are left out if nothing can break them.
+        branch: Codes in reach, for each choice; none if it is inactive.
+        exact: Whether to keep every bit, with Python integers where int64 has too few.
     """
     layers = tuple(i for i, codes in enumerate(branch) if codes)
     codes = tuple(np.array(branch[i], dtype=np.uint8) for i in layers)
@@ -171,7 +174,7 @@ def _integers(
     limit: Fraction | None,
     exact: bool,
 ) -> tuple[list[list[int]], int]:
-    """Entries and limit over one denominator, less each layer's smallest, in at most 62 bits unless `exact`."""
+    """Returns entries and limit over one denominator, less each layer's smallest, in at most 62 bits unless `exact`."""
     ratios = [[x.as_integer_ratio() for x in entries[i][own].tolist()] for i, own in zip(layers, codes, strict=True)]
     denominator = max(d for column in ratios for _, d in column)
     return shifted([[n * (denominator // d) for n, d in column] for column in ratios], denominator, limit, exact)
@@ -180,7 +183,7 @@ def _integers(
 def shifted(
     columns: list[list[int]], denominator: int, limit: Fraction | None, exact: bool
 ) -> tuple[list[list[int]], int]:
-    """Integers over a denominator and a limit less each column's smallest, in at most 62 bits unless `exact`."""
+    """Returns integers over a denominator and a limit, less each column's least, in at most 62 bits unless `exact`."""
     smallest = [min(column) for column in columns]
     columns = [[x - low for x in column] for column, low in zip(columns, smallest, strict=True)]
     total = sum(max(column) for column in columns)
@@ -190,18 +193,18 @@ def shifted(
 
 
 def breakable(priced: Sequence[tuple[list[list[int]], int]]) -> list[tuple[list[list[int]], int]]:
-    """Of rows of columns with their bounds the first, and those that something can break."""
+    """Returns the first of several rows of columns with their bounds, and those that something can break."""
     return [(c, b) for r, (c, b) in enumerate(priced) if r == 0 or b < sum(max(column) for column in c)]
 
 
 def integer_type(rows: Sequence[list[list[int]]]) -> type:
-    """int64 where all sums of columns fit, else Python's integers."""
+    """Returns int64 if all sums of columns fit, else Python's integers."""
     fits = all(sum(max(column) for column in columns) < 1 << BITS for columns in rows)
     return np.int64 if fits else object
 
 
 def scaled(columns: list[list[int]], most: int, padding: float) -> tuple[FloatArray, int]:
-    """The columns as floats in units of their largest sum, padded, and that sum."""
+    """Returns the columns as floats in units of their largest sum, padded, and that sum."""
     total = sum(max(column) for column in columns)
     array = np.full((len(columns), most), padding)
     for i, column in enumerate(columns):

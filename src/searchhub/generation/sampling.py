@@ -1,4 +1,4 @@
-"""Random architectures of a given cost: what a searched one has to be compared with."""
+"""Draws random architectures of a given cost, with which a searched one has to be compared."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ def sample_within(
     by_branch: bool = False,
     max_draws: int = MAX_DRAWS,
 ) -> list[Architecture]:
-    """Draw distinct architectures, each with the same probability among all that keep to the limits.
+    """Draws distinct architectures, each with the same probability among all that keep to the limits.
 
-    Rejection, but of many at once: some choices (the head) are drawn, all combinations of the others (the tails, sorted
-    by cost) are compared with what the window leaves, and the draw is kept with a probability in proportion to how many
-    fit. Windows that hold one architecture in 10^8 are therefore still within reach.
+    This is rejection, but of many at once: some choices (the head) are drawn, all combinations of the others (the
+    tails, sorted by cost) are compared with what the window leaves, and the draw is kept with a probability in
+    proportion to how many fit. Therefore even windows that hold one architecture in 10^8 are within reach.
 
     1. Bounds are inclusive, as everywhere: for (0.95 ν, ν] give `min=math.nextafter(0.95 * ν, math.inf)`.
-    2. Uniform over *architectures*: where choices are conditional, `space.sample` favours those with few active
-       choices; this does not. Nearly all may then be of one branch (the deepest, which has the most): `by_branch`
-       takes as many of each branch that has any, in turn, and leaves out what a small branch does not hold.
-    3. Spaces of at most 2^15 architectures are laid out whole, so that what is missing is known for certain.
-    4. In larger ones a window on a cost that is coupled along the chain of choices is kept by plain rejection.
+    2. The draw is uniform over *architectures*. If choices are conditional, `space.sample` favours architectures with
+       few active choices; this function does not. Nearly all of its draws may then belong to one branch (the deepest,
+       which has the most). `by_branch` takes equally many of each branch that has any, in turn, and takes fewer from a
+       branch that is too small.
+    3. Spaces of at most 2^15 architectures are laid out whole, so that it is certain what is missing.
+    4. In larger spaces, a window on a cost that is coupled along the chain of choices is kept by plain rejection.
 
     >>> from searchhub.costs.table import CostTable
     >>> from searchhub.space import Choice
@@ -53,16 +54,16 @@ def sample_within(
     [5, 4]
 
     Args:
-        space: What to draw from.
-        limits: On cost tables (not names), all of which hold; none: the whole space.
-        n: How many, at least 0.
+        space: Space to draw from.
+        limits: Limits on cost tables (not names), all of which hold. None given: the whole space.
+        n: How many architectures to draw, at least 0.
         rng: Source of the randomness.
-        by_branch: As many of each branch (each depth, say), within it uniform.
-        max_draws: How many heads to draw before giving up; with `by_branch`, of each branch.
+        by_branch: Whether to draw equally many of each branch (e.g. of each depth), uniform within it.
+        max_draws: How many heads to draw before giving up; with `by_branch`, for each branch.
 
     Raises:
         InfeasibleLimitError: A limit lies outside what the space reaches.
-        InvalidInputError: Fewer than n architectures keep to the limits, or were found in `max_draws`.
+        InvalidInputError: Fewer than n architectures keep to the limits, or fewer were found in `max_draws`.
     """
     if n < 0 or max_draws < 1:
         raise InvalidInputError(f"`n >= 0` and `max_draws >= 1` must hold, but got {n} and {max_draws}.")
@@ -114,13 +115,13 @@ class _Stratum:
     """One branch, cut into a head that is drawn and tails that are laid out.
 
     Args:
-        branch: What may be chosen.
-        head: The choices that are drawn.
-        tails: Codes [tails, choices] of the others, in increasing cost.
+        branch: Codes that may be chosen.
+        head: Choices that are drawn.
+        tails: Codes [tails, choices] of the other choices, in increasing cost.
         costs: Costs [tails] of the tails in the window's table.
-        window: The window that the tails are compared with; None: every tail fits.
-        slack: More than the rounding of a cost.
-        most: No head has more tails that fit.
+        window: Window that the tails are compared with. None: every tail fits.
+        slack: A number larger than the rounding of a cost.
+        most: The largest number of tails that fit to any head.
     """
 
     branch: Branch
@@ -133,11 +134,11 @@ class _Stratum:
 
     @property
     def weight(self) -> int:
-        """In proportion to how often the branch is to be drawn: its heads times `most`."""
+        """A number in proportion to how often the branch is to be drawn: its heads times `most`."""
         return self.most * math.prod(len(self.branch.codes[i]) for i in self.head)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Codes, NDArray[np.bool_]]:
-        """So many heads, each with a tail where the draw is kept, and which are kept."""
+        """Draws n heads, each with a tail if the draw is kept, and tells which are kept."""
         codes = np.full((n, len(self.branch.codes)), INACTIVE, dtype=np.uint8)
         for i in self.head:
             own = np.array(self.branch.codes[i], dtype=np.uint8)
@@ -154,9 +155,9 @@ class _Stratum:
 
 
 def _stratum(branch: Branch, windows: Sequence[CostRange]) -> _Stratum:
-    """Lay out the tails: of the choices whose costs differ most, as many as there is room for.
+    """Lays out the tails: of the choices whose costs differ most, as many as there is room for.
 
-    Where a cost is coupled along the chain, what a tail costs depends on the head: its window is left to rejection.
+    If a cost is coupled along the chain, the cost of a tail depends on the head: its window is left to rejection.
     """
     additive = [window for window in windows if not window.table.pairs]
     window = min(additive, key=lambda w: (w.high - w.low) / (_reach(w, branch) or 1.0)) if additive else None
@@ -186,7 +187,7 @@ def _draw(
     rng: np.random.Generator,
     max_draws: int,
 ) -> list[Codes]:
-    """Up to n distinct rows of some branches, in the order drawn."""
+    """Draws up to n distinct rows of some branches, in the order drawn."""
     if space.size <= TAILS:
         rows = _all_within(branches, windows)
         return [rows[i] for i in rng.permutation(len(rows))[:n]]
@@ -212,7 +213,7 @@ def _draw(
 
 
 def _product(branch: Branch, choices: Sequence[int]) -> Codes:
-    """Codes [combinations, choices] of all combinations of some choices; `INACTIVE` elsewhere."""
+    """Returns codes [combinations, choices] of all combinations of some choices; `INACTIVE` elsewhere."""
     sizes = [len(branch.codes[i]) for i in choices]
     codes = np.full((math.prod(sizes), len(branch.codes)), INACTIVE, dtype=np.uint8)
     if choices:
@@ -226,7 +227,7 @@ def _within(row: Codes, windows: Sequence[CostRange]) -> bool:
 
 
 def _roughly_within(codes: Codes, windows: Sequence[CostRange]) -> NDArray[np.bool_]:
-    """Which rows may be within the windows; sums of floats that round are not the last word."""
+    """Tells which rows may be within the windows; sums of floats are rounded, so they do not decide."""
     may = np.ones(len(codes), dtype=bool)
     for window in windows:
         costs, slack = window.table.of_codes(codes), _slack(window)
