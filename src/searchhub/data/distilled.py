@@ -1,4 +1,4 @@
-"""A task whose training batches also tell what a teacher said of each example."""
+"""A task whose training batches also hold the outputs of a teacher for each example."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from searchhub.data.view import TaskView
 from searchhub.errors import InvalidInputError
 
 TEACHER_LOGITS = "teacher_logits"
-"""What batches call them."""
+"""Name of the teacher's logits in a batch."""
 
 
 class DistilledTask(TaskView):
-    """Another task, with the logits of a teacher in its batches, computed once.
+    """Another task whose batches also hold the logits of a teacher, which are computed once.
 
-    `searchhub.training.distillation.distilled` makes one.
+    `searchhub.training.distillation.distilled` makes it.
 
     Args:
-        task: The task.
-        logits: Of the teacher, float [n, labels] for the split "full".
+        task: The task to view.
+        logits: The teacher's logits, float [n, labels], for the split "full".
 
     Raises:
-        InvalidInputError: The logits are of another shape, or training batches are augmented, so that a teacher would
+        InvalidInputError: The logits have another shape; or training batches are augmented, so that a teacher would
             have to see each batch.
     """
 

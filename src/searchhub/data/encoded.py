@@ -1,4 +1,4 @@
-"""The encoded pictures of a split, and the decoded ones: all at once in memory, or a batch at a time by threads."""
+"""Holds the pictures of a split, encoded and decoded: all at once in memory, or a batch at a time by threads."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ import torch
 from searchhub.data.pictures import UNREADABLE, random_part, unreadable, whole_picture
 
 DIGESTED_BYTES = 4096
-"""How much of the end of an encoded picture a digest reads."""
+"""How many bytes at the end of an encoded picture a digest reads."""
 
 PICTURES_A_JOB = 8
 
 
 class EncodedPictures:
-    """The encoded pictures of a split by their number, read when asked: from its Arrow table, or from files.
+    """The encoded pictures of a split by their number, each read when asked for: from the Arrow table or a file.
 
     Args:
-        split: With an image column; not decoded.
-        image_column: Its name.
+        split: A split with an image column that is not decoded.
+        image_column: Name of that column.
     """
 
     def __init__(self, split: datasets.Dataset, image_column: str) -> None:
@@ -37,7 +37,8 @@ class EncodedPictures:
         self.mode: str | None = split.features[image_column].mode
         self._chunks: list[pa.StructArray] = split.data.column(image_column).chunks
         self._starts = np.cumsum([0, *(len(chunk) for chunk in self._chunks)])
-        # Rows as `select` and `train_test_split` left them; `datasets` copies whole pictures to give them in order.
+        # Rows in the order of `select` and `train_test_split`; `datasets` would copy whole pictures to give them in
+        # order.
         indices = split._indices
         self._rows = np.arange(len(split)) if indices is None else indices.column(0).to_numpy()
 
@@ -45,21 +46,21 @@ class EncodedPictures:
         return len(self._rows)
 
     def open(self, number: int) -> BinaryIO:
-        """The file of a picture.
+        """Opens the file of a picture.
 
         Raises:
-            ValueError: It is missing.
-            OSError: Its file cannot be read.
+            ValueError: The picture is missing.
+            OSError: The picture's file cannot be read.
         """
         found = self._find(number)
         return open(found, "rb") if isinstance(found, str) else io.BytesIO(found)
 
     def digest(self, number: int) -> bytes:
-        """A hash of the length and the last 4 KiB of an encoded picture; of all of it, where it is no longer.
+        """Returns a hash of an encoded picture's length and last 4 KiB, or of all of it if it is no longer than that.
 
         Raises:
-            ValueError: It is missing.
-            OSError: Its file cannot be read.
+            ValueError: The picture is missing.
+            OSError: The picture's file cannot be read.
         """
         found = self._find(number)
         if isinstance(found, str):
@@ -68,13 +69,13 @@ class EncodedPictures:
                 file.seek(max(0, length - DIGESTED_BYTES))
                 end: bytes | memoryview = file.read()
         else:
-            length, end = len(found), found[-DIGESTED_BYTES:]  # without reading what is before from the disk
+            length, end = len(found), found[-DIGESTED_BYTES:]  # reads nothing before it from the disk
         digest = hashlib.sha256(f"{length} ".encode())
         digest.update(end)
         return digest.digest()
 
     def _find(self, number: int) -> str | memoryview:
-        """The path of a picture's file, or its bytes where they are in the table."""
+        """Returns the path of a picture's file, or its bytes if they are in the table."""
         row = self._rows[number]
         chunk = int(np.searchsorted(self._starts, row, side="right")) - 1
         picture = self._chunks[chunk][int(row - self._starts[chunk])]
@@ -87,18 +88,18 @@ class EncodedPictures:
 
 @dataclass(frozen=True)
 class Request:
-    """Pictures of one batch on their way.
+    """The pictures of one batch while they are being decoded.
 
     Args:
-        pictures: uint8 [n, 3, size, size], filled when all jobs are done.
-        jobs: Each fills a part.
+        pictures: uint8 [n, 3, size, size]; filled when all jobs are done.
+        jobs: Jobs, each of which fills a part.
     """
 
     pictures: np.ndarray
     jobs: list[Future[None]]
 
     def wait(self) -> torch.Tensor:
-        """The pictures, once they are there."""
+        """Returns the pictures once all are decoded."""
         for job in self.jobs:
             job.result()
         return torch.from_numpy(self.pictures)
@@ -111,34 +112,34 @@ class Pictures(ABC):
     def read(
         self, split: str, numbers: torch.Tensor, *, crop_area: float | None = None, seed: int | None = None
     ) -> torch.Tensor:
-        """Some pictures: as evaluation sees them or, with a crop area, a random part of each.
+        """Reads some pictures: as evaluation sees them or, with a crop area, a random part of each.
 
         Args:
-            split: Of `ImageTask`.
-            numbers: int64 [n].
-            crop_area: As in `random_box`.
-            seed: Of the parts, with the picture's number.
+            split: Name of a split of `ImageTask`.
+            numbers: Numbers of the pictures, int64 [n].
+            crop_area: Least share of a picture's area, see `random_box`. None: whole pictures.
+            seed: Seed of the random parts, together with the picture's number.
         """
 
     def prefetch(
         self, split: str, batches: Sequence[torch.Tensor], *, crop_area: float | None = None, seed: int | None = None
     ) -> None:
-        """Say which batches will be read next; others that were said before will not."""
+        """Announces which batches will be read next; earlier announcements no longer hold."""
         return
 
 
 class DecodedPictures(Pictures):
-    """Pictures decoded when they are read, by threads, and ahead of that where `prefetch` says what comes.
+    """Decodes pictures with threads when they are read, or ahead of that once `prefetch` announces what comes.
 
-    Which thread decodes a picture, and when, changes nothing about it. PIL lets other threads run while it decodes
-    and resizes.
+    A picture does not depend on which thread decodes it, nor when. PIL lets other threads run while it decodes and
+    resizes.
 
     Args:
-        name: Of the data set, for errors.
+        name: Name of the data set, for errors.
         files: Encoded pictures of "train", "validation" and "test".
-        size: Height and width to come to.
-        center_crop: As in `whole_picture`.
-        workers: Number of threads; None: the processor cores of this process, shared among processes of a launch.
+        size: Height and width of the decoded pictures.
+        center_crop: How the middle is cut out, see `whole_picture`.
+        workers: Number of threads. None: this process's share of the processor cores among the processes of a launch.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class DecodedPictures(Pictures):
                 self._ahead[key] = self._request(split, numbers.numpy(), crop_area, seed)
 
     def digest(self) -> bytes:
-        """A hash of all splits' encoded pictures, in order."""
+        """Returns a hash of all splits' encoded pictures, in order."""
         digest = hashlib.sha256()
         for split, files in self.files.items():
             digest.update(f"{split} {len(files)} ".encode())
@@ -200,7 +201,7 @@ class DecodedPictures(Pictures):
                     if crop_area is None or seed is None:
                         pixels = whole_picture(file, self.size, self.center_crop, files.mode)
                     else:
-                        # A stream of its own for each picture.
+                        # Each picture has a random stream of its own.
                         rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
                         pixels = random_part(file, self.size, crop_area, rng, files.mode)
             except UNREADABLE as error:
@@ -208,7 +209,7 @@ class DecodedPictures(Pictures):
             picture[...] = pixels.transpose(2, 0, 1)
 
     def _place(self, split: str, number: int) -> tuple[str, int]:
-        """The split that holds a picture, and its number there: "full" is train, then validation."""
+        """Returns the split that holds a picture, and its number there: "full" is train, then validation."""
         if split != "full":
             return split, number
         train = len(self.files["train"])
@@ -216,10 +217,10 @@ class DecodedPictures(Pictures):
 
 
 class MemoryPictures(Pictures):
-    """All pictures, decoded once.
+    """Holds all pictures in memory, decoded once.
 
     Args:
-        decoded: Where from.
+        decoded: The pictures to decode and hold.
     """
 
     def __init__(self, decoded: DecodedPictures) -> None:

@@ -1,4 +1,4 @@
-"""GLUE: its eight tasks as data, loaded from the Hub or from a local folder, with their official metrics."""
+"""Loads GLUE's eight tasks from the Hub or from a local folder, with their official metrics."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ logger = logging.getLogger(__name__)
 HUB_DATASET = "nyu-mll/glue"
 
 COMBINED = "combined_score"
-"""The mean of a task's two metrics, as transformers' `run_glue.py` calls it."""
+"""Name of the mean of a task's two metrics, as in transformers' `run_glue.py`."""
 
 MAX_CUT_SHORT = 1e-3
-"""Share of tsv rows that may lack fields: QQP's official files hold a few, which the Hub's copy leaves out."""
+"""Share of tsv rows that may lack fields. QQP's official files hold a few, which the Hub's copy leaves out."""
 
 
 @dataclass(frozen=True)
 class GlueDefinition:
-    """What one GLUE task consists of.
+    """The definition of one GLUE task.
 
     Args:
-        folder: Its folder in the official archive.
-        columns: Of texts, as the Hub names them.
-        tsv_columns: The same columns and that of the labels, as the official tsv files name them.
-        label_names: Class names in the Hub's order; the name of the score in STS-B.
-        primary: The one metric of comparisons: of MNLI the mean over both dev sets, of MRPC that of F1 and accuracy, of
-            STS-B that of both correlations.
-        dev: Official names of the dev set's files, without ending.
-        header: Names of the columns of tsv files that do not name them.
+        folder: Name of the task's folder in the official archive.
+        columns: Names of the text columns on the Hub.
+        tsv_columns: Names of the same columns and of the label column in the official tsv files.
+        label_names: Class names in the Hub's order; for STS-B the name of the score.
+        primary: The one metric of comparisons. It is the mean over both dev sets for MNLI, of F1 and accuracy for MRPC,
+            and of both correlations for STS-B.
+        dev: Official names of the dev set's files, without their ending.
+        header: Column names for tsv files that do not name their columns.
         regression: Whether labels are numbers.
     """
 
@@ -93,20 +93,20 @@ GLUE_TASKS: dict[str, GlueDefinition] = {
     ),
     "rte": GlueDefinition("RTE", _PAIR, ("sentence1", "sentence2", "label"), ("entailment", "not_entailment")),
 }
-"""By the Hub's names."""
+"""Definition of each task, by the task's name on the Hub."""
 
 PAPER_TASKS = ("sst2", "mrpc", "cola", "rte", "mnli", "qqp", "qnli")
-"""The columns of DDPNAS Table 5, over which it takes the average."""
+"""The columns of DDPNAS Table 5 over which it takes the average."""
 
 
 def glue_average(results: Mapping[str, Mapping[str, float]]) -> float:
-    """The average of DDPNAS Table 5: the mean over its seven tasks of the primary metric; STS-B stands apart.
+    """Returns the average of DDPNAS Table 5: the mean of the primary metric over its seven tasks, without STS-B.
 
     Args:
-        results: Metrics by task, as `GlueTask.score` gives them for the dev set.
+        results: Metrics by task, as `GlueTask.score` returns them for the dev set.
 
     Raises:
-        InvalidInputError: One of the seven is missing.
+        InvalidInputError: One of the seven tasks is missing.
     """
     missing = [task for task in PAPER_TASKS if task not in results]
     if missing:
@@ -122,10 +122,11 @@ class GlueTask(TextTask):
 
     Args:
         task_name: A key of `GLUE_TASKS`.
-        splits: "train", "validation", "test" with the Hub's columns and "label".
-        tokenizer: As in `TextTask`.
-        matched: How many of MNLI's test examples, the first ones, are of the matched dev set; None: other tasks.
-        **options: Of `TextTask`.
+        splits: "train", "validation" and "test", with the Hub's columns and "label".
+        tokenizer: A fast tokenizer, see `TextTask`.
+        matched: How many of MNLI's test examples, the first ones, belong to the matched dev set. None for the other
+            tasks.
+        **options: Further arguments of `TextTask`.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class GlueTask(TextTask):
 
     @property
     def published(self) -> Published:
-        """The official dev set is the Hub's validation split; of MNLI there are two."""
+        """How a card names the data: the official dev set is the Hub's validation split; MNLI has two."""
         own = [name.replace("dev", "validation") for name in self.definition.dev]
         parts = {}
         if self.matched is not None:
@@ -176,9 +177,10 @@ class GlueTask(TextTask):
         )
 
     def score(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:
-        """The official metrics, and the mean of two as "combined_score" where that is the primary metric.
+        """Returns the official metrics, and the mean of two as "combined_score" if that is the primary metric.
 
-        MNLI's test split, which is known by its labels, has "accuracy_m", "accuracy_mm", and their mean as "accuracy".
+        For MNLI's test split, which the labels identify, they are "accuracy_m", "accuracy_mm", and their mean as
+        "accuracy".
         """
         metrics = self._official(predictions, references)
         if self.metric_name == COMBINED:
@@ -200,15 +202,15 @@ class GlueTask(TextTask):
         return GlueMetric(self.name)
 
     def search_score(self, metrics: Mapping[str, float]) -> float:
-        """The primary metric; a correlation below 0, which is no better than a guess, counts as 0."""
-        return max(metrics[self.metric_name], 0.0)  # In this order NaN stays NaN.
+        """Returns the primary metric. A correlation below 0, which is no better than a guess, counts as 0."""
+        return max(metrics[self.metric_name], 0.0)  # This order keeps NaN.
 
 
 def definition_of(task_name: str) -> GlueDefinition:
-    """The task of that name.
+    """Returns the definition of the task of that name.
 
     Raises:
-        InvalidInputError: There is none.
+        InvalidInputError: There is no such task.
     """
     if task_name not in GLUE_TASKS:
         raise InvalidInputError(
@@ -230,22 +232,24 @@ def load_glue_task(
     max_eval_samples: int | None = None,
     seed: int = 0,
 ) -> GlueTask:
-    """Load a GLUE task for a search: the official dev set to report on, a part of train to validate on.
+    """Loads a GLUE task for a search: the official dev set to report on, and a part of train to validate on.
 
     Args:
         task_name: A key of `GLUE_TASKS`.
-        tokenizer: A tokenizer, or the checkpoint that has it.
-        data_dir: The task's folder, or one that holds it under its official or the Hub's name, with the official tsv
-            files, or with parquet files of the Hub's columns named after their splits. None: `nyu-mll/glue` on the Hub.
-        max_length: As in `TextTask`.
-        pad_to_multiple_of: As in `TextTask`.
+        tokenizer: A tokenizer, or the checkpoint that holds it.
+        data_dir: The task's folder, or one that contains it under its official name or the Hub's. It holds the official
+            tsv files, or parquet files with the Hub's columns, named after their splits. None: `nyu-mll/glue` on the
+            Hub.
+        max_length: Longest input in tokens, see `TextTask`.
+        pad_to_multiple_of: Batches are padded to a multiple of it, see `TextTask`.
         validation_size: Share (below 1) or number of training examples to validate on, stratified by class.
-        max_train_samples: Take so many training examples, after shuffling; None: all.
-        max_eval_samples: Take so many validation examples and so many of each dev set; None: all.
-        seed: Of splitting and shuffling.
+        max_train_samples: How many training examples to take, after shuffling. None: all.
+        max_eval_samples: How many validation examples, and how many of each dev set, to take. None: all.
+        seed: Seed of splitting and shuffling.
 
     Raises:
-        InvalidInputError: There is no such task, its data cannot be found or read, or are not that task's.
+        InvalidInputError: There is no such task, or its data cannot be found or read, or the data belong to another
+            task.
     """
     definition = definition_of(task_name)
     found = _from_folder(task_name, Path(data_dir)) if data_dir is not None else _from_hub(task_name)
@@ -283,7 +287,7 @@ def load_glue_task(
 
 
 def _from_hub(task_name: str) -> dict[str, Dataset]:
-    """The train and dev sets under their official names."""
+    """Loads the train and dev sets under their official names."""
     try:
         splits = from_hub(HUB_DATASET, task_name)
     except Exception as error:
@@ -296,7 +300,7 @@ def _from_hub(task_name: str) -> dict[str, Dataset]:
 
 
 def _from_folder(task_name: str, data_dir: Path) -> dict[str, Dataset]:
-    """The train and dev sets under their official names, of the first folder that has all of them."""
+    """Loads the train and dev sets under their official names, from the first folder that has all of them."""
     definition = GLUE_TASKS[task_name]
     folders = [data_dir / definition.folder, data_dir / task_name, data_dir]
     for folder in folders:
@@ -314,7 +318,9 @@ def _from_folder(task_name: str, data_dir: Path) -> dict[str, Dataset]:
 
 
 def _parquet(folder: Path, name: str) -> list[Path]:
-    """Files of one split: of dev, say, `dev.parquet`, `dev-00000-of-00001.parquet` or `validation-….parquet`."""
+    """Returns the files of one split; of dev, say, `dev.parquet`, `dev-00000-of-00001.parquet` or
+    `validation-….parquet`.
+    """
     stems = (name, name.replace("dev", "validation"))
     return [file for file in sorted(folder.glob("*.parquet")) if file.stem.split("-")[0] in stems]
 
@@ -329,7 +335,7 @@ def _read_parquet(name: str, files: list[Path], task_name: str) -> Dataset:
 
 
 def _read_tsv(file: Path, task_name: str) -> Dataset:
-    """An official tsv file: tabs alone separate, quotation marks are characters, a line is a row."""
+    """Reads an official tsv file: only tabs separate, quotation marks are characters, and each line is a row."""
     definition = GLUE_TASKS[task_name]
     with file.open(encoding="utf-8-sig", newline="\n") as lines:  # MRPC's files may start with a byte order mark
         rows = [line.rstrip("\r\n").split("\t") for line in lines]
@@ -354,7 +360,7 @@ def _read_tsv(file: Path, task_name: str) -> Dataset:
 
 
 def _with_labels(split: Dataset, name: str, task_name: str) -> Dataset:
-    """The split with its texts and with labels as the Hub numbers them, whether they came as numbers or names."""
+    """Returns the split with its texts and with labels as the Hub numbers them, whether they are numbers or names."""
     definition = GLUE_TASKS[task_name]
     names, wanted = definition.label_names, (*definition.columns, "label")
     missing = [column for column in wanted if column not in split.column_names]

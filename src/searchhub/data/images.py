@@ -1,4 +1,4 @@
-"""Image classification tasks: pictures decoded once or a batch at a time, augmented on the device."""
+"""Image classification tasks: pictures are decoded once or a batch at a time, and augmented on the device."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from searchhub.data.task import Batch, Split, Task
 from searchhub.errors import InvalidInputError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Per channel, of values in [0, 1]: what networks for ImageNet are mostly trained with."""
+"""Mean and deviation of each channel, for values in [0, 1], with which most networks for ImageNet are trained."""
 
 Decode = Literal["memory", "on_the_fly"]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training pictures.
+    """Random changes to training pictures.
 
     Args:
-        crop_padding: Pixels of zero padding before a random crop back to size; 0: no crop.
-        flip: Mirror half of the pictures. Not for digits or text.
-        crop_area: Train on random parts of at least this share of a picture's area, in (0, 1], resized to size
-            (torchvision's `RandomResizedCrop`; 0.08 for ImageNet); None: on whole pictures.
-        cutout: Side in pixels of a square at a random place, as far as it lies in the picture, that is set to the mean
-            (DeVries and Taylor 2017; 16 for CIFAR); 0: none.
+        crop_padding: Number of pixels of zero padding before a random crop back to size. 0: no crop.
+        flip: Whether half of the pictures are mirrored. Leave it off for digits or text.
+        crop_area: Least share of a picture's area, in (0, 1], that a random part covers; the part is resized to size
+            (torchvision's `RandomResizedCrop`; 0.08 for ImageNet). None: whole pictures are used.
+        cutout: Side in pixels of a square at a random place that is set to the mean, as far as it lies in the picture
+            (DeVries and Taylor 2017; 16 for CIFAR). 0: no square.
     """
 
     crop_padding: int = 0
@@ -64,29 +64,29 @@ class Augmentation:
 class ImageTask(Task):
     """Single-label image classification.
 
-    Pictures are decoded once and kept in memory, uint8 [n, 3, size, size], or decoded again for each batch, by threads
-    that work ahead of the training. Batches are the same to the bit, so nothing but time depends on it.
+    Pictures, uint8 [n, 3, size, size], are decoded once and kept in memory, or decoded again for each batch by threads
+    that work ahead of the training. Batches are the same to the bit, so only the time differs.
 
     Args:
-        name: For files and cards.
+        name: Name of the task for files and cards.
         splits: "train", "validation" and "test" with an image and a label column.
         image_column: Name of the image column.
         label_column: Name of the label column.
         label_names: Class names.
         image_size: Height and width; other pictures are resized (bilinear).
-        augmentation: For training batches.
-        center_crop: For pictures that are not square: resize the shorter side to `image_size / center_crop` and take
-            the middle (0.875 for ImageNet); None: resize the whole picture to a square.
-        image_mean: Per channel, of values in [0, 1].
-        image_std: Per channel, of values in [0, 1].
-        decode: "memory" or "on_the_fly"; None: in memory where that takes no more than half of it, and whole pictures
-            are trained on.
-        workers: Threads that decode; None: as many as this process has cores.
-        source: As in `Task`.
-        own_splits: As in `Task`.
+        augmentation: How training pictures are changed.
+        center_crop: How pictures that are not square are cut: resize the shorter side to `image_size / center_crop` and
+            take the middle (0.875 for ImageNet). None: resize the whole picture to a square.
+        image_mean: Mean of each channel, for values in [0, 1].
+        image_std: Deviation of each channel, for values in [0, 1].
+        decode: "memory" or "on_the_fly". None: in memory if that takes no more than half of it and whole pictures are
+            trained on.
+        workers: Number of threads that decode. None: as many as this process has cores.
+        source: What loads the task again, see `Task`.
+        own_splits: The data set's own names of the splits, see `Task`.
 
     Raises:
-        InvalidInputError: A label, or a picture that is decoded now, is wrong; or pictures do not fit in memory.
+        InvalidInputError: A label, or a picture that is decoded now, is wrong; or the pictures do not fit in memory.
     """
 
     pipeline_tag = "image-classification"
@@ -139,10 +139,10 @@ class ImageTask(Task):
 
     @property
     def augmentation(self) -> Augmentation:
-        """What is done to training pictures. May be set.
+        """Random changes to training pictures. This can be set.
 
         Raises:
-            InvalidInputError: Random parts are asked for of pictures that are in memory, whole.
+            InvalidInputError: Random parts are asked for, but the pictures are in memory, whole.
         """
         return self._augmentation
 
@@ -157,7 +157,7 @@ class ImageTask(Task):
             self.source["augmentation"] = asdict(augmentation)
 
     def with_augmentation(self, **changes: Any) -> ImageTask:
-        """The same task, on the same pictures in memory, with other fields of its augmentation."""
+        """Returns the same task, on the same pictures in memory, with other fields of its augmentation."""
         other = copy.copy(self)
         other.source = dict(self.source)
         other.augmentation = replace(self.augmentation, **changes)
@@ -186,7 +186,7 @@ class ImageTask(Task):
         return self._labels[split]
 
     def prefetch(self, split: Split, batches: Sequence[torch.Tensor], *, seed: int | None = None) -> None:
-        """Say which batches will be asked for next, so that they are decoded meanwhile; others no longer."""
+        """Announces which batches come next, so that they are decoded meanwhile. It replaces earlier announcements."""
         self._pictures.prefetch(split, batches, crop_area=self._crop_area(seed), seed=seed)
 
     def _crop_area(self, seed: int | None) -> float | None:
@@ -201,8 +201,8 @@ class ImageTask(Task):
         return images
 
     def _draws(self, split: Split, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        # Drawn for the whole split, so that an example's augmentation does not depend on how batches are shared out.
-        # A pass over a split asks with the same seed again and again.
+        # The numbers are drawn for the whole split, so that an example's augmentation does not depend on how batches
+        # are shared out. A pass over a split asks with the same seed again and again.
         key, n = (split, seed, self.augmentation.crop_padding), self.size(split)
         if self._drawn[:1] != (key,):
             generator = torch.Generator().manual_seed(seed)
@@ -222,11 +222,11 @@ class ImageTask(Task):
         return Accuracy()
 
     def fingerprint(self) -> str:
-        """A hash of settings, class names, labels and encoded pictures, in order; the same wherever they are kept.
+        """Returns a hash of settings, class names, labels and encoded pictures, in order, wherever they are kept.
 
-        Of a picture it covers the length of its file and the last 4 KiB: reading all of ImageNet would take too long. A
-        change elsewhere is still seen, because it changes the length or what is behind it, but for pictures that are
-        not compressed. Names and times of files do not count.
+        For each picture it covers the length of its file and the last 4 KiB: reading all of ImageNet would take too
+        long. In compressed pictures a change elsewhere is still noticed, because it changes the length or what follows
+        it. Names and times of files do not count.
         """
         sizes = (self.image_size, self.center_crop)
         settings: tuple[Any, ...] = (self.label_names, self.image_mean, self.image_std, sizes, self.augmentation)
@@ -246,7 +246,7 @@ class ImageTask(Task):
         return (3, self.image_size, self.image_size)
 
     def processor(self) -> ViTImageProcessorPil:
-        """The preprocessor that makes the same inputs from pictures, to publish beside a model."""
+        """Returns the preprocessor that makes the same inputs from pictures, to publish beside a model."""
         square = {"height": self.image_size, "width": self.image_size}
         common = {"image_mean": list(self.image_mean), "image_std": list(self.image_std), "do_convert_rgb": True}
         if self.center_crop is None:
@@ -259,12 +259,12 @@ class ImageTask(Task):
 
 
 def random_crop(images: torch.Tensor, padding: int, offsets: torch.Tensor) -> torch.Tensor:
-    """Pad with zeros and cut back to size, each picture at its own place, without a loop over pictures.
+    """Pads pictures with zeros and cuts them back to size, each at its own place, without a loop over pictures.
 
     Args:
-        images: [n, channels, height, width].
-        padding: Pixels on each side.
-        offsets: int64 [n, 2], row and column of the cut in 0 … 2 * padding.
+        images: Pictures [n, channels, height, width].
+        padding: Number of pixels on each side.
+        offsets: Row and column of the cut, int64 [n, 2] in 0 … 2 * padding.
     """
     n, _, height, width = images.shape
     padded = functional.pad(images, (padding,) * 4)
@@ -275,12 +275,12 @@ def random_crop(images: torch.Tensor, padding: int, offsets: torch.Tensor) -> to
 
 
 def cutout(images: torch.Tensor, size: int, centres: torch.Tensor) -> torch.Tensor:
-    """Set a square of each picture to zero, the part of it that lies in the picture.
+    """Sets a square of each picture to zero, as far as the square lies in the picture.
 
     Args:
-        images: [n, channels, height, width], normalized.
-        size: Side in pixels; the square reaches from `size // 2` before its centre.
-        centres: int64 [n, 2], row and column.
+        images: Normalized pictures [n, channels, height, width].
+        size: Side in pixels; the square starts `size // 2` before its centre.
+        centres: Row and column of each centre, int64 [n, 2].
     """
     starts = (centres - size // 2).to(images.device)
     rows, columns = (torch.arange(length, device=images.device) for length in images.shape[-2:])
@@ -292,7 +292,7 @@ def cutout(images: torch.Tensor, size: int, centres: torch.Tensor) -> torch.Tens
 def _labels(
     splits: Mapping[str, datasets.Dataset], label_column: str, name: str, num_labels: int
 ) -> dict[str, torch.Tensor]:
-    """int64 [n] by split."""
+    """Returns the labels of each split, int64 [n]."""
     labels = {}
     for split in ("train", "validation", "test"):
         labels[split] = torch.tensor(splits[split][label_column][:], dtype=torch.int64)
@@ -301,7 +301,7 @@ def _labels(
 
 
 def _share_of_memory(pictures: int, image_size: int) -> float:
-    """Of this machine's memory, for the copies of all processes that run on it."""
+    """Returns the share of this machine's memory that the copies of all processes on it would take."""
     needed = pictures * 3 * image_size**2 * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return needed / (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 

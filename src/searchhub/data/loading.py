@@ -1,4 +1,4 @@
-"""From a name or a folder to an image task: digits embedded, a Hub id, a local image folder, or local parquet."""
+"""Loads an image task from a name or a folder: embedded digits, a Hub id, a local image folder, or local parquet."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from searchhub.data.splits import (
 from searchhub.errors import InvalidInputError
 
 DIGITS = "digits"
-"""Name of the embedded data set: the handwritten digits that scikit-learn ships."""
+"""Name of the embedded data set: the handwritten digits that scikit-learn contains."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class ImageSplits:
     """A data set with its three splits, not yet decoded.
 
     Args:
-        name: For files and cards.
+        name: Name of the data set for files and cards.
         splits: "train", "validation" and "test".
         image_column: Name of the image column.
         label_column: Name of the label column, a `ClassLabel`.
-        own_splits: By split, the data set's own name of it where that is another.
+        own_splits: The data set's own name of each split, where it differs from ours.
     """
 
     name: str
@@ -65,34 +65,36 @@ def load_image_splits(
     logits_size: float | int | None = None,
     seed: int = 0,
 ) -> ImageSplits:
-    """Load an image classification data set and split it for a search.
+    """Loads an image classification data set and splits it for a search.
 
-    The data set's own validation and test splits are used. What is missing is drawn from train, stratified by label:
-    first test, then validation.
+    The data set's own validation and test splits are used. A split that is missing is drawn from train, stratified by
+    label: first test, then validation.
 
-    1. Of a data set with a train and a validation split only, the validation split is the test split, and the search
-       validates on a part of train. A test split without labels (all -1 or null, as ImageNet's on the Hub) is none.
+    1. If a data set has only a train and a validation split, the validation split is the test split, and the search
+       validates on a part of train. A test split without labels (all -1 or null, as ImageNet's on the Hub) does not
+       count.
     2. Labels that are whole numbers, strings or booleans become classes, named and ordered by their values.
-    3. Without a network a Hub id is read from the cache that an earlier run filled, or refused at once.
+    3. Without a network, a Hub id is read from the cache that an earlier run filled, or refused at once.
 
     Args:
         dataset: "digits", a Hub id, or a path: a folder of class folders, a parquet file, or a folder of parquet files
             named after their splits.
-        image_column: Name of the image column; None: the only one of that kind.
-        label_column: Name of the label column; None: the only one of that kind.
-        validation_size: Share (below 1) or number of training examples to validate on, where there is no such split.
-        test_size: Share or number of training examples to test on, where there is no such split.
-        max_train_samples: Take so many training examples, after shuffling; None: all.
-        max_eval_samples: Take so many validation and so many test examples; None: all.
-        classes: Names of the classes to take, or how many to draw; None: all. An example is in the same split
-            whichever are taken, as long as the sizes are the same.
-        logits_size: Share or number of the training examples, of the classes that are taken, that take the place of
-            the validation split, which is left out. For a training of logits on examples that choose nothing later;
-            None: the validation split stays.
-        seed: Of splitting and shuffling.
+        image_column: Name of the image column. None: the only one of that kind.
+        label_column: Name of the label column. None: the only one of that kind.
+        validation_size: Share (below 1) or number of training examples to validate on, if the data set has no such
+            split.
+        test_size: Share or number of training examples to test on, if the data set has no such split.
+        max_train_samples: How many training examples to take, after shuffling. None: all.
+        max_eval_samples: How many validation examples, and how many test examples, to take. None: all.
+        classes: Names of the classes to take, or how many to draw. None: all. An example is in the same split whichever
+            classes are taken, as long as the sizes are the same.
+        logits_size: Share or number of the training examples, of the taken classes, that replace the validation split,
+            which is left out. Use it to train logits on examples that choose nothing later. None: the validation split
+            stays.
+        seed: Seed of splitting and shuffling.
 
     Raises:
-        InvalidInputError: The data set cannot be found or read, or has no such column, or lacks labels.
+        InvalidInputError: The data set cannot be found or read, has no such column, or lacks labels.
     """
     splits = _digits() if dataset == DIGITS else _load(dataset)
     image_column, label_column = _columns(splits, dataset, image_column, label_column)
@@ -124,18 +126,20 @@ def load_image_task(
     workers: int | None = None,
     **options: Any,
 ) -> ImageTask:
-    """Load a data set into an image task.
+    """Loads a data set into an image task.
 
     Args:
-        dataset: As in `load_image_splits`.
-        image_size: Pictures are resized to it; None: the size of the first picture, which must be square.
-        augmentation: For training, or its fields; None: random crops for digits, crops and flips for others.
-        center_crop: As in `ImageTask`.
-        image_mean: As in `ImageTask`.
-        image_std: As in `ImageTask`.
-        decode: As in `ImageTask`.
-        workers: As in `ImageTask`.
-        **options: Of `load_image_splits`.
+        dataset: Name or path of the data set, see `load_image_splits`.
+        image_size: Height and width to which pictures are resized. None: the size of the first picture, which must be
+            square.
+        augmentation: Augmentation of training pictures, or its fields. None: random crops for digits; crops and flips
+            for others.
+        center_crop: How the middle is cut out, see `ImageTask`.
+        image_mean: Mean of each channel, see `ImageTask`.
+        image_std: Deviation of each channel, see `ImageTask`.
+        decode: Place where decoded pictures are kept, see `ImageTask`.
+        workers: Number of threads that decode, see `ImageTask`.
+        **options: Further arguments of `load_image_splits`.
 
     Raises:
         InvalidInputError: The data set cannot be found, read or decoded.
@@ -242,7 +246,7 @@ def _columns(splits: DatasetDict, dataset: str, image_column: str | None, label_
 
 
 def _with_pictures(splits: DatasetDict, dataset: str, image_column: str) -> DatasetDict:
-    """Files that another program wrote hold the bytes of pictures, but do not say that they are pictures."""
+    """Marks pictures as such: files of other programs hold their bytes, but do not say that they are pictures."""
     kind = next(iter(splits.values())).features[image_column]
     if isinstance(kind, Image):
         return splits
@@ -254,6 +258,6 @@ def _with_pictures(splits: DatasetDict, dataset: str, image_column: str) -> Data
 
 
 def describe(task: ImageTask) -> str:
-    """One line: name, sizes of the splits, picture size, classes."""
+    """Describes a task in one line: name, sizes of the splits, picture size, classes."""
     sizes = ", ".join(f"{task.size(s):,} {s}" for s in ("train", "validation", "test"))
     return f"{task.name}: {sizes} pictures of {task.image_size} x {task.image_size}, {task.num_labels} classes"

@@ -1,4 +1,4 @@
-"""One picture: from its encoded file to RGB pixels, whole as evaluation sees it, or a random part of it."""
+"""Turns an encoded picture into RGB pixels: the whole picture as evaluation sees it, or a random part of it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from searchhub.errors import InvalidInputError
 BILINEAR = PILImage.Resampling.BILINEAR
 
 RATIOS = (3 / 4, 4 / 3)
-"""Width to height of random parts, from … to …."""
+"""Smallest and largest ratio of width to height of random parts."""
 
 UNREADABLE = (OSError, ValueError, AttributeError, SyntaxError)
-"""What PIL raises on files that are broken or no pictures, and a missing picture (None) when it is used."""
+"""What PIL raises for files that are broken or no pictures, and for a missing picture (None) when it is used."""
 
 
 def unreadable(image_column: str, split: str, name: str, number: int, error: Exception) -> InvalidInputError:
-    """The error of a picture that cannot be read."""
+    """Returns the error for a picture that cannot be read."""
     return InvalidInputError(
         f"Every `{image_column}` of the split `{split}` of `{name}` must be a picture that can be read, but number "
         f"{number} is not: {error}. Mend or drop it."
@@ -29,14 +29,14 @@ def unreadable(image_column: str, split: str, name: str, number: int, error: Exc
 
 
 def whole_picture(file: BinaryIO, size: int, center_crop: float | None = None, mode: str | None = None) -> np.ndarray:
-    """A picture as evaluation sees it, uint8 [size, size, 3]; to the bit what the published image processor makes.
+    """Decodes a picture as evaluation sees it, uint8 [size, size, 3], to the bit as the published image processor does.
 
     Args:
-        file: Encoded.
-        size: Height and width to come to.
-        center_crop: Resize the shorter side to `size / center_crop` and take the middle; None: resize all of it to a
-            square.
-        mode: PIL's mode that the data set says its pictures have; None: it does not.
+        file: File of the encoded picture.
+        size: Height and width of the result.
+        center_crop: Resize the shorter side to `size / center_crop` and take the middle. None: resize the whole picture
+            to a square.
+        mode: PIL's mode that the data set declares for its pictures. None: it declares none.
     """
     with PILImage.open(file) as picture:
         rgb = _upright_rgb(picture, mode)
@@ -54,23 +54,23 @@ def whole_picture(file: BinaryIO, size: int, center_crop: float | None = None, m
 
 
 def shorter_side(size: int, center_crop: float) -> int:
-    """To how many pixels the shorter side is resized before the middle is cut out."""
+    """Returns the number of pixels to which the shorter side is resized before the middle is cut out."""
     return round(size / center_crop)
 
 
 def random_part(
     file: BinaryIO, size: int, crop_area: float, rng: np.random.Generator, mode: str | None = None
 ) -> np.ndarray:
-    """A random part of a picture, resized to uint8 [size, size, 3].
+    """Decodes a random part of a picture, resized to uint8 [size, size, 3].
 
-    JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where the part has enough pixels there.
+    JPEG files are decoded at 1/2, 1/4 or 1/8 of their size if the part still has enough pixels.
 
     Args:
-        file: Encoded.
-        size: Height and width to come to.
-        crop_area: As in `random_box`.
-        rng: Draws the part.
-        mode: As in `whole_picture`.
+        file: File of the encoded picture.
+        size: Height and width of the result.
+        crop_area: Least share of the picture's area, see `random_box`.
+        rng: Generator that draws the part.
+        mode: PIL's mode of the picture, see `whole_picture`.
     """
     with PILImage.open(file) as picture:
         full = picture.size
@@ -87,10 +87,11 @@ def random_part(
 
 
 def random_box(width: int, height: int, crop_area: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a random part, as torchvision's RandomResizedCrop draws them.
+    """Draws a random part as torchvision's RandomResizedCrop does; returns its left, top, right and bottom.
 
-    The area is uniform in [crop_area, 1] of the picture's, the logarithm of width / height uniform between those of
-    3/4 and 4/3, the place uniform. After ten draws that do not fit, the largest middle part of an allowed ratio.
+    The area is uniform in [crop_area, 1] of the picture's, the logarithm of width / height is uniform between those of
+    3/4 and 4/3, and the place is uniform. If ten draws do not fit, the largest middle part of an allowed ratio is
+    taken.
     """
     for _ in range(10):
         area = width * height * rng.uniform(crop_area, 1.0)
@@ -109,7 +110,7 @@ def random_box(width: int, height: int, crop_area: float, rng: np.random.Generat
 
 
 def _upright_rgb(picture: PILImage.Image, mode: str | None) -> PILImage.Image:
-    """As `datasets` decodes it; then what is transparent becomes white, as transformers' image processors make it."""
+    """Decodes as `datasets` does; then what is transparent becomes white, as transformers' image processors make it."""
     picture.load()
     if picture.getexif().get(ExifTags.Base.Orientation) is not None:
         picture = ImageOps.exif_transpose(picture)

@@ -1,4 +1,4 @@
-"""A task with fewer training examples, as many of each class as its share: the reduced data set of DC-NAS Eq. 2."""
+"""A task with fewer training examples, the same share of each class: the reduced data set of DC-NAS Eq. 2."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from searchhub.errors import InvalidInputError
 
 
 class ReducedTask(TaskView):
-    """Another task, of whose training split only some examples are left; the other splits are as they were.
+    """Another task with only some of its training examples; the other splits stay as they are.
 
-    Of a class with n examples share · n are drawn, halves rounded up, so that the classes keep their proportions.
+    If a class has n examples, share · n of them are drawn, halves rounded up, so that the classes keep their
+    proportions.
 
     Args:
-        task: The task, of classes.
-        share: How much of the training split, in (0, 1].
-        seed: Of the draw.
+        task: The task to view, a classification.
+        share: Share of the training split that is kept, in (0, 1].
+        seed: Seed of the draw.
 
     Raises:
-        InvalidInputError: A class would be empty, or labels are no classes.
+        InvalidInputError: A class would be empty, or the labels are not classes.
     """
 
     def __init__(self, task: Task, share: float, *, seed: int = 0) -> None:
@@ -44,7 +45,7 @@ class ReducedTask(TaskView):
         return self.task.batch(split, self._of_task(split, indices), device=device, seed=seed)
 
     def prefetch(self, split: Split, batches: Sequence[torch.Tensor], *, seed: int | None = None) -> None:
-        """Handed on to a task that reads ahead."""
+        """Passes the announcement on to a task that reads ahead."""
         if (prefetch := getattr(self.task, "prefetch", None)) is not None:
             prefetch(split, [self._of_task(split, batch) for batch in batches], seed=seed)
 
@@ -56,7 +57,7 @@ class ReducedTask(TaskView):
 
 
 def _balanced(task: Task, share: float, seed: int) -> torch.Tensor:
-    """Positions in the training split, int64 [n], in increasing order."""
+    """Returns positions in the training split, int64 [n], in increasing order."""
     labels = task.labels("train")
     if labels.is_floating_point():
         raise InvalidInputError(f"Labels of `{task.name}` must be classes to be reduced by class, but are numbers.")

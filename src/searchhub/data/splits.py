@@ -1,4 +1,4 @@
-"""The splits of a data set: from the Hub, with class labels, in three parts, cut to size."""
+"""Makes the splits of a data set: from the Hub, with class labels, in three parts, cut to size."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from searchhub.errors import InvalidInputError
 
 CLASS_TYPES = re.compile(r"u?int\d+|float\d+|double|(large_)?string(_view)?|bool")
-"""Arrow types of label columns that can stand for classes; of floats, whole numbers only."""
+"""Arrow types of label columns that can stand for classes. Floats must be whole numbers."""
 
 MAX_NUMBERED_CLASSES = 1000
-"""So many different numbers are classes as they are; more, other than 0 … n - 1, are rather amounts to predict."""
+"""Up to this many different numbers are classes as they are. More of them, unless 0 … n - 1, are amounts to predict."""
 
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
-"""What data sets call their validation split."""
+"""Names that data sets give their validation split."""
 
 
 HELD_OUT = "a part of train"
-"""What cards call a split that was drawn from the data set's train split."""
+"""Name on cards for a split that was drawn from the data set's train split."""
 
 
 def from_hub(dataset: str, config: str | None = None) -> DatasetDict:
-    """All splits of a data set on the Hub; without a network what an earlier run fetched, or an error at once."""
-    # Asked once: where there is no network, `load_dataset` repeats its first call for 23 seconds before it says so.
+    """Loads all splits of a data set on the Hub. Without a network it uses an earlier run's files, or fails at once."""
+    # This asks once: without a network, `load_dataset` repeats its first call for 23 seconds before it says so.
     try:
         HfApi().dataset_info(dataset, expand=["sha"], timeout=10)
     except (HfHubHTTPError, HFValidationError):
-        pass  # Something answered, or is wrong with the name; `load_dataset` says what.
+        pass  # The Hub answered, or the name is wrong; `load_dataset` says what.
     except Exception:
         cached = _from_cache(dataset, config)
         if cached is None:
@@ -45,7 +45,7 @@ def from_hub(dataset: str, config: str | None = None) -> DatasetDict:
 
 
 def _from_cache(dataset: str, config: str | None) -> DatasetDict | None:
-    """What an earlier run fetched from the Hub; None: nothing."""
+    """Returns what an earlier run fetched from the Hub; None if there is nothing."""
     try:
         builder = Cache(
             dataset_name=dataset.split("/")[-1], config_name=config, repo_id=dataset, version="auto", hash="auto"
@@ -56,7 +56,7 @@ def _from_cache(dataset: str, config: str | None) -> DatasetDict | None:
 
 
 def labelled(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDict:
-    """The splits that have labels; -1, null and NaN stand for none."""
+    """Returns the splits that have labels; -1, null and NaN stand for no label."""
     kind = next(iter(splits.values())).features[label_column]
     if not (isinstance(kind, ClassLabel) or (isinstance(kind, Value) and CLASS_TYPES.fullmatch(kind.dtype))):
         raise InvalidInputError(
@@ -80,10 +80,10 @@ def labelled(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDic
 
 
 def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDict:
-    """Whole numbers, strings or booleans as a `ClassLabel`: its names are the values in their order.
+    """Turns whole numbers, strings or booleans into a `ClassLabel`, whose names are the values in their order.
 
     Raises:
-        InvalidInputError: Numbers are not whole, or more than `MAX_NUMBERED_CLASSES` and not 0 … n - 1.
+        InvalidInputError: Numbers are not whole, or they are more than `MAX_NUMBERED_CLASSES` and not 0 … n - 1.
     """
     if isinstance(next(iter(splits.values())).features[label_column], ClassLabel):
         return splits
@@ -92,7 +92,7 @@ def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> D
     _check_numbers(numbers, dataset, label_column)
     if len(numbers) == len(values):
         names = [str(int(v)) for v in numbers]
-    else:  # Where one file holds numbers alone and another words too, all are words.
+    else:  # If one file holds only numbers and another holds words too, all are words.
         names = sorted({str(int(v)) if isinstance(v, float) else str(v) for v in values})
     as_they_are = names == [str(i) for i in range(len(names))]
 
@@ -100,7 +100,7 @@ def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> D
         kind = split.features[label_column].dtype
         if "float" in kind or kind == "double":
             split = split.cast_column(label_column, Value("int64"))
-        if numbers and not as_they_are:  # A `ClassLabel` takes numbers for indices, but finds strings among its names.
+        if numbers and not as_they_are:  # A `ClassLabel` takes numbers as indices, but finds strings among its names.
             split = split.cast_column(label_column, Value("string"))
         return split.cast_column(label_column, ClassLabel(names=names))
 
@@ -108,7 +108,7 @@ def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> D
 
 
 def _check_numbers(numbers: Sequence[float], dataset: str, label_column: str) -> None:
-    """Whether numbers, in ascending order, can stand for classes."""
+    """Checks that numbers, in ascending order, can stand for classes."""
     broken = [v for v in numbers if not float(v).is_integer()]
     if broken:
         raise InvalidInputError(
@@ -129,20 +129,20 @@ _NUMBER = "number among the chosen classes"
 def with_classes_marked(
     splits: DatasetDict, dataset: str, label_column: str, classes: int | Sequence[str], seed: int
 ) -> DatasetDict:
-    """All examples, with a mark on those of some classes; `marked_classes` takes these.
+    """Returns all examples, with a mark on those of some classes; `marked_classes` selects these.
 
-    In between all are split alike, so that no example is in the test of one choice of classes and in the training data
-    of another.
+    The examples are split between the two calls, always alike, so that no example is in the test split of one choice of
+    classes and in the training data of another.
 
     Args:
-        splits: With a `ClassLabel`.
-        dataset: For messages.
-        label_column: Of the labels.
-        classes: Names, or how many to draw.
-        seed: Of the draw.
+        splits: Splits with a `ClassLabel`.
+        dataset: Name of the data set, for messages.
+        label_column: Name of the label column.
+        classes: Names of the classes, or how many to draw.
+        seed: Seed of the draw.
 
     Raises:
-        InvalidInputError: There is no such class, or not so many, or fewer than two are asked for.
+        InvalidInputError: There is no such class, or there are not enough, or fewer than two are asked for.
     """
     names = next(iter(splits.values())).features[label_column].names
     if isinstance(classes, int):
@@ -163,7 +163,7 @@ def with_classes_marked(
     label = ClassLabel(names=[names[i] for i in sorted(kept)])
 
     def marked(split: datasets.Dataset) -> datasets.Dataset:
-        # A column beside the pictures, which are neither copied nor decoded.
+        # The mark is a column beside the pictures, which are neither copied nor decoded.
         numbers = number[np.array(split[label_column][:], dtype=np.int64)]
         return split.add_column(_NUMBER, numbers, feature=label)
 
@@ -171,7 +171,9 @@ def with_classes_marked(
 
 
 def marked_classes(splits: DatasetDict, label_column: str) -> DatasetDict:
-    """The examples that `with_classes_marked` marked, with labels 0 … n - 1 in the order of the data set's classes."""
+    """Returns the examples that `with_classes_marked` marked. Labels are 0 … n - 1 in the order of the data set's
+    classes.
+    """
     chosen = {}
     for name, split in splits.items():
         rows = np.flatnonzero(np.array(split[_NUMBER][:]) >= 0)
@@ -180,7 +182,7 @@ def marked_classes(splits: DatasetDict, label_column: str) -> DatasetDict:
 
 
 def own_splits(splits: DatasetDict) -> dict[str, str]:
-    """The test and the validation split that `three_splits` makes, by what the data set itself calls them."""
+    """Returns the data set's own names of the test and validation split that `three_splits` makes."""
     own = ["test"] if "test" in splits else []
     own += [name for name in VALIDATION_NAMES if name in splits][:1]
     return dict(zip(("test", "validation"), [*own, HELD_OUT, HELD_OUT], strict=False))
@@ -194,9 +196,9 @@ def three_splits(
     test_size: float | int,
     seed: int,
 ) -> DatasetDict:
-    """The data set's own splits; what is missing is drawn from train, first test, then validation.
+    """Returns the data set's own splits. A missing one is drawn from train, first test, then validation.
 
-    Where there is a train and a validation split only, the validation split is the test split.
+    If there is only a train and a validation split, the validation split is the test split.
     """
     if "train" not in splits:
         raise InvalidInputError(f"`{dataset}` must have a split `train`, but has {sorted(splits)}.")
@@ -216,14 +218,14 @@ def three_splits(
 def split_off(
     train: datasets.Dataset, size: float | int, label_column: str | None, name: str, seed: int
 ) -> DatasetDict:
-    """Draw a share (below 1) or number of examples from train: "train" and "test".
+    """Draws a share (below 1) or number of examples from train; returns the parts "train" and "test".
 
     Args:
-        train: What to draw from.
-        size: How many.
-        label_column: Stratify by these classes; None: draw at random.
-        name: Of the part that is drawn.
-        seed: Of the draw.
+        train: Examples to draw from.
+        size: Share or number of examples to draw.
+        label_column: Name of the column of classes to stratify by. None: draw at random.
+        name: Name of the part that is drawn, for errors.
+        seed: Seed of the draw.
 
     Raises:
         InvalidInputError: A class, or a part, would be empty.
@@ -241,7 +243,7 @@ def split_off(
 def limited(
     splits: DatasetDict, dataset: str, max_train_samples: int | None, max_eval_samples: int | None, seed: int
 ) -> DatasetDict:
-    """At most so many examples of train and of the other splits, drawn at random.
+    """Draws at random at most `max_train_samples` of train and `max_eval_samples` of each other split.
 
     Raises:
         InvalidInputError: A limit is less than 1, or a split is empty.
@@ -259,10 +261,10 @@ def limited(
 
 
 def check_labels(labels: torch.Tensor, split: str, name: str, num_labels: int) -> None:
-    """Check classes, int64 [n].
+    """Checks classes, int64 [n].
 
     Raises:
-        InvalidInputError: There are none, or one is outside 0 … num_labels - 1.
+        InvalidInputError: There are no labels, or one is outside 0 … num_labels - 1.
     """
     if len(labels) == 0:
         raise InvalidInputError(f"The split `{split}` of `{name}` must hold examples, but is empty.")
@@ -274,5 +276,5 @@ def check_labels(labels: torch.Tensor, split: str, name: str, num_labels: int) -
 
 
 def reason(error: Exception) -> str:
-    """An error's kind and first line."""
+    """Returns an error's kind and first line."""
     return f"{type(error).__name__}: " + (str(error).strip() or "no reason given").splitlines()[0].rstrip(".")

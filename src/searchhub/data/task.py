@@ -1,4 +1,4 @@
-"""A task: the splits, the labels, the metric, and how a batch is made."""
+"""Defines a task: the splits, the labels, the metric, and how a batch is made."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import Any, Literal, Protocol, TypeAlias
 import torch
 
 Split: TypeAlias = Literal["train", "validation", "test", "full"]
-""" "full" is train, then validation, for the final training."""
+"""Names of the splits. "full" is train, then validation, for the final training."""
 
 Batch: TypeAlias = dict[str, torch.Tensor]
 
 
 class SavesItself(Protocol):
-    """An image processor or a tokenizer."""
+    """An image processor or a tokenizer, which can save itself."""
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> Any: ...
 
 
 @dataclass(frozen=True)
 class Published:
-    """What others know a task's data as: what a model's card calls them.
+    """How a model's card names the data of a task.
 
     Args:
-        dataset_name: What people call it.
-        dataset_id: On the Hub; None: local data.
-        dataset_config: Which of that data set's configurations; None: it has but one.
-        num_classes: How many classes there are; None: it is no classification.
-        splits: By split of the task, the data set's own name of it where that is another.
-        parts: By metric of the test split, where that is of a part of it: the metric's own name, the data set's name
-            of the part, and how many examples it holds.
+        dataset_name: The name by which people know the data set.
+        dataset_id: Id of the data set on the Hub. None: the data are local.
+        dataset_config: Configuration of that data set. None: it has only one.
+        num_classes: Number of classes. None: the task is not a classification.
+        splits: The data set's own name of each of our splits, where it differs.
+        parts: Metrics that cover only part of the test split (MNLI matched / mismatched): maps our metric name to (Hub
+            metric name, split name, number of examples).
     """
 
     dataset_name: str
@@ -46,10 +46,10 @@ class Published:
 
 
 class Task(ABC):
-    """What a network is trained for. Searches look at train and validation, final figures at test.
+    """What a network is trained for. A search uses train and validation; final figures come from test.
 
     Args:
-        name: For files and cards.
+        name: Name of the task for files and cards.
         label_names: Class names, in the order of their indices.
         metric_name: Primary metric, larger is better.
         source: From which `searchhub.load_task` loads the same task again: plain JSON, with "kind" and the arguments
@@ -59,16 +59,16 @@ class Task(ABC):
     """
 
     pipeline_tag: str
-    """The Hub's name of the kind of task, e.g. "image-classification"."""
+    """The Hub's name for the kind of task, e.g. "image-classification"."""
 
     auto_class: str
-    """The Auto class that loads a network for it."""
+    """Name of the Auto class that loads a network for the task."""
 
     processor_class: str
-    """The Auto class that loads what `processor` gives."""
+    """Name of the Auto class that loads what `processor` returns."""
 
     augmented: bool = False
-    """Whether training batches hold examples otherwise than they are."""
+    """Whether training batches change examples at random."""
 
     def __init__(
         self,
@@ -91,45 +91,46 @@ class Task(ABC):
 
     @property
     def published(self) -> Published:
-        """What a card calls the data. Names of local data are the last part of a path."""
+        """How a card names the data. Local data are named by the last part of their path."""
         hub_id = self.name if "/" in self.name else None
         return Published(self.name, hub_id, num_classes=self.num_labels, splits=self.own_splits)
 
     @abstractmethod
     def size(self, split: Split) -> int:
-        """Number of examples of a split."""
+        """Returns the number of examples of a split."""
 
     @abstractmethod
     def batch(self, split: Split, indices: torch.Tensor, *, device: torch.device, seed: int | None = None) -> Batch:
-        """Model inputs with "labels" for some examples.
+        """Returns model inputs, with "labels", for some examples.
 
         Args:
-            split: Where from.
-            indices: int64 [n].
-            device: Where to.
-            seed: Augment, each example by this seed and its index alone; None: as they are.
+            split: Name of the split.
+            indices: Positions of the examples, int64 [n].
+            device: Device of the batch.
+            seed: Seed of the augmentation, which depends on this seed and the example's index alone. None: examples are
+                not augmented.
         """
 
     def labels(self, split: Split) -> torch.Tensor:
-        """All labels [size] of a split. A task that has them at hand gives those; else every example is read."""
+        """Returns all labels [size] of a split. This reads every example; tasks with labels at hand override it."""
         parts = torch.arange(self.size(split)).split(256)
         return torch.cat([self.batch(split, part, device=torch.device("cpu"))["labels"] for part in parts])
 
     @abstractmethod
     def score(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:
-        """Metrics of predictions [n] against labels [n] of a split, the primary metric among them."""
+        """Returns metrics of predictions [n] against labels [n] of a split, the primary metric among them."""
 
     def predictions(self, logits: torch.Tensor) -> torch.Tensor:
-        """What a network predicts, [n], of its outputs [n, labels]: the likeliest class, unless it is no class."""
+        """Returns predictions [n] from outputs [n, labels]: the most likely class, unless the task has no classes."""
         return logits.argmax(-1)
 
     def search_score(self, metrics: Mapping[str, float]) -> float:
-        """What a search maximises, in [0, 1]: the primary metric, unless that has another range."""
+        """Returns what a search maximises, in [0, 1]: the primary metric, unless that has another range."""
         return metrics[self.metric_name]
 
     @abstractmethod
     def processor(self) -> SavesItself:
-        """What makes a network's inputs, to publish beside it."""
+        """Returns what makes a network's inputs, to publish beside it."""
 
     def processed_by(self, folder: Path) -> Task:
         """The same task with inputs that the processor in a published model's folder makes, as its users make them.
@@ -141,13 +142,13 @@ class Task(ABC):
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
-        """Shape of one input, for cards; None: it varies."""
+        """Shape of one input, for cards. None: it varies."""
         return None
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash that changes whenever an example or a label does."""
+        """Returns a hash that changes whenever an example or a label does."""
 
     def order(self, split: Split, *, batch_size: int, seed: int) -> torch.Tensor:
-        """The order, int64 [size], in which one epoch goes through a split."""
+        """Returns the order, int64 [size], in which one epoch goes through a split."""
         return torch.randperm(self.size(split), generator=torch.Generator().manual_seed(seed))

@@ -1,4 +1,4 @@
-"""Text classification tasks: texts tokenised once, kept without padding, batches of similar length."""
+"""Text classification tasks: texts are tokenised once and kept without padding; a batch has similar lengths."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from searchhub.data.task import Batch, Published, Split, Task
 from searchhub.errors import InvalidInputError
 
 TEXTS_AT_ONCE = 1000
-"""How many texts the tokenizer is given at once: enough for its speed, little enough for memory."""
+"""How many texts the tokenizer gets at once: enough for its speed, few enough for memory."""
 
 BATCHES_SORTED_AT_ONCE = 50
-"""Batches of one epoch among which examples are sorted by length, as in transformers' length-grouped sampler."""
+"""Number of batches among which an epoch's examples are sorted by length, as in transformers' sampler."""
 
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Rows of tokens of different lengths, one after the other.
+    """Rows of tokens of different lengths, stored one after the other.
 
     Args:
         ids: int32 [tokens].
-        types: int8 [tokens], which of the two texts a token is of; None: the tokenizer does not say.
-        starts: int64 [rows + 1], where each row starts; the last one, where all end.
+        types: The text of a pair to which each token belongs, int8 [tokens]. None: the tokenizer does not say.
+        starts: Start of each row, int64 [rows + 1]; the last entry is the end of all.
     """
 
     ids: torch.Tensor
@@ -46,16 +46,16 @@ class TokenRows:
 
     @property
     def lengths(self) -> torch.Tensor:
-        """Tokens of each row, int64 [rows]."""
+        """Number of tokens of each row, int64 [rows]."""
         return self.starts.diff()
 
     @classmethod
     def of_lengths(cls, ids: torch.Tensor, types: torch.Tensor | None, lengths: torch.Tensor) -> TokenRows:
-        """From rows that follow each other."""
+        """Makes rows from tokens that follow each other and the rows' lengths."""
         return cls(ids, types, torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]))
 
     def select(self, rows: torch.Tensor) -> TokenRows:
-        """These rows, int64 [n], in this order."""
+        """Returns these rows, int64 [n], in this order."""
         lengths = self.lengths[rows]
         selected = TokenRows.of_lengths(self.ids, self.types, lengths)
         shift = torch.repeat_interleave(self.starts[rows] - selected.starts[:-1], lengths)
@@ -70,7 +70,7 @@ class TokenRows:
         return TokenRows.of_lengths(torch.cat([self.ids, other.ids]), types, lengths)
 
     def padded(self, rows: torch.Tensor, pad_token_id: int, multiple_of: int = 1) -> dict[str, torch.Tensor]:
-        """Model inputs, int64 [n, longest]: "input_ids", "attention_mask", and "token_type_ids" where there are any."""
+        """Returns model inputs, int64 [n, longest]: "input_ids", "attention_mask", and "token_type_ids" if any."""
         lengths = self.lengths[rows]
         position = torch.arange(-(-int(lengths.max()) // multiple_of) * multiple_of)
         real = position < lengths[:, None]
@@ -85,28 +85,29 @@ class TokenRows:
 
 
 class TextTask(Task):
-    """Classification of texts or pairs of texts, or a score of them, with all tokens in memory.
+    """Classification or scoring of texts or pairs of texts, with all tokens in memory.
 
     Validation and test examples are kept in the order of their lengths, the longest first, so that evaluation in order
-    pads little. It is not the data set's order; predictions and references are always of the same.
+    pads little. This is not the data set's order; predictions and references always share it.
 
     Args:
-        name: For files and cards.
+        name: Name of the task for files and cards.
         splits: "train", "validation" and "test" with the columns named below.
-        tokenizer: A fast one. It is not changed.
-        text_columns: One column of texts, or two of pairs.
-        label_column: Classes 0 … n - 1, or numbers where `regression`.
-        label_names: Class names; one name of the score where `regression`.
-        metric_name: Primary metric.
+        tokenizer: A fast tokenizer. It is not changed.
+        text_columns: One column for single texts, or two for pairs.
+        label_column: Name of the label column: classes 0 … n - 1, or numbers if `regression`.
+        label_names: Class names; the one name of the score if `regression`.
+        metric_name: Name of the primary metric.
         regression: Whether labels are numbers to predict.
-        max_length: Longer inputs are cut to so many tokens, special ones included; of a pair the longer text first.
-        pad_to_multiple_of: Pad batches to such a length, for GPUs with tensor cores.
-        source: As in `Task`.
-        own_splits: As in `Task`.
+        max_length: Longest input in tokens, special ones included. Longer inputs are cut; in a pair, the longer text
+            first.
+        pad_to_multiple_of: Batches are padded to a multiple of it, for GPUs with tensor cores.
+        source: What loads the task again, see `Task`.
+        own_splits: The data set's own names of the splits, see `Task`.
 
     Raises:
         InvalidInputError: A split is empty or lacks a column, a text is missing, a label is out of range, or the
-            tokenizer cannot do this.
+            tokenizer is not suitable.
     """
 
     pipeline_tag = "text-classification"
@@ -149,7 +150,7 @@ class TextTask(Task):
 
     @property
     def published(self) -> Published:
-        """As in `Task`; a regression has no classes."""
+        """How a card names the data, see `Task`; a regression has no classes."""
         return dataclasses.replace(
             super().published,
             dataset_config=self.source.get("dataset_config_name"),
@@ -183,24 +184,24 @@ class TextTask(Task):
         )
 
     def _evaluation_order(self, split: str, lengths: torch.Tensor) -> torch.Tensor:
-        """In what order, int64 [n], the examples of a split other than train are kept."""
+        """Returns the order, int64 [n], in which the examples of a split other than train are kept."""
         return longest_first(lengths)
 
     def size(self, split: Split) -> int:
         return len(self._labels[split])
 
     def lengths(self, split: Split) -> torch.Tensor:
-        """Tokens of each example, int64 [size]."""
+        """Returns the number of tokens of each example, int64 [size]."""
         return self._rows[split].lengths
 
     def batch(self, split: Split, indices: torch.Tensor, *, device: torch.device, seed: int | None = None) -> Batch:
-        """As in `Task`; nothing is augmented. "labels" are int64 [n], or float32 where `regression`."""
+        """Returns a batch, see `Task`; nothing is augmented. "labels" are int64 [n], or float32 if `regression`."""
         inputs = self._rows[split].padded(indices, self.tokenizer.pad_token_id, self.pad_to_multiple_of)
         inputs["labels"] = self._labels[split][indices]
         return {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()}
 
     def order(self, split: Split, *, batch_size: int, seed: int) -> torch.Tensor:
-        """Batches of similar length in random order; which examples a ragged last batch holds is random too."""
+        """Groups batches by length, in random order; which examples a ragged last batch holds is random too."""
         generator = torch.Generator().manual_seed(seed)
         shuffled = torch.randperm(self.size(split), generator=generator)
         whole = len(shuffled) - len(shuffled) % batch_size
@@ -225,14 +226,14 @@ class TextTask(Task):
         return Accuracy()
 
     def processor(self) -> PreTrainedTokenizerBase:
-        """The tokenizer, as it was given."""
+        """Returns the tokenizer as it was given."""
         return self.tokenizer
 
     @cached_property
     def _digest(self) -> str:
         digest = self._texts.copy()
         tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        # Two settings that each call of a tokenizer sets anew.
+        # Each call of a tokenizer sets these two settings anew.
         digest.update(json.dumps({k: v for k, v in tokenizer.items() if k not in ("truncation", "padding")}).encode())
         for split in ("train", "validation", "test"):
             digest.update(self._rows[split].ids.numpy())
@@ -241,13 +242,13 @@ class TextTask(Task):
         return digest.hexdigest()
 
     def fingerprint(self) -> str:
-        """A hash of texts, tokens, labels, tokenizer and lengths."""
+        """Returns a hash of texts, tokens, labels, tokenizer and lengths."""
         settings = (self.label_names, self.max_length, self.pad_to_multiple_of, self._digest)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
 
 def longest_first(lengths: torch.Tensor) -> torch.Tensor:
-    """An order, int64 [n], of descending length: what does not fit in memory fails at once."""
+    """Returns an order, int64 [n], of descending length: what does not fit in memory fails at once."""
     return lengths.argsort(descending=True, stable=True)
 
 
@@ -268,7 +269,7 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, max_length: int, multip
 
 
 def _columns(splits: Mapping[str, datasets.Dataset], split: str, names: Sequence[str], task: str) -> list[list[Any]]:
-    """Values of columns; all but the last are texts."""
+    """Returns the values of columns; all but the last are texts."""
     data = splits[split]
     missing = [n for n in names if n not in data.column_names]
     if missing:
@@ -288,7 +289,7 @@ def _columns(splits: Mapping[str, datasets.Dataset], split: str, names: Sequence
 
 
 def _labels(values: list[Any], split: str, task: str, num_labels: int, regression: bool) -> torch.Tensor:
-    """Labels as a tensor, int64 [n], or float32 [n] of a regression."""
+    """Returns labels as a tensor, int64 [n], or float32 [n] for a regression."""
     kinds = (int, float) if regression else (int,)
     wrong = next((i for i, value in enumerate(values) if not isinstance(value, kinds)), None)
     if wrong is not None:

@@ -1,4 +1,4 @@
-"""From a name or a folder to a text task: a Hub id, or local csv, tsv, json or parquet."""
+"""Loads a text task from a name or a folder: a Hub id, or local csv, tsv, json or parquet."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".jsonl": ("json", {}),
     ".parquet": ("parquet", {}),
 }
-"""Endings of files: how `load_dataset` reads them."""
+"""For each ending of a file, how `load_dataset` reads it."""
 
 SPLIT_NAMES = {"train": ("train", "training"), "validation": VALIDATION_NAMES, "test": ("test", "testing")}
-"""How a file's or folder's name says which split it holds."""
+"""Words in a file's or folder's name that say which split it holds."""
 
 
 def load_text_task(
@@ -55,34 +55,36 @@ def load_text_task(
     max_eval_samples: int | None = None,
     seed: int = 0,
 ) -> TextTask:
-    """Load a text classification data set, split it for a search and tokenise it.
+    """Loads a text classification data set, splits it for a search and tokenises it.
 
-    Splits are made as `load_image_splits` makes them: the data set's own are used; what is missing is drawn from train,
-    stratified; with a train and a validation split only, the latter is the test split; a test split without labels is
-    none. Labels are classes: a `ClassLabel`, whole numbers (1 to 5 stars, say), strings or booleans.
+    Splits are made as `load_image_splits` makes them. The data set's own are used; what is missing is drawn from train,
+    stratified. If there is only a train and a validation split, the latter is the test split. A test split without
+    labels does not count. Labels are classes: a `ClassLabel`, whole numbers (e.g. 1 to 5 stars), strings or booleans.
 
     Args:
         dataset: A Hub id, or a path: a csv, tsv, json, jsonl or parquet file, or a folder of such files named after
             their splits. In tsv files quotation marks are characters.
-        tokenizer: A tokenizer, or the checkpoint that has it.
-        dataset_config_name: Of a Hub id.
-        text_column: Texts; None: "text" or "sentence", or the only column of strings beside the labels.
-        pair_column: Second texts; None: there are none.
-        label_column: Classes; None: the only `ClassLabel`, or "label" or "labels".
-        max_length: As in `TextTask`.
-        pad_to_multiple_of: As in `TextTask`.
-        validation_size: Share (below 1) or number of training examples to validate on, where there is no such split.
-        test_size: Share or number of training examples to test on, where there is no such split.
-        max_train_samples: Take so many training examples, after shuffling; None: all.
-        max_eval_samples: Take so many validation and so many test examples; None: all.
-        seed: Of splitting and shuffling.
+        tokenizer: A tokenizer, or the checkpoint that holds it.
+        dataset_config_name: Name of a configuration of the data set on the Hub.
+        text_column: Name of the column of texts. None: "text" or "sentence", or the only column of strings beside the
+            labels.
+        pair_column: Name of the column of second texts. None: there is none.
+        label_column: Name of the label column. None: the only `ClassLabel`, or "label" or "labels".
+        max_length: Longest input in tokens, see `TextTask`.
+        pad_to_multiple_of: Batches are padded to a multiple of it, see `TextTask`.
+        validation_size: Share (below 1) or number of training examples to validate on, if the data set has no such
+            split.
+        test_size: Share or number of training examples to test on, if the data set has no such split.
+        max_train_samples: How many training examples to take, after shuffling. None: all.
+        max_eval_samples: How many validation examples, and how many test examples, to take. None: all.
+        seed: Seed of splitting and shuffling.
 
     Raises:
-        InvalidInputError: The data set cannot be found or read, or has no such columns, or lacks texts or labels.
+        InvalidInputError: The data set cannot be found or read, has no such columns, or lacks texts or labels.
     """
     splits = _load(dataset, dataset_config_name)
     text_column, label_column = _pick_columns(splits, dataset, text_column, pair_column, label_column)
-    # A test split without the column is as one whose labels are all missing.
+    # A test split without the column counts as one whose labels are all missing.
     splits = DatasetDict({n: s for n, s in splits.items() if n == "train" or label_column in s.column_names})
     splits = with_class_labels(labelled(splits, dataset, label_column), dataset, label_column)
     own = own_splits(splits)
@@ -118,10 +120,10 @@ def load_text_task(
 
 
 def load_tokenizer(tokenizer: str | PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint, or the one that is given.
+    """Returns the tokenizer of a checkpoint, or the one that is given.
 
     Raises:
-        InvalidInputError: There is none of that name, or the Hub cannot be reached.
+        InvalidInputError: There is no tokenizer of that name, or the Hub cannot be reached.
     """
     if not isinstance(tokenizer, str):
         return tokenizer
@@ -136,20 +138,20 @@ def load_tokenizer(tokenizer: str | PreTrainedTokenizerBase) -> PreTrainedTokeni
 
 
 def _answers(checkpoint: str) -> bool:
-    """Whether the Hub answers of a checkpoint. Asked once: transformers repeats its call for 47 seconds."""
+    """Whether the Hub answers for a checkpoint. This asks once: transformers repeats its call for 47 seconds."""
     if Path(checkpoint).exists():
         return False
     try:
         HfApi().model_info(checkpoint, expand=["sha"], timeout=10)
     except (HfHubHTTPError, HFValidationError):
-        return True  # Something answered, or is wrong with the name; transformers says what.
+        return True  # The Hub answered, or the name is wrong; transformers says what.
     except Exception:
         return False
     return True
 
 
 def source(kind: str, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any]) -> dict[str, Any]:
-    """What loads a text task again, as in `Task`; empty where the tokenizer came from nowhere."""
+    """Returns what loads a text task again, see `Task`; empty if the tokenizer has no origin to load it from."""
     if not tokenizer.name_or_path:
         return {}
     return {"kind": kind, "tokenizer": str(tokenizer.name_or_path), **options}
@@ -175,7 +177,7 @@ def _load(dataset: str, config: str | None) -> DatasetDict:
 
 
 def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Files of each split, by a word of the path; a single file without one is train."""
+    """Groups files by split, by a word of the path; a single file without such a word is train."""
     found: dict[str, list[Path]] = {}
     for file in files:
         words = re.split(r"[^a-z0-9]+", str(file.relative_to(folder)).lower())
@@ -194,7 +196,7 @@ def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def read_files(files: dict[str, list[Path]]) -> DatasetDict:
-    """Read each split for itself: a test split may lack the labels."""
+    """Reads each split on its own: a test split may lack the labels."""
     read = {}
     for split, paths in files.items():
         kind, options = FORMATS[paths[0].suffix]
@@ -205,7 +207,7 @@ def read_files(files: dict[str, list[Path]]) -> DatasetDict:
 def _pick_columns(
     splits: DatasetDict, dataset: str, text_column: str | None, pair_column: str | None, label_column: str | None
 ) -> tuple[str, str]:
-    """The columns of texts and labels; what is not given is found where there is no doubt."""
+    """Returns the columns of texts and labels. A column that is not given is found if there is no doubt."""
     if "train" not in splits:
         raise InvalidInputError(f"`{dataset}` must have a split `train`, but has {sorted(splits)}.")
     features = splits["train"].features

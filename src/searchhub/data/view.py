@@ -1,4 +1,4 @@
-"""A task seen through another: what does not differ is the task's own."""
+"""A task seen through another: what does not differ comes from the task itself."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from searchhub.data.task import Batch, Published, SavesItself, Split, Task
 
 
 class TaskView(Task):
-    """Another task, in which a subclass changes sizes, batches or order.
+    """Another task, of which a subclass changes sizes, batches or order.
 
     Args:
-        task: The task.
+        task: The task to view.
     """
 
     def __init__(self, task: Task) -> None:
@@ -55,6 +55,6 @@ class TaskView(Task):
         return self.task.processor()
 
     def fingerprint_with(self, changed: torch.Tensor) -> str:
-        """The task's fingerprint together with what is changed."""
+        """Returns a fingerprint of the task together with what is changed."""
         digest = hashlib.sha256(changed.numpy().tobytes()).hexdigest()
         return hashlib.sha256(f"{self.task.fingerprint()} {digest}".encode()).hexdigest()[:16]
