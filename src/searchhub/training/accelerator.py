@@ -1,4 +1,4 @@
-"""One Accelerator that does the right thing on a GPU, on several, and on CPU processes."""
+"""Makes one Accelerator that does the right thing on a GPU, on several GPUs, and on CPU processes."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from searchhub.errors import InvalidInputError
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=12)
-"""How long a process waits for the others before it takes them for dead."""
+"""How long a process waits for the others before it considers them dead."""
 
 
 def make_accelerator(
     *, mixed_precision: str = "no", report_to: str | None = None, logging_dir: str | Path | None = None, seed: int = 0
 ) -> Accelerator:
-    """An Accelerator for a search.
+    """Makes an Accelerator for a search.
 
-    Without a GPU, several processes started by any launcher become CPU (gloo) processes: `--multi_gpu` without a GPU
-    would otherwise run copies that each believe to be alone.
+    Without a GPU, several processes started by any launcher become CPU (gloo) processes. Otherwise `--multi_gpu`
+    without a GPU would run copies that each believe to be alone.
 
     Args:
         mixed_precision: "no", "fp16" or "bf16".
-        report_to: Name of a tracker that Accelerate knows, e.g. "tensorboard"; None: none.
-        logging_dir: Where a tracker writes.
-        seed: Seeds every library, the same on every process; trials seed themselves again.
+        report_to: Name of a tracker that Accelerate supports, e.g. "tensorboard". None: no tracker.
+        logging_dir: Folder to which a tracker writes.
+        seed: Seed for every library, the same on every process; trials seed themselves again.
 
     Raises:
         InvalidInputError: The launcher asks for `torch.compile`, which recompiles for every path of a search; or the
@@ -47,23 +47,23 @@ def make_accelerator(
             f"the launcher set `dynamo_backend={os.environ['ACCELERATE_DYNAMO_BACKEND']}`. Compile extracted models."
         )
     installed = [str(tracker) for tracker in get_available_trackers()]
-    if report_to is not None and report_to not in installed:  # Accelerate would log to nowhere
+    if report_to is not None and report_to not in installed:  # Accelerate would log nowhere
         raise InvalidInputError(
             f"`report_to` must name a tracker that Accelerate knows and that is installed ({installed}), but is "
             f"{report_to!r}. Install it."
         )
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    # torch says so anew for each model of a search. Accelerate does not hand on what is to come in its place.
+    # torch repeats this warning for each model of a search. Accelerate does not pass on the replacement it names.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     accelerator = Accelerator(
         cpu=True if several and not torch.cuda.is_available() else None,
         mixed_precision=mixed_precision,
         log_with=report_to,
-        # BatchNorm statistics are re-estimated on the same batches everywhere, so none need be sent about in each step.
+        # BatchNorm statistics are re-estimated on the same batches everywhere, so none need be sent in each step.
         kwargs_handlers=[
             DistributedDataParallelKwargs(broadcast_buffers=False),
-            # Processes that each train a network of their own wait for the slowest; so do all while one decodes data.
-            # By default they would give up after 10 minutes with NCCL, 30 with gloo.
+            # Processes that each train a network of their own wait for the slowest; all of them wait while one decodes
+            # data. By default they would give up after 10 minutes with NCCL, 30 with gloo.
             InitProcessGroupKwargs(timeout=PATIENCE),
         ],
         project_dir=None if logging_dir is None else str(logging_dir),
@@ -84,12 +84,12 @@ _OF_ONE_PROCESS = (
 
 
 class SingleProcess:
-    """An Accelerator to a training of which this process does all, while other processes train something else.
+    """Replaces the Accelerator in a training that this process does alone, while other processes train something else.
 
     Device and precision are the Accelerator's; nothing is shared out, reduced or waited for.
 
     Args:
-        accelerator: Of this process.
+        accelerator: Accelerator of this process.
     """
 
     num_processes = 1
@@ -104,16 +104,16 @@ class SingleProcess:
         raise AttributeError(f"A training of one process has no `{name}` of an Accelerator.")
 
     def prepare(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[torch.nn.Module, Any]:
-        """As `Accelerator.prepare`, but never wrapped in DDP."""
-        prepared = self._accelerator.prepare_model(model, evaluation_mode=True)  # which only leaves DDP out
+        """Prepares as `Accelerator.prepare` does, but never wraps the model in DDP."""
+        prepared = self._accelerator.prepare_model(model, evaluation_mode=True)  # it only leaves DDP out
         return prepared, self._accelerator.prepare_optimizer(optimizer)
 
     def no_sync(self, model: torch.nn.Module) -> contextlib.AbstractContextManager[None]:
-        """Nothing is ever synchronised."""
+        """Returns an empty context: nothing is ever synchronised."""
         return contextlib.nullcontext()
 
     def reduce(self, tensor: torch.Tensor, reduction: str = "sum") -> torch.Tensor:
-        """Over one process."""
+        """Returns the tensor as it is: there is one process."""
         return tensor
 
 
@@ -136,11 +136,11 @@ class Processes:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this one writes files."""
+        """Whether this process writes files."""
         return self._accelerator.is_main_process
 
     def broadcast(self, value: T) -> T:
-        """The main process's value, on every process."""
+        """Returns the main process's value, on every process."""
         holder = [value]
         broadcast_object_list(holder, from_process=0)
         return holder[0]

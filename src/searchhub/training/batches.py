@@ -1,4 +1,4 @@
-"""Which examples make a step, on which process, in which part: a function of seeds alone, so that resuming is exact."""
+"""Decides which examples make a step, on which process, in which part, from seeds alone, so that resuming is exact."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from searchhub.training.settings import TrainingSettings
 
 
 def derive_seed(seed: int, *parts: int | str) -> int:
-    """A 63-bit seed that depends on all its arguments and on nothing else."""
+    """Derives a 63-bit seed that depends on all arguments and on nothing else."""
     text = "/".join(str(p) for p in (seed, *parts)).encode()
     return (zlib.crc32(text) << 31) ^ zlib.adler32(text[::-1])
 
 
 def check_batch_size(task: Task, split: Split, settings: TrainingSettings, accelerator: Accelerator) -> None:
-    """Check before work starts that batches can be made.
+    """Checks before work starts that batches can be made.
 
     Raises:
-        InvalidInputError: The split holds no whole batch, or a batch does not divide among processes and parts.
+        InvalidInputError: The split holds no whole batch, or a batch cannot be divided evenly among processes and
+            parts.
     """
     parts = accelerator.num_processes * settings.gradient_accumulation_steps
     if settings.batch_size % parts:
@@ -39,17 +40,17 @@ def check_batch_size(task: Task, split: Split, settings: TrainingSettings, accel
 
 
 def steps_per_epoch(task: Task, split: Split, settings: TrainingSettings) -> int:
-    """Optimizer steps of one pass; a ragged last batch is dropped."""
+    """Returns the optimizer steps of one pass; a ragged last batch is dropped."""
     return task.size(split) // settings.batch_size
 
 
 def training_batches(
     task: Task, split: Split, settings: TrainingSettings, accelerator: Accelerator, seed: int
 ) -> Iterator[list[Batch]]:
-    """One pass over a split: per optimizer step, the parts that this process takes.
+    """Goes once through a split; yields, for each optimizer step, the parts that this process takes.
 
-    A batch is the same whatever the number of processes: process r takes the r-th share of it. Augmentation depends
-    on the seed and the example alone.
+    A batch is the same whatever the number of processes: process r takes the r-th share of it. Augmentation depends on
+    the seed and the example alone.
     """
     order = task.order(split, batch_size=settings.batch_size, seed=seed)
     share = settings.batch_size // accelerator.num_processes
@@ -62,7 +63,7 @@ def training_batches(
 
 
 def evaluation_batches(task: Task, split: Split, batch_size: int, accelerator: Accelerator) -> Iterator[Batch]:
-    """This process's contiguous share of a split, in order, not augmented."""
+    """Yields this process's contiguous share of a split, in order, not augmented."""
     size, processes = task.size(split), accelerator.num_processes
     start = size * accelerator.process_index // processes
     end = size * (accelerator.process_index + 1) // processes
@@ -74,7 +75,7 @@ def evaluation_batches(task: Task, split: Split, batch_size: int, accelerator: A
 def _batches(
     task: Task, split: Split, steps: list[list[torch.Tensor]], device: torch.device, seed: int | None = None
 ) -> Iterator[list[Batch]]:
-    """Batches of the indices of each step. A task that has `prefetch` hears of a step while the one before is used."""
+    """Yields the batches of each step's indices. A task with `prefetch` hears of a step while the last is used."""
     prefetch = getattr(task, "prefetch", None)
     for now, after in zip(steps, [*steps[1:], []], strict=True):
         if prefetch is not None:

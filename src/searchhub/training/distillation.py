@@ -1,4 +1,4 @@
-"""A teacher's outputs, to learn from."""
+"""Lets a network learn from a teacher's outputs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from searchhub.training.loop import outputs
 
 
 def distilled(task: Task, teacher: nn.Module, accelerator: Accelerator, *, batch_size: int = 256) -> DistilledTask:
-    """The task with a teacher's logits in its training batches, for `TrainingSettings.distillation_weight`.
+    """Returns the task with a teacher's logits in its training batches, for `TrainingSettings.distillation_weight`.
 
     Args:
-        task: Not augmented.
-        teacher: A network for the same task; it is put in evaluation mode.
-        accelerator: Of this process.
-        batch_size: Examples of one forward pass, per process.
+        task: A task without augmentation.
+        teacher: A network for the same task. It is put in evaluation mode.
+        accelerator: Accelerator of this process.
+        batch_size: Number of examples of one forward pass, per process.
 
     Raises:
         InvalidInputError: The task is augmented, or the teacher has other labels.

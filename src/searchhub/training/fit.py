@@ -1,4 +1,4 @@
-"""Train one network from where it stands to the end, alike for every network that is compared."""
+"""Trains one network for a fixed number of epochs. Networks that are compared all go through this function."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from searchhub.training.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class TrainOutput:
-    """What a training came to.
+    """The outcome of a training.
 
     Args:
-        metrics: Of the evaluated split; the task's primary metric among them.
-        split: Which split was evaluated.
-        examples: How many it holds.
+        metrics: Metrics on the evaluated split, the task's primary metric among them.
+        split: Name of the evaluated split.
+        examples: Number of examples in that split.
         loss: Mean training loss of the last epoch.
-        epochs: Passes taken.
-        steps: Optimizer steps taken.
-        seconds: Wall time.
+        epochs: Number of epochs trained.
+        steps: Number of optimizer steps taken.
+        seconds: Wall time in seconds.
     """
 
     metrics: dict[str, float]
@@ -41,7 +41,7 @@ class TrainOutput:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Returns plain JSON."""
         return dict(vars(self))
 
 
@@ -58,25 +58,25 @@ def fit(
     on_step: StepCallback | None = None,
     on_epoch: Callable[[PreTrainedModel], None] | None = None,
 ) -> TrainOutput:
-    """Train a model for some epochs and evaluate it once, at the end.
+    """Trains a model for some epochs and evaluates it once, at the end.
 
-    Nothing is chosen by looking at `evaluate_on`: no early stopping, no best epoch.
+    Nothing is chosen by looking at `evaluate_on`: there is no early stopping and no best epoch.
 
     Args:
-        model: Its own weights; trained in place.
-        task: Data and metric.
-        settings: Optimizer, schedule and batch.
-        accelerator: Of this process.
+        model: A model with its own weights, which is trained in place.
+        task: The task, with its data and metric.
+        settings: Optimizer, schedule and batch size.
+        accelerator: Accelerator of this process.
         epochs: Passes over `train_on`, at least 1.
-        seed: Of order, augmentation and dropout.
+        seed: Seed of order, augmentation and dropout.
         train_on: Split to train on.
-        evaluate_on: Split to report.
+        evaluate_on: Split whose metrics are reported.
         on_step: Called after each optimizer step with (steps done, steps of the training).
         on_epoch: Called after each epoch with the model, which it must leave as it is.
 
     Raises:
         DivergedError: The loss is no longer finite.
-        InvalidInputError: The settings ask for an auxiliary head or drop-path, which the model does not have.
+        InvalidInputError: The settings ask for an auxiliary head or drop-path, but the model has none.
     """
     check_batch_size(task, train_on, settings, accelerator)
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the logits of a mixture are trained by: the Gumbel-softmax and a loss that knows of costs (FBNet, DC-NAS)."""
+"""The Gumbel-softmax and a loss that includes the cost; they train the logits of a mixture (FBNet, DC-NAS)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from searchhub.training.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class MixtureSettings:
-    """How the logits are trained; the defaults are those of DC-NAS (Sec. 4.2), and of FBNet where that is silent.
+    """Settings for training the logits. Defaults are those of DC-NAS (Sec. 4.2), and FBNet's where it is silent.
 
     Args:
-        epochs: Of the whole training.
-        warmup_epochs: First epochs in which logits stay 0, so that all candidates are equally probable; fewer than all.
-        learning_rate: Of Adam on the logits, constant, greater than 0.
-        weight_decay: Of Adam on the logits, at least 0.
+        epochs: Number of epochs of the whole training.
+        warmup_epochs: Number of first epochs in which logits stay 0, so that all candidates are equally probable; fewer
+            than `epochs`.
+        learning_rate: Learning rate of Adam on the logits, constant, greater than 0.
+        weight_decay: Weight decay of Adam on the logits, at least 0.
         temperature: τ of the Gumbel-softmax in the first epoch, greater than 0 (FBNet: 5).
         temperature_decay: τ is multiplied by it after each epoch, in (0, 1] (FBNet: exp(-0.045), about 0.956).
         cost_factor: α of the loss CE · α log(cost)^β (FBNet Eq. 2: 0.2).
-        cost_exponent: β of that loss, at least 0 (FBNet: 0.6); 0: the cost plays no part.
+        cost_exponent: β of that loss, at least 0 (FBNet: 0.6). 0: the cost plays no part.
     """
 
     epochs: int = 90
@@ -61,15 +62,15 @@ class MixtureSettings:
             )
 
     def temperature_at(self, epoch: int) -> float:
-        """τ in epoch 0, 1, …"""
+        """Returns τ in epoch 0, 1, …"""
         return self.temperature * self.temperature_decay**epoch
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Returns plain JSON."""
         return dataclasses.asdict(self)
 
     def of_logits(self, weights: TrainingSettings) -> TrainingSettings:
-        """Settings of Adam on the logits, in batches like those of the weights."""
+        """Returns settings of Adam on the logits, with the same batches as those of the weights."""
         return TrainingSettings(
             optimizer="adam",
             learning_rate=self.learning_rate,
@@ -81,28 +82,28 @@ class MixtureSettings:
 
 
 def gumbel_softmax(logits: torch.Tensor, noise: torch.Tensor, temperature: float) -> torch.Tensor:
-    """M = softmax((a + g) / τ), a row a layer (FBNet Sec. 3.3).
+    """Computes M = softmax((a + g) / τ), with one row per layer (FBNet Sec. 3.3).
 
     Args:
-        logits: a, [layers, candidates].
-        noise: g, drawn from Gumbel(0, 1), of the same shape.
-        temperature: τ > 0; near 0 one candidate takes all.
+        logits: The logits a, [layers, candidates].
+        noise: The noise g, drawn from Gumbel(0, 1), of the same shape.
+        temperature: The temperature τ > 0; near 0 one candidate takes all the weight.
     """
     return ((logits + noise) / temperature).softmax(-1)
 
 
 def gumbel_noise(shape: tuple[int, ...], seed: int) -> torch.Tensor:
-    """Draws of Gumbel(0, 1), float32, the same on every device."""
+    """Draws from Gumbel(0, 1), float32, the same on every device."""
     drawn = torch.empty(shape).exponential_(generator=torch.Generator().manual_seed(seed))
     return -drawn.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 class CostTerm:
-    """α log(cost(m))^β, where cost(m) = fixed + Σ_l Σ_k m_lk cost_lk is the mixture's cost (FBNet Eq. 2).
+    """The factor α log(cost(m))^β, where cost(m) = fixed + Σ_l Σ_k m_lk cost_lk is the mixture's cost (FBNet Eq. 2).
 
     Args:
-        table: Any additive cost whose smallest value is above 1 in its unit, so that the logarithm is positive.
-        settings: α and β.
+        table: An additive cost whose smallest value is above 1 in its unit, so that the logarithm is positive.
+        settings: Settings that hold α and β.
 
     Raises:
         InvalidInputError: The cost can be 1 or less.
@@ -120,7 +121,7 @@ class CostTerm:
         self._settings = settings
 
     def cost(self, weights: torch.Tensor) -> torch.Tensor:
-        """The cost of a mixture, a scalar."""
+        """Returns the cost of a mixture, a scalar."""
         return self._fixed + (weights * self._entries.to(weights.device)).sum()
 
     def __call__(self, weights: torch.Tensor) -> torch.Tensor:

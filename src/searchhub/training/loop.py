@@ -1,4 +1,4 @@
-"""The one loop: a pass of optimizer steps, and predictions, on any number of processes."""
+"""The one training loop: a pass of optimizer steps, and predictions, on any number of processes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from searchhub.training.batches import evaluation_batches
 from searchhub.training.settings import TrainingSettings
 
 StepCallback = Callable[[int, int], None]
-"""Hears of each optimizer step: how many are done, and how many there are in all."""
+"""Function that is called after each optimizer step with how many are done and how many there are."""
 
 CHECK_EVERY = 25
-"""Optimizer steps between looks at the loss; each look waits for the device."""
+"""Number of optimizer steps between checks of the loss; each check waits for the device."""
 
 
 def train_pass(
@@ -38,22 +38,22 @@ def train_pass(
     max_steps: int | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> float:
-    """Take optimizer steps and return the mean loss over them and over processes.
+    """Takes optimizer steps and returns the mean loss over them and over processes.
 
     Args:
-        model: Prepared by the accelerator.
-        optimizer: Prepared by the accelerator.
-        batches: Per step, the parts that this process takes; their gradients are averaged.
-        settings: Learning rate, smoothing, clipping.
-        accelerator: Of this process.
-        first_step: Where in the schedule the pass starts.
+        model: The model, prepared by the accelerator.
+        optimizer: The optimizer, prepared by the accelerator.
+        batches: The parts that this process takes, for each step; their gradients are averaged.
+        settings: Learning rate, label smoothing and clipping.
+        accelerator: Accelerator of this process.
+        first_step: Position in the schedule at which the pass starts.
         total_steps: Length of the schedule.
-        what: Named in the error of a diverging loss.
-        max_steps: Stop after so many steps; None: no bound.
-        on_step: Called after each step with the number of steps done in this pass.
+        what: What is trained; the error for a diverging loss names it.
+        max_steps: Largest number of steps. None: no bound.
+        on_step: Function that is called after each step with the number of steps done in this pass.
 
     Raises:
-        DivergedError: A loss was NaN or infinite, on any process; raised on all.
+        DivergedError: A loss was NaN or infinite on some process; the error is raised on all.
     """
     model.train()
     parameters = list(model.parameters())
@@ -94,7 +94,7 @@ def _backward(
 
 
 def _loss(model: nn.Module, part: Batch, settings: TrainingSettings) -> torch.Tensor:
-    """The labels' loss, or part of it a teacher's, and that of an auxiliary head."""
+    """Returns the loss on the labels, mixed with that on a teacher's outputs, plus that of an auxiliary head."""
     teacher = part.get(TEACHER_LOGITS)
     output = model(**{k: v for k, v in part.items() if k != TEACHER_LOGITS})
     loss: torch.Tensor = output.loss
@@ -118,10 +118,10 @@ def _loss(model: nn.Module, part: Batch, settings: TrainingSettings) -> torch.Te
 
 
 def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """How far a network's outputs [n, labels] are from its teacher's.
+    """Measures how far a network's outputs [n, labels] are from its teacher's.
 
-    T² times the Kullback-Leibler divergence of softmax(logits / T) from the teacher's (Hinton et al. 2015); for one
-    output a network (regression), the mean squared difference.
+    It is T² times the Kullback-Leibler divergence of softmax(logits / T) from the teacher's (Hinton et al. 2015). For
+    networks with one output (regression) it is the mean squared difference.
     """
     logits, teacher = logits.float(), teacher.float()
     if logits.shape[-1] == 1:
@@ -147,7 +147,7 @@ def _check(losses: list[torch.Tensor], first_step: int, what: str, accelerator: 
 def predict(
     model: nn.Module, task: Task, split: Split, batch_size: int, accelerator: Accelerator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Predictions and labels [n] of a whole split, in order, the same on every process."""
+    """Returns predictions and labels [n] of a whole split, in order, the same on every process."""
     logits, references = outputs(model, task, split, batch_size, accelerator)
     return task.predictions(logits), references
 
@@ -156,7 +156,7 @@ def predict(
 def outputs(
     model: nn.Module, task: Task, split: Split, batch_size: int, accelerator: Accelerator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits, float32 [n, labels], and labels [n] of a whole split, in order, the same on every process."""
+    """Returns logits, float32 [n, labels], and labels [n] of a whole split, in order, the same on every process."""
     model.eval()
     parts = []
     for batch in evaluation_batches(task, split, batch_size, accelerator):
@@ -172,7 +172,7 @@ def outputs(
 def reestimate_batch_norm(
     model: nn.Module, task: Task, split: Split, settings: TrainingSettings, accelerator: Accelerator, *, batches: int
 ) -> None:
-    """Measure BatchNorm statistics anew: plain averages over the first `batches` batches of a split, not augmented.
+    """Measures BatchNorm statistics anew: plain averages over the first `batches` batches of a split, not augmented.
 
     Every process takes the same batches, so that all arrive at the same statistics.
     """
@@ -190,10 +190,10 @@ def reestimate_batch_norm(
 
 
 def release_model(model: nn.Module, accelerator: Accelerator) -> None:
-    """Make the accelerator forget what it prepared, and leave the model as it was before.
+    """Makes the accelerator forget what it prepared, and leaves the model as it was before.
 
-    It keeps every model, so that memory would grow with the number of trials; mixed precision leaves a wrapped
-    `forward` on the model itself.
+    The accelerator keeps every model, so that memory would grow with the number of trials; mixed precision leaves a
+    wrapped `forward` on the model itself.
     """
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     vars(model).pop("forward", None)
@@ -201,7 +201,7 @@ def release_model(model: nn.Module, accelerator: Accelerator) -> None:
 
 
 def share_buffers(model: nn.Module, accelerator: Accelerator) -> None:
-    """Give every process the main process's buffers: BatchNorm statistics of a training are each process's own."""
+    """Gives every process the main process's buffers: training leaves each its own BatchNorm statistics."""
     if accelerator.num_processes > 1:
         for buffer in model.buffers():
             buffer.copy_(broadcast(buffer.data.clone()))

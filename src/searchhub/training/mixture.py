@@ -1,8 +1,8 @@
-"""Gradient training of a supernet's mixture: weights on one part of the data, logits on the other (DC-NAS Sec. 4.2).
+"""Trains a supernet's mixture by gradients: weights on one part of the data, logits on another (DC-NAS Sec. 4.2).
 
 Layer l outputs Σ_k m_k o_k(x), where m is a draw of the Gumbel-softmax of the layer's logits a (FBNet Sec. 3.3). Each
-epoch trains the weights on "train" (80 %), then the logits on "validation" (20 %). It is a training and no search by
-ask/tell: what comes out are logits, to sample architectures by.
+epoch trains the weights on "train" (80 %), then the logits on "validation" (20 %). This is a training, not a search by
+ask/tell: it yields logits from which architectures are sampled.
 """
 
 from __future__ import annotations
@@ -38,33 +38,33 @@ from searchhub.training.settings import TrainingSettings
 from searchhub.training.windows import SharedOptimizerState
 
 Epoch = dict[str, Any]
-"""What an epoch came to, plain JSON: "trial" (its number from 0), losses, cost, entropy, temperature, seconds."""
+"""Outcome of an epoch as plain JSON: "trial" (its number from 0), losses, cost, entropy, temperature, seconds."""
 
 
 class EpochRecorder(Protocol):
-    """Looks at the mixture after each epoch and remembers something of it."""
+    """Looks at the mixture after each epoch and records something of it."""
 
     config: Mapping[str, Any]
-    """Settings that decide what it remembers, as plain JSON."""
+    """Returns the settings that decide what is recorded, as plain JSON."""
 
     def record(self, mixture: nn.Module, probabilities: torch.Tensor) -> None:
         """Called on every process, after each epoch, with softmax(a) [layers, candidates]."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """All that it remembers, for safetensors."""
+        """Returns everything that was recorded, for safetensors."""
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restores what `state_dict` returned."""
 
 
 @dataclass(frozen=True, eq=False)
 class MixtureResult:
-    """What a training of the mixture leaves.
+    """The outcome of training a mixture.
 
     Args:
-        space: Of the supernet.
-        logits: a, float64 [layers, candidates].
-        history: What each epoch came to.
+        space: Search space of the supernet.
+        logits: The logits a, float64 [layers, candidates].
+        history: Outcome of each epoch.
     """
 
     space: SearchSpace
@@ -78,12 +78,12 @@ class MixtureResult:
 
 
 class _OfLogits(nn.Module):
-    """The loss as a function of the logits alone: what DDP and Adam see."""
+    """The loss as a function of the logits alone, as DDP and Adam see it."""
 
     def __init__(self, mixture: nn.Module, logits: nn.Parameter, term: CostTerm | None) -> None:
         super().__init__()
         self.logits = logits
-        self._mixture = (mixture,)  # in a tuple: its parameters are not this module's
+        self._mixture = (mixture,)  # in a tuple, so that its parameters do not become this module's
         self._term = term
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor, noise: torch.Tensor, temperature: float) -> Any:
@@ -95,22 +95,23 @@ class _OfLogits(nn.Module):
 
 
 class MixtureTrainer:
-    """Trains the mixture of a supernet, an epoch at a time; in place.
+    """Trains the mixture of a supernet in place, one epoch at a time.
 
-    The weights' loss is the cross-entropy: the cost does not depend on them. Everything random in an epoch is drawn
-    from `seed` and its number, so that the state is weights, logits, their optimizers' and what `recorder` remembers.
+    The weights' loss is the cross-entropy, because the cost does not depend on them. Everything random in an epoch is
+    drawn from `seed` and the epoch's number, so that the state is the weights, the logits, their optimizers' state and
+    what `recorder` recorded.
 
     Args:
-        supernet: With a `mixture()`; moved to the accelerator's device.
-        task: "train" trains the weights, "validation" the logits: loaded with `logits_size=0.2` for the paper's 80 and
-            20 %, so that neither trains on the pictures that choose among winners later.
-        settings: Of the weights; the cosine spans all epochs.
-        accelerator: Of this process.
-        mixture: Of the logits; None: the paper's.
-        cost: In the logits' loss; None: the cross-entropy alone.
-        recorder: Looks at the mixture after each epoch.
-        seed: Of order, augmentation, dropout and draws.
-        on_step: Called in an epoch with (steps done, steps of the epoch).
+        supernet: A supernet with a `mixture()`. It is moved to the accelerator's device.
+        task: The task. "train" trains the weights, "validation" the logits. Load it with `logits_size=0.2` for the
+            paper's 80 and 20 %, so that neither trains on the pictures that later choose among the winners.
+        settings: Settings for the weights; the cosine spans all epochs.
+        accelerator: Accelerator of this process.
+        mixture: Settings for the logits. None: the paper's.
+        cost: Cost in the logits' loss. None: the loss is the cross-entropy alone.
+        recorder: What looks at the mixture after each epoch.
+        seed: Seed of order, augmentation, dropout and draws.
+        on_step: Function that is called within an epoch with (steps done, steps of the epoch).
 
     Raises:
         InvalidInputError: A split holds no batch, or supernet, task and cost do not fit together.
@@ -144,20 +145,21 @@ class MixtureTrainer:
         self.steps = (steps_per_epoch(task, "train", settings), steps_per_epoch(task, "validation", settings))
 
     def train(self, run_dir: str | Path | None = None, *, on_epoch: Any = None, say: Any = None) -> MixtureResult:
-        """All epochs, or those that are left.
+        """Trains all epochs, or those that are left.
 
-        With `run_dir` every epoch is saved, and the same call after a kill goes on to the bits of a training that was
-        never interrupted. Every process makes this call; the main one writes.
+        With `run_dir` every epoch is saved, and the same call after a kill goes on to the same bits as a training that
+        was never interrupted. Every process makes this call; the main one writes.
 
         Args:
-            run_dir: A folder of its own, new, empty or of the same training; None: all in memory.
-            on_epoch: Called on the main process with (what the epoch came to, epochs done).
-            say: Told what a person should know about the folder.
+            run_dir: A folder for this training alone: new, empty, or of the same training. None: everything stays in
+                memory.
+            on_epoch: Function that is called on the main process with (outcome of the epoch, epochs done).
+            say: Function that receives messages about the folder for a person to read.
 
         Raises:
             DivergedError: A loss is no longer finite.
             RunMismatchError: The folder was started with other settings, data, processes or threads.
-            RunFolderError: The folder is in use, damaged, not of a training, or cannot be written to.
+            RunFolderError: The folder is in use or damaged, does not hold a training, or cannot be written to.
         """
         on_main = OnMain(Processes(self.accelerator))
         folder: RunFolder | None = None
@@ -190,7 +192,7 @@ class MixtureTrainer:
         return MixtureResult(self.supernet.search_space, self._numbers(), tuple(history))
 
     def epoch(self, epoch: int) -> Epoch:
-        """One epoch: weights, then logits unless it is one of warm-up; then the recorder looks."""
+        """Trains one epoch: the weights, then the logits except during warm-up; then the recorder looks."""
         started = time.perf_counter()
         torch.manual_seed(derive_seed(self.seed, "dropout", epoch, self.accelerator.process_index))
         line: Epoch = {"trial": epoch, "temperature": self.mixture_settings.temperature_at(epoch)}
@@ -291,7 +293,7 @@ class MixtureTrainer:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Everything that decides the outcome, as plain JSON. Compared on resume."""
+        """Everything that decides the outcome, as plain JSON. It is compared on resume."""
         model = {k: v for k, v in self.supernet.config.to_dict().items() if k not in ("transformers_version", "dtype")}
         cost = None if self.cost is None else self.cost.to_dict()
         digest = hashlib.sha256(json.dumps(cost).encode()).hexdigest()[:16]
@@ -310,7 +312,7 @@ class MixtureTrainer:
         }
 
     def save(self, folder: Path) -> None:
-        """Write the state into an empty folder."""
+        """Writes the state into an empty folder."""
         states = {
             "supernet": self.supernet.state_dict(),
             "logits": {"logits": self.logits.detach()},
@@ -322,7 +324,7 @@ class MixtureTrainer:
             save_file({key: t.contiguous() for key, t in state.items()}, folder / f"{name}.safetensors")
 
     def load(self, folder: Path) -> None:
-        """Take back what `save` wrote."""
+        """Restores what `save` wrote."""
         saved = {path.stem: load_file(path) for path in folder.glob("*.safetensors")}
         self.supernet.load_state_dict(saved["supernet"])
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""How a network is trained: one set of settings for search trials and for final training."""
+"""Defines how a network is trained: one set of settings for search trials and for final training."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ OptimizerName = Literal["sgd", "adam", "adamw"]
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Optimizer, schedule and batch.
+    """Optimizer, schedule and batch size.
 
     Args:
         optimizer: "sgd" (with momentum), "adam" or "adamw".
-        learning_rate: Peak; falls to `min_learning_rate` along a cosine.
-        min_learning_rate: Where the cosine ends; the papers' 0.
-        momentum: Of SGD, in [0, 1).
-        weight_decay: At least 0; on all parameters.
-        batch_size: Examples of one optimizer step, over all processes and accumulated parts.
-        gradient_accumulation_steps: In how many parts each process takes its share of a batch.
-        warmup_steps: Optimizer steps of linear warm-up.
-        label_smoothing: In [0, 1).
-        max_grad_norm: Clip gradients to this norm; None: do not clip.
-        eval_batch_size: Examples of one forward pass in validation, per process.
-        distillation_weight: Of a teacher's outputs in the loss, in [0, 1]; the labels' is the rest. Needs a
+        learning_rate: Peak learning rate. It falls to `min_learning_rate` along a cosine.
+        min_learning_rate: Learning rate at the end of the cosine; 0 in the papers.
+        momentum: Momentum of SGD, in [0, 1).
+        weight_decay: Weight decay of all parameters, at least 0.
+        batch_size: Number of examples of one optimizer step, over all processes and accumulated parts.
+        gradient_accumulation_steps: Number of parts in which each process takes its share of a batch.
+        warmup_steps: Number of optimizer steps of linear warm-up.
+        label_smoothing: Label smoothing in [0, 1).
+        max_grad_norm: Norm to which gradients are clipped. None: they are not clipped.
+        eval_batch_size: Number of examples of one forward pass in validation, per process.
+        distillation_weight: Weight of a teacher's outputs in the loss, in [0, 1]; the labels have the rest. It needs a
             `DistilledTask`.
-        distillation_temperature: Divides both logits before the softmax; greater than 0.
-        auxiliary_weight: Of the loss of an auxiliary head that a network has in training only, at least 0; 0: none.
+        distillation_temperature: Number by which both logits are divided before the softmax; greater than 0.
+        auxiliary_weight: Weight of the loss of an auxiliary head that a network has in training only, at least 0. 0:
+            there is none.
         drop_path: Probability, in [0, 1), with which a network of cells drops an operation's output at the end of its
-            training; rises from 0 epoch by epoch.
-        channels_last: Keep convolution weights in channels-last memory, as batches of pictures are.
+            training. It rises from 0 epoch by epoch.
+        channels_last: Whether convolution weights are kept in channels-last memory, as batches of pictures are.
     """
 
     optimizer: OptimizerName = "sgd"
@@ -92,7 +93,7 @@ class TrainingSettings:
             raise InvalidInputError(f"`max_grad_norm > 0` must hold, but got {self.max_grad_norm}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON. What only networks of cells have is left out where it is not used."""
+        """Returns plain JSON. Settings that only networks of cells have are left out unless they are used."""
         fields = dataclasses.asdict(self)
         return {name: v for name, v in fields.items() if v or name not in ("auxiliary_weight", "drop_path")}
 
@@ -102,7 +103,7 @@ class TrainingSettings:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def build_optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """A fresh optimizer. Never a fused one: fused updates silently write outside column windows."""
+        """Makes a fresh optimizer. It is never fused: fused updates silently write outside column windows."""
         if self.optimizer == "sgd":
             return torch.optim.SGD(
                 parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay, fused=False
@@ -111,7 +112,7 @@ class TrainingSettings:
         return kind(parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=False)
 
     def learning_rate_at(self, step: int, total: int) -> float:
-        """The learning rate of step 0 … total - 1: linear warm-up, then a cosine to `min_learning_rate`."""
+        """Returns the learning rate of step 0 … total - 1: linear warm-up, then a cosine to `min_learning_rate`."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, total - self.warmup_steps)

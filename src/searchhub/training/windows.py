@@ -1,6 +1,6 @@
-"""Optimizer state that follows the shared weights: lent to one subnet's optimizer at a time, as windows.
+"""Optimizer state that follows the shared weights: it is lent to one subnet's optimizer at a time, as windows.
 
-Without it momentum would be lost between trials. torch's foreach and loop updates work in place on the lent views, so
+Without it, momentum would be lost between trials. torch's foreach and loop updates work in place on the lent views, so
 they write through; nothing outside a window is touched.
 """
 
@@ -24,9 +24,9 @@ _MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
 class SharedOptimizerState:
     """The optimizer state of a supernet's parameters.
 
-    Adam's `step` is one number a parameter. A window may cover rows that earlier windows did not, so updates are
-    counted along the dimensions that windows slice, and a window is lent the smallest count in it: with a larger one,
-    rows touched late would move 3-6 times the learning rate.
+    Adam's `step` is one number per parameter. A window may cover rows that earlier windows did not, so updates are
+    counted along the dimensions that windows slice, and a window is lent the smallest count in it. With a larger one,
+    rows first touched late would move 3-6 times the learning rate.
 
     Args:
         parameters: The supernet's parameters by name.
@@ -40,15 +40,15 @@ class SharedOptimizerState:
     def lend(
         self, optimizer: torch.optim.Optimizer, windows: Mapping[str, Window], parameters: Mapping[str, nn.Parameter]
     ) -> None:
-        """Give a fresh optimizer the state of a subnet's parameters.
+        """Gives a fresh optimizer the state of a subnet's parameters.
 
         Args:
-            optimizer: torch's SGD, Adam or AdamW over `parameters`; not wrapped.
+            optimizer: torch's SGD, Adam or AdamW over `parameters`, not wrapped.
             windows: The window of every parameter, by name.
             parameters: The subnet's parameters, by name.
 
         Raises:
-            InvalidInputError: The optimizer is of another kind, fused, or of a variant whose state is not a window.
+            InvalidInputError: The optimizer is of another kind, is fused, or is a variant whose state is not a window.
         """
         check_optimizer(optimizer)
         momentum_free = isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["momentum"] == 0
@@ -65,7 +65,7 @@ class SharedOptimizerState:
     def take_back(
         self, optimizer: torch.optim.Optimizer, windows: Mapping[str, Window], parameters: Mapping[str, nn.Parameter]
     ) -> None:
-        """Count the updates that the optimizer made; its moments are here already."""
+        """Counts the updates that the optimizer made; its moments are here already."""
         if isinstance(optimizer, torch.optim.SGD):
             return
         for name, parameter in parameters.items():
@@ -80,7 +80,7 @@ class SharedOptimizerState:
         return self._moments[source]
 
     def _updates_in(self, window: Window) -> torch.Tensor:
-        """How often each part of a window was updated: a view, int64, over the dimensions that windows slice so far."""
+        """Returns how often each part of a window was updated: an int64 view over the dimensions that windows slice."""
         shape = self._parameters[window.source].shape
         dims, updates = self._updates.get(window.source, ((), torch.zeros((), dtype=torch.int64)))
         for dim, part in enumerate(window.index):
@@ -94,14 +94,14 @@ class SharedOptimizerState:
     # -- files --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """All tensors under "{parameter}|{key}", for safetensors."""
+        """Returns all tensors under "{parameter}|{key}", for safetensors."""
         state = {f"{name}|{key}": m for name, moments in self._moments.items() for key, m in moments.items()}
         return state | {
             f"{name}|updates{''.join(map(str, dims))}": updates for name, (dims, updates) in self._updates.items()
         }
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restores what `state_dict` returned."""
         self._moments.clear()
         self._updates.clear()
         for full_name in sorted(state):
@@ -114,10 +114,10 @@ class SharedOptimizerState:
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Refuse optimizers whose updates do not stay within windows.
+    """Refuses optimizers whose updates do not stay within windows.
 
     Raises:
-        InvalidInputError: With what must hold and the way out.
+        InvalidInputError: The optimizer is none of those allowed; the message says what must hold and the way out.
     """
     if type(optimizer) not in _MOMENTS:
         names = ", ".join(kind.__name__ for kind in _MOMENTS)
