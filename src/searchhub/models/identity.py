@@ -1,4 +1,4 @@
-"""What a network or a supernet is, for programs that compare: its configuration, its weights, its classes."""
+"""Describes a network or a supernet for programs that compare: its configuration, its weights, its classes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from searchhub.models.supernet import Supernet
 
 
 def name_labels(model: PreTrainedModel, task: Task) -> None:
-    """Give a model the names of a task's classes."""
+    """Gives a model the names of a task's classes."""
     names = dict(enumerate(task.label_names))
     model.config.id2label, model.config.label2id = names, {n: i for i, n in names.items()}
 
 
 def weights_digest(supernet: Supernet) -> str:
-    """A short hash of all parameters."""
+    """Returns a short hash of all parameters."""
     digest = hashlib.sha256()
     for _, parameter in supernet.named_parameters():
         digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
@@ -26,6 +26,6 @@ def weights_digest(supernet: Supernet) -> str:
 
 
 def plain_config(config: Any) -> dict[str, Any]:
-    """What a configuration says of the network itself."""
+    """Returns the settings that describe the network itself."""
     about = ("transformers_version", "id2label", "label2id", "_name_or_path")
     return {k: v for k, v in config.to_dict().items() if k not in about}

@@ -20,11 +20,11 @@ from searchhub.space import Architecture, SearchSpace
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a supernet's parameter that a subnet's parameter is.
+    """The part of a supernet's parameter that a subnet's parameter covers.
 
     Args:
         source: Name of the supernet's parameter.
-        index: One slice a dimension; empty: the whole parameter, shared as the same object.
+        index: One slice for each dimension. Empty: the whole parameter, shared as the same object.
     """
 
     source: str
@@ -46,7 +46,7 @@ class Supernet(PublishMixin, PreTrainedModel):
     """What the cards of its models cite: keys of `searchhub.models.papers.PAPERS`, or BibTeX entries of your own."""
 
     embedding_modules: tuple[str, ...] = ()
-    """Modules of its subnets that embed tokens, for costs that leave them out."""
+    """Modules of the subnets that embed tokens, for costs that leave them out."""
 
     chain_coupled: bool = False
     """Whether the modules that a choice decides also depend on the choice before it (its channels are their input)."""
@@ -58,50 +58,50 @@ class Supernet(PublishMixin, PreTrainedModel):
     @property
     @abstractmethod
     def search_space(self) -> SearchSpace:
-        """What may vary."""
+        """The space of what may vary."""
 
     @property
     def final(self) -> Supernet:
-        """The supernet of the networks that are trained from scratch, which costs and limits are of.
+        """The supernet whose networks are trained for publication. Costs and limits refer to it.
 
-        This one, unless those have other sizes than the networks of the search; then without weights (on meta).
+        It is `self` unless search networks are smaller (cells); then it holds no weights (meta device).
         """
         return self
 
     @abstractmethod
     def subnet_config(self, architecture: Architecture) -> PreTrainedConfig:
-        """The configuration of the model of an architecture."""
+        """Returns the configuration of an architecture's model."""
 
     @abstractmethod
     def window(self, name: str, architecture: Architecture) -> Window:
-        """Which part of the supernet the parameter `name` of an architecture's model is."""
+        """Returns the part of the supernet that the parameter `name` of an architecture's model covers."""
 
     @abstractmethod
     def choice_modules(self, architecture: Architecture) -> Mapping[str, Sequence[str]]:
-        """Per active choice, the modules of the architecture's model that it decides; costs are counted by them.
+        """Returns, for each active choice, the modules of the architecture's model that it decides; costs count these.
 
-        A choice that others depend on (a depth) may have none: it costs what remains.
+        A choice on which others depend (a depth) may have no modules: it costs what remains.
         """
 
     def example_inputs(self) -> dict[str, Any]:
-        """Shapes (as meta tensors) of one example, for counting multiply-adds."""
+        """Returns shapes (as meta tensors) of one example, for counting multiply-adds."""
         raise InvalidInputError(f"`{type(self).__name__}` must define `example_inputs` for its costs to be counted.")
 
     def windows(self, subnet: PreTrainedModel, architecture: Architecture) -> dict[str, Window]:
-        """The window of every parameter of a subnet, by the subnet's parameter names."""
+        """Returns the window of every parameter of a subnet, by the subnet's parameter names."""
         return {name: self.window(name, architecture) for name, _ in subnet.named_parameters()}
 
     def subnet(self, architecture: Architecture) -> PreTrainedModel:
-        """The model of an architecture, on shared weights. Its BatchNorm statistics start anew.
+        """Returns the model of an architecture, on shared weights. Its BatchNorm statistics start anew.
 
         Raises:
-            InvalidInputError: The architecture is not of this space.
+            InvalidInputError: The architecture does not belong to this space.
         """
         self.search_space.encode(architecture)
         return self.subnet_of_any_size(architecture)
 
     def subnet_of_any_size(self, architecture: Architecture) -> PreTrainedModel:
-        """As `subnet`, of sizes that the supernet has weights for, whether the space offers them or not."""
+        """Does the same as `subnet` for any sizes that the supernet has weights for, on offer in the space or not."""
         with no_init_weights():
             model = self.subnet_class(self.subnet_config(architecture))
         shared = dict(self.named_parameters())
@@ -119,15 +119,16 @@ class Supernet(PublishMixin, PreTrainedModel):
         return model.to(self.device).train(self.training)
 
     def extract(self, subnet: PreTrainedModel | Architecture) -> PreTrainedModel:
-        """A model with its own copy of the weights, to train alone and publish.
+        """Returns a model with its own copy of the weights, to train alone and publish.
 
         Args:
-            subnet: A model that `subnet` made: its BatchNorm statistics come along. An architecture: they start anew.
+            subnet: A model that `subnet` made, whose BatchNorm statistics are copied too; or an architecture, for which
+                they start anew.
         """
         return copy.deepcopy(self.subnet(subnet) if isinstance(subnet, Architecture) else subnet)
 
     def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """A supernet is not a network.
+        """Raises an error: a supernet is not a network.
 
         Raises:
             TypeError: Always.

@@ -1,4 +1,4 @@
-"""Compressed BERT: fewer layers, and in each of them fewer heads and a narrower feed-forward part."""
+"""Compressed BERT: it has fewer layers, and in each of them fewer heads and a narrower feed-forward part."""
 
 AUTO_CLASSES = {
     "AutoConfig": "configuration_bert.SearchedBertConfig",

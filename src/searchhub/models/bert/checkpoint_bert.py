@@ -1,4 +1,4 @@
-"""A checkpoint for a task: what becomes of the classifier that it has, or has not."""
+"""Loads a checkpoint for a task, and decides what becomes of its classifier."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ def load_for_task(
     ignore_mismatched_sizes: bool = False,
     **fields: Any,
 ) -> tuple[BertSupernetForSequenceClassification, list[str], str | None]:
-    """The supernet of a checkpoint whose classifier, or a new one, tells apart the labels of a task.
+    """Returns the supernet of a checkpoint, with its own classifier or a new one for the labels of a task.
 
-    1. A classifier of as many labels is kept. Where its configuration names the same labels in another order (case does
-       not count), its rows are brought into the task's.
-    2. A sequence classifier of another number of labels is an error: it was trained for something else.
-    3. What is not there, as in a pre-trained checkpoint, or is the head of another kind of task, is drawn anew from
-       torch's global random numbers: seed them.
+    1. A classifier with the same number of labels is kept. If its configuration names the same labels in another order
+       (case does not count), its rows are brought into the task's order.
+    2. A sequence classifier with another number of labels is an error: it was trained for something else.
+    3. A classifier that is missing, as in a pre-trained checkpoint, or that belongs to another kind of task, is drawn
+       anew from torch's global random numbers: seed them.
 
     Args:
         checkpoint: A folder, or a repository on the Hub.
-        label_names: Of the task, in order.
+        label_names: Names of the task's labels, in order.
         regression: Whether the task's one label is a number.
-        ignore_mismatched_sizes: Draw a new classifier instead of the error of 2.
-        **fields: As of `BertSupernetForSequenceClassification.from_pretrained`.
+        ignore_mismatched_sizes: Whether to draw a new classifier instead of raising the error of 2.
+        **fields: Further arguments of `BertSupernetForSequenceClassification.from_pretrained`.
 
     Returns:
-        The supernet; which of "classifier" and "pooler" are new; what a person should know of the labels, or None.
+        The supernet; which of "classifier" and "pooler" are new; and a message about the labels for a person, or None.
 
     Raises:
-        InvalidInputError: The checkpoint is no BERT encoder, or has a classifier of another number of labels.
+        InvalidInputError: The checkpoint is no BERT encoder, or its classifier has another number of labels.
     """
     supernet, info = BertSupernetForSequenceClassification.from_pretrained(
         checkpoint,
@@ -48,7 +48,7 @@ def load_for_task(
         **fields,
     )
     of_checkpoint, _ = BertSupernetConfig.get_config_dict(checkpoint)
-    classes = of_checkpoint.get("architectures") or [_CLASSIFIES]  # where nothing says so, it is taken for what it is
+    classes = of_checkpoint.get("architectures") or [_CLASSIFIES]  # without architectures it counts as a classifier
     classifies = any(name.endswith(_CLASSIFIES) for name in classes)
     names = _label_names(of_checkpoint)
     mismatched = [key for key, *_ in info["mismatched_keys"]]
@@ -74,7 +74,7 @@ _CLASSIFIES = "ForSequenceClassification"
 
 
 def _label_names(fields: dict[str, Any]) -> list[str]:
-    """Of a checkpoint's configuration, which does not hold those of two labels without names."""
+    """Reads the label names from a checkpoint's configuration, which leaves out two default names."""
     given = {int(number): str(name) for number, name in (fields.get("id2label") or {}).items()}
     count = len(given) or int(fields.get("num_labels") or 2)
     return [given.get(number, f"LABEL_{number}") for number in range(count)]
@@ -84,7 +84,7 @@ def _label_names(fields: dict[str, Any]) -> list[str]:
 def _take_over(
     supernet: BertSupernetForSequenceClassification, names: Sequence[str], wanted: Sequence[str]
 ) -> str | None:
-    """Bring a classifier's rows into the order of the task; what was made of other names."""
+    """Brings a classifier's rows into the order of the task; returns a message if there is one."""
     theirs, ours = [name.lower() for name in names], [name.lower() for name in wanted]
     if theirs == ours or all(name.startswith("label_") for name in theirs):
         return None

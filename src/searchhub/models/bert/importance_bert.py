@@ -1,4 +1,4 @@
-"""Which heads and feed-forward neurons matter: the best come first, since subnets keep the first ones."""
+"""Orders heads and feed-forward neurons by importance: the best come first, since subnets keep the first ones."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def order_by_importance(
     batches: Iterable[Mapping[str, torch.Tensor]] = (),
     order: ImportanceOrder | None = "first_order",
 ) -> None:
-    """Bring the most important heads and feed-forward neurons of every layer to its front, in place.
+    """Moves the most important heads and feed-forward neurons of every layer to its front, in place.
 
     The network at full size stays the same function, up to rounding. `supernet.head_order` and `.neuron_order` tell
-    which of the checkpoint stand where, and are saved with it; ordering again composes. Those that are equally
-    important keep their order. Do it before a search: optimizer state does not move along.
+    which of the checkpoint's heads and neurons stand where, and are saved with it; ordering again composes. Equally
+    important ones keep their order. Call this before a search: optimizer state does not move along.
 
     Args:
-        supernet: Of a checkpoint that is fine-tuned on the task: under an untrained classifier first-order importance
-            is noise.
-        batches: As in `importance`.
-        order: What counts as important, as in `importance`; None: nothing is done, to the bit.
+        supernet: Supernet of a checkpoint that is fine-tuned on the task. Under an untrained classifier, first-order
+            importance is noise.
+        batches: Batches to measure importance on, see `importance`.
+        order: The measure of importance, see `importance`. None: nothing is changed, not a bit.
 
     Raises:
-        InvalidInputError: As in `importance`.
+        InvalidInputError: One of the reasons that `importance` names.
     """
     if order is None:
         return
@@ -54,27 +54,27 @@ def importance(
     batches: Iterable[Mapping[str, torch.Tensor]] = (),
     order: ImportanceOrder = "first_order",
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """How important each head and each feed-forward neuron is, in the order in which they stand.
+    """Measures how important each head and each feed-forward neuron is, in the order in which they stand.
 
-    - "first_order": the mean over examples of |Σ a · ∂L/∂a|, how much the loss would change, to first order, without it
-      (Michel et al. 2019, Eq. 3; Molchanov et al. 2017). a are the outputs of a head, summed over tokens and its
-      dimensions, or of a neuron after its activation, summed over tokens. Without dropout. Padding does not count: its
-      gradient is zero.
-    - "magnitude": the L2 norm of the weights, without biases: of a head, its rows of the query, key and value matrices
-      and its columns of the attention's output matrix; of a neuron, its row of the first matrix and its column of the
-      second.
+    - "first_order" is the mean over examples of |Σ a · ∂L/∂a|: how much the loss would change, to first order, without
+      the head or neuron (Michel et al. 2019, Eq. 3; Molchanov et al. 2017). Here a are the outputs of a head, summed
+      over tokens and its dimensions, or of a neuron after its activation, summed over tokens. Dropout is off. Padding
+      does not count: its gradient is zero.
+    - "magnitude" is the L2 norm of the weights, without biases. A head has its rows of the query, key and value
+      matrices and its columns of the attention's output matrix; a neuron has its row of the first matrix and its column
+      of the second.
 
     Args:
-        supernet: Stays as it is.
-        batches: For "first_order": keyword arguments of the model, with labels, on any device. Where several processes
-            run, what all of them were given counts (the same batches, or each its own), and all get the same scores.
-        order: What counts as important.
+        supernet: The supernet to measure. It is not changed.
+        batches: Batches for "first_order": keyword arguments of the model, with labels, on any device. If several
+            processes run, the batches of all of them count (the same, or each its own), and all get the same scores.
+        order: "first_order" or "magnitude".
 
     Returns:
         float64 [layers, heads] and float64 [layers, intermediate size], on the supernet's device.
 
     Raises:
-        InvalidInputError: No batch, a batch without labels, or a loss whose gradient is not finite.
+        InvalidInputError: There is no batch, a batch has no labels, or the gradient of a loss is not finite.
     """
     if order == "magnitude":
         return _magnitude(supernet)
@@ -93,7 +93,7 @@ def _magnitude(supernet: BertSupernetForSequenceClassification) -> tuple[torch.T
 
 
 def _squares(layer: nn.Module, linear: str, dim: int, count: int) -> torch.Tensor:
-    """Sums of the squares of `count` equal parts of a weight along a dimension: float64 [count]."""
+    """Returns the sums of squares of `count` equal parts of a weight along a dimension: float64 [count]."""
     weight = layer.get_submodule(linear).weight.detach().double().movedim(dim, 0)
     return weight.reshape(count, -1).square().sum(1)
 
@@ -108,7 +108,7 @@ def _first_order(
     with _recording(supernet) as recorded:
         for batch in batches:
             recorded.clear()
-            # The whole network, which the supernet holds, though it has no forward of its own.
+            # This builds the whole network, which the supernet holds though it has no forward of its own.
             inputs = {name: tensor.to(supernet.device) for name, tensor in batch.items()}
             loss = BertForSequenceClassification.forward(supernet, **inputs).loss
             if loss is None:
@@ -118,7 +118,8 @@ def _first_order(
             size = len(changes[0])
             for i, (of_heads, of_neurons) in enumerate(zip(changes[::2], changes[1::2], strict=True)):
                 of_heads = of_heads.unflatten(-1, (heads, -1)).sum((1, 3))
-                # The loss is a mean over the batch: times its size, the gradients are those of each example's own.
+                # The loss is a mean over the batch: times the batch size, its gradients are those of each example's own
+                # loss.
                 totals[i] += torch.cat([of_heads, of_neurons.sum(1)], dim=1).abs().sum(0) * size
             examples += size
     if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -136,7 +137,7 @@ def _first_order(
 
 @contextmanager
 def _recording(supernet: BertSupernetForSequenceClassification) -> Iterator[list[torch.Tensor]]:
-    """Collects, layer by layer, the outputs of the heads and those of the neurons, without dropout."""
+    """Collects the outputs of the heads and those of the neurons, layer by layer, without dropout."""
     recorded: list[torch.Tensor] = []
 
     def record(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -156,7 +157,7 @@ def _recording(supernet: BertSupernetForSequenceClassification) -> Iterator[list
         for hook in hooks:
             hook.remove()
         supernet.train(training)
-        supernet.config.problem_type = problem_type  # transformers notes the one that it derives from labels
+        supernet.config.problem_type = problem_type  # transformers stores the problem type that it derives from labels
 
 
 def _reorder(layer: nn.Module, dims: Mapping[str, int], order: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Compressed BERT as stock BERT, where stock BERT can express it."""
+"""Turns compressed BERT into stock BERT, if stock BERT can express it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 def as_plain_bert(model: SearchedBertForSequenceClassification) -> BertForSequenceClassification:
-    """The same network as a stock model of its own, which loads without searchhub's code. Outputs are equal to the bit.
+    """Returns the same network as a stock model, which loads without searchhub's code. Outputs are equal to the bit.
 
     Args:
-        model: All layers have all heads of the checkpoint, and the same feed-forward width.
+        model: A model whose layers all have all heads of the checkpoint, and the same feed-forward width.
 
     Raises:
-        InvalidInputError: Layers differ, or heads were left out: stock BERT knows one width, and its heads together
-            are as wide as the hidden states.
+        InvalidInputError: Layers differ, or heads were left out. Stock BERT has one width, and its heads together are
+            as wide as the hidden states.
     """
     config = model.config
     sizes = {(layer.intermediate_size, layer.num_attention_heads) for layer in config.per_layer_config}
@@ -39,7 +39,7 @@ def as_plain_bert(model: SearchedBertForSequenceClassification) -> BertForSequen
 
 
 def plain_where_possible(model: SearchedBertForSequenceClassification) -> PreTrainedModel:
-    """Stock BERT where that can express a network; else the network itself, and a warning that says why."""
+    """Returns stock BERT if that can express the network; else the network itself, with a warning that says why."""
     try:
         return as_plain_bert(model)
     except InvalidInputError as error:

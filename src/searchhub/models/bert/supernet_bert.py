@@ -1,4 +1,4 @@
-"""The supernet of a BERT checkpoint: the checkpoint itself, whose layers, heads and widths subnets leave out."""
+"""The supernet of a BERT checkpoint: the checkpoint itself. Subnets leave out some of its layers, heads and widths."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ PAPER = """@inproceedings{devlin2019bert,
 @strict
 class BertSupernetConfig(BertConfig):
     r"""
-    The fields of `BertConfig`, of the checkpoint, and what a search may choose.
+    The fields of the checkpoint's `BertConfig`, and what a search may choose.
 
     Args:
-        depths: Numbers of layers on offer; None: see `searchhub.bert_space`, as for the next two.
+        depths: Numbers of layers on offer. None: the default of `searchhub.bert_space`, as for the next two.
         intermediate_sizes: Feed-forward widths on offer in every layer.
         num_heads: Numbers of heads on offer in every layer.
-        sequence_length: Tokens of the example that multiply-adds and latency are counted on; None: 128, or fewer where
-            the checkpoint has fewer positions.
+        sequence_length: Number of tokens of the example on which multiply-adds and latency are counted. None: 128, or
+            fewer if the checkpoint has fewer positions.
     """
 
     model_type = "bert_supernet"
@@ -58,11 +58,11 @@ class BertSupernetConfig(BertConfig):
 
     @property
     def attention_head_size(self) -> int:
-        """Size of a head of the checkpoint, which its heads keep."""
+        """Size of a head of the checkpoint, which its heads keep in every subnet."""
         return self.hidden_size // self.num_attention_heads
 
     def space(self) -> SearchSpace:
-        """The search space of these sizes."""
+        """Returns the search space of these sizes."""
         return bert_space(
             self.num_hidden_layers,
             self.intermediate_size,
@@ -76,7 +76,7 @@ class BertSupernetConfig(BertConfig):
     def get_config_dict(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The fields of a supernet, or of a stock BERT checkpoint as those of a supernet.
+        """Returns the fields of a supernet; those of a stock BERT checkpoint become those of a supernet.
 
         Raises:
             InvalidInputError: The checkpoint is of another kind.
@@ -111,20 +111,20 @@ def _check_stock_bert(fields: Mapping[str, Any], checkpoint: str) -> None:
 
 
 def _is_early_bert(fields: Mapping[str, Any]) -> bool:
-    """Whether a configuration that names no model type is BERT's, as those of the first uploads."""
+    """Whether a configuration that names no model type is BERT's, as in the first uploads."""
     sizes = {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "type_vocab_size"}
     return sizes <= fields.keys() and all(name.startswith("Bert") for name in fields.get("architectures") or ())
 
 
 class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassification):
-    """A BERT classifier at full size, its parameters named and shaped as in transformers.
+    """A BERT classifier at full size, whose parameters are named and shaped as in transformers.
 
     A subnet keeps some layers (`kept_layers`), and of each the first heads and the first feed-forward neurons;
-    `order_by_importance` brings the best ones to the front. Embeddings, pooler and classifier are shared whole.
-    Dropout is the checkpoint's.
+    `order_by_importance` brings the best ones to the front. Embeddings, pooler and classifier are shared whole. Dropout
+    is the checkpoint's.
 
     Args:
-        config: Sizes and candidates.
+        config: Sizes of the checkpoint, and candidates.
     """
 
     config: BertSupernetConfig
@@ -151,7 +151,7 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
                 f"`sequence_length` must be from 1 to {config.max_position_embeddings}, the positions of the "
                 f"checkpoint, but got {config.sequence_length}."
             )
-        config.space()  # what is wrong with it is said before any weight is made
+        config.space()  # a wrong configuration is reported before any weight is made
         super().__init__(config)
         for name, count in (("head_order", config.num_attention_heads), ("neuron_order", config.intermediate_size)):
             self.register_buffer(name, torch.arange(count).repeat(config.num_hidden_layers, 1))
@@ -167,20 +167,20 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any
     ) -> BertSupernetForSequenceClassification:
-        """A supernet of a stock BERT checkpoint with any head or none, or one that `save_pretrained` saved.
+        """Loads a stock BERT checkpoint, with any head or none, or a supernet that `save_pretrained` saved.
 
-        The classifier is kept where it fits the number of labels; else a new one is drawn, as is a pooler that the
+        The classifier is kept if it fits the number of labels; otherwise a new one is drawn, as is a pooler that the
         checkpoint lacks, from torch's global random numbers: seed them.
 
         Args:
             pretrained_model_name_or_path: A folder, or a repository on the Hub.
-            *args: As of transformers.
+            *args: Positional arguments of transformers' `from_pretrained`.
             **kwargs: Fields of the configuration (`num_labels`, `depths`, `intermediate_sizes`, `num_heads`,
                 `sequence_length`), and what `from_pretrained` of transformers takes.
 
         Raises:
-            InvalidInputError: The checkpoint is no BERT encoder, cannot be found or read, or its weights are not those
-                of its configuration.
+            InvalidInputError: The checkpoint is no BERT encoder, cannot be found or read, or its weights do not match
+                its configuration.
         """
         asked = kwargs.pop("output_loading_info", False)
         kwargs |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
@@ -208,13 +208,13 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
 
     @property
     def full_architecture(self) -> Architecture:
-        """The checkpoint itself, whether the space offers its sizes or not; for `subnet_of_any_size`."""
+        """The checkpoint itself, whether or not the space offers its sizes; for `subnet_of_any_size`."""
         config = self.config
         return full_width(bert_space(config.num_hidden_layers, config.intermediate_size, config.num_attention_heads))[0]
 
     @property
     def whole_layers(self) -> list[Architecture]:
-        """Evenly spread layers as they are, the most first; empty where the space offers none at full width."""
+        """Evenly spread layers at full width, the most layers first; empty if the space offers none at full width."""
         config = self.config
         sizes = {config.intermediate_size, config.num_attention_heads}
         found = full_width(self.search_space)
@@ -263,7 +263,8 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
         return modules
 
     def example_inputs(self) -> dict[str, torch.Tensor]:
-        # No mask: nothing is padded, and transformers looks into masks, which cannot be done on the meta device.
+        # There is no mask: nothing is padded, and transformers looks into masks, which cannot be done on the meta
+        # device.
         return {"input_ids": torch.ones(1, self.config.sequence_length, dtype=torch.int64, device="meta")}
 
     def _kept(self, architecture: Architecture) -> tuple[int, ...]:
@@ -272,13 +273,13 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
 
 HEADS_DIM = {"attention.self.query": 0, "attention.self.key": 0, "attention.self.value": 0, "attention.output.dense": 1}
 NEURONS_DIM = {"intermediate.dense": 0, "output.dense": 1}
-"""Per linear layer, the dimension of its weight that heads, or feed-forward neurons, take up."""
+"""For each linear layer, the dimension of its weight along which heads, or feed-forward neurons, lie."""
 
 _MAY_BE_NEW = ("classifier.", "bert.pooler.")
-"""What a checkpoint may lack, or have for another number of labels."""
+"""Parameters that a checkpoint may lack, or have for another number of labels."""
 
 _UNREADABLE = (OSError, SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError)
-"""What transformers, safetensors and torch raise of files that are missing, cut short or something else."""
+"""Errors that transformers, safetensors and torch raise for files that are missing, cut short or something else."""
 
 _SUPERNET_ONLY = {
     "architectures",
