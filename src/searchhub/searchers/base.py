@@ -1,4 +1,4 @@
-"""What every searcher shares: ask/tell, numbering, history, and a state that is plain JSON."""
+"""Defines what every searcher shares: ask/tell, numbering, history, and a state that is plain JSON."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["Searcher"]
 
 
 class Searcher(ABC):
-    """Says which architectures to try next.
+    """Decides which architectures to try next.
 
-    A searcher of your own implements `propose` (the next architectures), `observe` (their results) and, where it has
-    state beyond that of this class, `extra_state` / `load_extra_state`. `ask` and `tell` are not overridden.
+    A subclass implements `propose` (the next architectures), `observe` (their results) and, if it has state beyond that
+    of this class, `extra_state` / `load_extra_state`. It does not override `ask` and `tell`.
 
     Args:
-        space: What to search.
-        seed: Seed of all its randomness, at least 0.
-        budget: What each trial is given.
+        space: Space to search.
+        seed: Seed of all randomness, at least 0.
+        budget: Training that each trial is given.
     """
 
     def __init__(self, space: SearchSpace, *, seed: int = 0, budget: Budget | None = None) -> None:
@@ -44,22 +44,22 @@ class Searcher(ABC):
     @property
     @abstractmethod
     def num_trials(self) -> int:
-        """How many trials the whole search takes."""
+        """Number of trials of the whole search."""
 
     @abstractmethod
     def propose(self) -> Codes:
-        """The next architectures, uint8 [n, choices]; n = 0 ends the search. Called once the last ones are observed."""
+        """Returns the next architectures, uint8 [n, choices], once the last are observed; n = 0 ends the search."""
 
     @abstractmethod
     def observe(self, results: Sequence[TrialResult]) -> None:
-        """Take in the results of one whole proposal, in the order proposed."""
+        """Takes in the results of one whole proposal, in the order proposed."""
 
     @abstractmethod
     def result(self) -> SearchResult:
-        """What the search has found so far."""
+        """Returns what the search has found so far."""
 
     def budget_in(self, round: int) -> Budget:
-        """What each trial of a round is given."""
+        """Returns the training that each trial of a round is given."""
         return self.budget
 
     @property
@@ -72,16 +72,16 @@ class Searcher(ABC):
         }
 
     def extra_state(self) -> dict[str, Any]:
-        """State beyond numbering, randomness and history, as plain JSON."""
+        """Returns state beyond numbering, randomness and history, as plain JSON."""
         return {}
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Take back what `extra_state` gave."""
+        """Restores what `extra_state` returned."""
 
     # -- ask/tell -----------------------------------------------------------------------------------------------------
 
     def ask(self) -> Sequence[Trial]:
-        """The trials to run now: those asked for and not yet told, else the next proposal. Empty: the search ends."""
+        """Returns the trials to run now: those asked for and not yet told, else the next proposal; none: the end."""
         if not self._pending:
             for row in self.propose():
                 self._pending.append(Trial(self._asked, self.space.decode(row), self.budget_in(self.round), self.round))
@@ -89,10 +89,10 @@ class Searcher(ABC):
         return tuple(self._pending)
 
     def tell(self, results: Sequence[TrialResult]) -> None:
-        """Take in results of pending trials, in the order in which `ask` gave them.
+        """Takes in results of pending trials, in the order in which `ask` returned them.
 
         Raises:
-            InvalidInputError: A result is not of the next pending trial.
+            InvalidInputError: A result does not belong to the next pending trial.
         """
         for result in results:
             if not self._pending or result.trial != self._pending[0]:
@@ -110,7 +110,7 @@ class Searcher(ABC):
     # -- resume -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on, as plain JSON."""
+        """Returns everything that is needed to go on, as plain JSON."""
         return {
             "rng": self.rng.bit_generator.state,
             "history": [r.to_dict() for r in self.history],
@@ -122,7 +122,7 @@ class Searcher(ABC):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict` of a searcher with the same space and settings."""
+        """Goes on from a `state_dict` of a searcher with the same space and settings."""
         self.rng.bit_generator.state = state["rng"]
         self.history = [TrialResult.from_dict(r) for r in state["history"]]
         self._proposal = self.history[len(self.history) - state["proposal"] :]
@@ -132,7 +132,7 @@ class Searcher(ABC):
         self.load_extra_state(state["extra"])
 
     def _read_pending(self, i: int, pending: str | Mapping[str, Any], n: int) -> Trial:
-        """The i-th of n pending trials, from its codes in hex; whole trials are of earlier versions."""
+        """Reads the i-th of n pending trials from its codes in hex. Earlier versions wrote whole trials."""
         if not isinstance(pending, str):
             return Trial.from_dict(pending)
         architecture = self.space.decode(np.frombuffer(bytes.fromhex(pending), dtype=np.uint8))

@@ -1,7 +1,8 @@
-"""Divide architectures by how they learn, and pick one of each cluster (DC-NAS Secs. 3.2 and 3.3).
+"""Divides architectures by how they learn, and picks one of each cluster (DC-NAS Secs. 3.2 and 3.3).
 
-`cluster_codes` is for architectures sampled from a supernet, 10^7 of them; `cluster_features` for networks trained
-apart. `best_of` (Eq. 8) and `most_probable` (Eq. 9) then name the winner of each cluster. Eqs. are those of DC-NAS.
+`cluster_codes` is for architectures sampled from a supernet, 10^7 of them; `cluster_features` is for networks trained
+apart. `best_of` (Eq. 8) and `most_probable` (Eq. 9) then name the winner of each cluster. Equations are those of
+DC-NAS.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ def cluster_codes(
     max_iter: int = 300,
     tol: float = 1e-4,
 ) -> Clusters:
-    """Exact k-means (Eq. 5) of architectures whose features are a table's rows, on their codes alone.
+    """Clusters architectures by exact k-means (Eq. 5), on their codes alone; their features are a table's rows.
 
     Labels, centroids and inertia are those of scikit-learn's `KMeans(algorithm="lloyd")` from the same start on the
-    matrix [s, layers · epochs], which is never built, and the same to the bit with any number of threads.
+    matrix [s, layers · epochs], which is never built. They are the same to the bit with any number of threads.
 
     1. Duplicates among the architectures count with multiplicity.
-    2. Of equally near centroids the first is taken.
-    3. A cluster that falls empty is put on the architecture farthest from its centroid (`Clusters.refilled`).
+    2. Among equally near centroids the first is taken.
+    3. A cluster that falls empty moves to the architecture farthest from its centroid (`Clusters.refilled`).
     4. Choices that some architecture lacks are refused: cluster each branch of such a space apart.
 
     >>> table = np.array([[[1.0, 0.9], [1.0, 0.8], [1.0, 0.1]]])
@@ -53,18 +54,19 @@ def cluster_codes(
     [2, 2]
 
     Args:
-        table: Per layer, the features of its candidates, [candidates, epochs] with at least 2 epochs, as an array
-            [layers, candidates, epochs] or, where layers differ in candidates, a list.
-        codes: uint8 [s, layers].
-        num_clusters: K, from 1 to the number of different feature vectors.
+        table: Features of each layer's candidates, [candidates, epochs] with at least 2 epochs; an array [layers,
+            candidates, epochs] or, if layers differ in candidates, a list.
+        codes: Codes of the architectures, uint8 [s, layers].
+        num_clusters: Number of clusters K, from 1 to the number of different feature vectors.
         seed: Seed of the k-means++ start.
-        start: Centroids [K, layers · epochs] to start from; None: k-means++.
-        n_init: How many k-means++ starts; the one with the smallest inertia is kept, the first of equals.
+        start: Centroids [K, layers · epochs] to start from. None: k-means++ finds them.
+        n_init: Number of k-means++ starts. The one with the smallest inertia is kept, the first among equals.
         max_iter: Largest number of iterations, at least 1.
-        tol: Ends when the squared shifts of all centroids sum to at most this × the mean variance of the features.
+        tol: Lloyd's algorithm ends when the squared shifts of all centroids sum to at most this × the mean variance of
+            the features.
 
     Raises:
-        InvalidInputError: Anything above does not hold, a number is not finite (named by layer and epoch), or no
+        InvalidInputError: Anything above does not hold, a number is not finite (the error names layer and epoch), or no
             feature varies.
     """
     if n_init < 1 or max_iter < 1 or not tol >= 0:
@@ -107,15 +109,15 @@ def _cluster(
 
 @dataclass(frozen=True)
 class ClusterCount:
-    """What one K gives.
+    """The outcome of one number of clusters.
 
     Args:
-        num_clusters: K.
-        inertia: Σ of squared distances to the own centroid.
+        num_clusters: Number of clusters K.
+        inertia: Σ of squared distances to each architecture's own centroid.
         silhouette: Mean silhouette of a random part of the architectures, in [-1, 1]; None for K = 1.
-        counts: Architectures a cluster.
-        iterations: How many Lloyd made.
-        converged: Whether it met its stopping rule.
+        counts: Number of architectures in each cluster.
+        iterations: Number of iterations of Lloyd's algorithm.
+        converged: Whether Lloyd's algorithm met its stopping rule.
     """
 
     num_clusters: int
@@ -135,20 +137,20 @@ def over_k(
     n_init: int = 1,
     silhouette_samples: int = 2000,
 ) -> list[ClusterCount]:
-    """Inertia and silhouette over the number of clusters, a row for each of `ks`, as material for choosing K.
+    """Returns inertia and silhouette for each number of clusters in `ks`, to help choose K.
 
     The silhouette is exact on architectures drawn once without replacement, the same for every K.
 
     Args:
-        table: As in `cluster_codes`.
-        codes: uint8 [s, layers].
+        table: Features of each layer's candidates, see `cluster_codes`.
+        codes: Codes of the architectures, uint8 [s, layers].
         ks: Numbers of clusters.
         seed: Seed of the starts and of the draw.
-        n_init: k-means++ starts for each K.
-        silhouette_samples: How many architectures the silhouette looks at; time grows with its square.
+        n_init: Number of k-means++ starts for each K.
+        silhouette_samples: How many architectures the silhouette covers; time grows with its square.
 
     Raises:
-        InvalidInputError: As `cluster_codes`.
+        InvalidInputError: One of the reasons that `cluster_codes` names.
     """
     samples = CodedSamples(table, codes)
     part = _part(len(samples), silhouette_samples, seed)
@@ -165,18 +167,18 @@ def over_k_features(
     n_init: int = 10,
     silhouette_samples: int = 2000,
 ) -> list[ClusterCount]:
-    """`over_k` for networks trained apart: what `cluster_features` gives for each of `ks`.
+    """Does the same as `over_k` for networks trained apart, with `cluster_features` for each of `ks`.
 
     Args:
-        features: As in `cluster_features`.
+        features: Features of the networks, see `cluster_features`.
         ks: Numbers of clusters.
         method: "kmeans" or "hierarchical".
         seed: Seed of the starts and of the draw.
-        n_init: Starts of k-means for each K.
-        silhouette_samples: How many networks the silhouette looks at.
+        n_init: Number of starts of k-means for each K.
+        silhouette_samples: How many networks the silhouette covers; time grows with its square.
 
     Raises:
-        InvalidInputError: As `cluster_features`.
+        InvalidInputError: One of the reasons that `cluster_features` names.
     """
     matrix = _flat(features)
     part = _part(len(matrix), silhouette_samples, seed)
@@ -185,20 +187,20 @@ def over_k_features(
 
 
 def _part(samples: int, most: int, seed: int) -> NDArray[np.int64]:
-    # A generator of its own: `seed` alone is that of the starts.
+    # The draw has a generator of its own: the starts use `seed` alone.
     rng = np.random.default_rng([seed, 1])
     return np.sort(rng.choice(samples, size=min(most, samples), replace=False))
 
 
 def _count(found: Clusters, features: FloatArray, part: NDArray[np.int64]) -> ClusterCount:
-    """Of a clustering, and of the features [part, features] of some of its samples."""
+    """Summarizes a clustering, given the features [part, features] of some of its samples."""
     counts = tuple(int(count) for count in found.counts)
     score = silhouette(features, found.labels[part])
     return ClusterCount(len(counts), found.inertia, score, counts, found.iterations, found.converged)
 
 
 def silhouette(features: FloatArray, labels: NDArray[np.integer[Any]]) -> float | None:
-    """Mean silhouette of features [s, features], in [-1, 1]; None with one cluster, or with a cluster for each row."""
+    """Returns the mean silhouette of features [s, features], in [-1, 1]; None with one cluster, or as many as rows."""
     if not 2 <= len(np.unique(labels)) < len(labels):
         return None
     from sklearn.metrics import silhouette_score
@@ -213,19 +215,20 @@ def silhouette(features: FloatArray, labels: NDArray[np.integer[Any]]) -> float 
 def cluster_features(
     features: FloatArray, num_clusters: int, *, method: Method = "kmeans", seed: int = 0, n_init: int = 10
 ) -> Clusters:
-    """Divide networks that were trained apart by scikit-learn's k-means or hierarchical clustering (Ward).
+    """Divides networks that were trained apart by scikit-learn's k-means or hierarchical clustering (Ward).
 
-    It runs on one thread, which the result says: with the same seed k-means gave other clusters with two.
+    It runs on one thread, and the result says so: with two, k-means gave other clusters from the same seed.
 
     Args:
         features: float64 [s, layers, epochs] with at least 2 epochs, or flat [s, layers · epochs].
-        num_clusters: K, from 1 to the number of different rows.
+        num_clusters: Number of clusters K, from 1 to the number of different rows.
         method: "kmeans", or "hierarchical" (memory grows with s²: 1 GB at 15,625), which has no randomness.
         seed: Seed of k-means.
-        n_init: Starts of k-means.
+        n_init: Number of starts of k-means.
 
     Raises:
-        InvalidInputError: K does not fit, a number is not finite (named by layer and epoch), or no feature varies.
+        InvalidInputError: K does not fit, a number is not finite (the error names layer and epoch), or no feature
+            varies.
     """
     matrix = _flat(features)
     distinct = len(np.unique(matrix, axis=0))
@@ -251,7 +254,7 @@ def cluster_features(
 
 
 def _one_thread() -> Any:
-    """A context in which the libraries that are loaded by now use one thread."""
+    """Returns a context in which the libraries that are loaded by now use one thread."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     return threadpool_limits(limits=1)
@@ -280,10 +283,10 @@ def _flat(features: FloatArray) -> FloatArray:
 
 
 def check_num_clusters(num_clusters: int, num_distinct: int) -> None:
-    """Whether K fits; `num_distinct` is the number of different feature vectors, or at least 2 and K if it is more.
+    """Checks that K fits; `num_distinct` is the number of different feature vectors, or at least 2 and K if it is more.
 
     Raises:
-        InvalidInputError: K < 1, K > samples that differ, or all samples are alike.
+        InvalidInputError: K < 1, K is more than the samples that differ, or all samples are alike.
     """
     if num_clusters < 1:
         raise InvalidInputError(f"`num_clusters >= 1` must hold, but got {num_clusters}.")
@@ -303,15 +306,16 @@ def check_num_clusters(num_clusters: int, num_distinct: int) -> None:
 
 
 def best_of(labels: NDArray[np.integer[Any]], scores: FloatArray, num_clusters: int | None = None) -> NDArray[np.int64]:
-    """The architecture with the largest score in each cluster (Eq. 8: the score after early stopping).
+    """Returns the architecture with the largest score in each cluster (Eq. 8: the score after early stopping).
 
     >>> best_of(np.array([0, 0, 1]), np.array([0.3, 0.5, 0.1])).tolist()
     [1, 2]
 
     Args:
-        labels: Integers [s].
-        scores: [s], larger is better; -inf where training diverged. Of equal ones the first wins.
-        num_clusters: K; None: the largest label + 1.
+        labels: Cluster of each architecture, integers [s].
+        scores: Score of each architecture, [s]; larger is better, -inf where training diverged. Among equals the first
+            wins.
+        num_clusters: Number of clusters K. None: the largest label + 1.
 
     Returns:
         int64 [K], positions among the s.
@@ -346,19 +350,19 @@ def best_of(labels: NDArray[np.integer[Any]], scores: FloatArray, num_clusters: 
 def most_probable(
     codes: Codes, labels: NDArray[np.integer[Any]], logits: Sequence[FloatArray] | FloatArray, num_clusters: int
 ) -> NDArray[np.int64]:
-    """The most probable architecture of each cluster (Eq. 9).
+    """Returns the most probable architecture of each cluster (Eq. 9).
 
-    Eq. 9 sums a over the layers. The a are logits: their sum is the logarithm of the probability up to a constant, and
+    Eq. 9 sums a over the layers. The a are logits: their sum is the logarithm of the probability up to a constant, but
     a sum of softmax outputs is not.
 
     Args:
-        codes: uint8 [s, layers].
-        labels: Integers [s] in 0 … K − 1.
-        logits: Per layer, one number a candidate; logarithms of probabilities are logits.
-        num_clusters: K.
+        codes: Codes of the architectures, uint8 [s, layers].
+        labels: Cluster of each architecture, integers [s] in 0 … K − 1.
+        logits: One number per candidate, for each layer; logarithms of probabilities are logits.
+        num_clusters: Number of clusters K.
 
     Returns:
-        int64 [K], positions among the s; of equally probable ones the first.
+        int64 [K], positions among the s; among equally probable ones the first.
 
     Raises:
         InvalidInputError: Logits are NaN or +inf or are probabilities, a code or label does not fit, or a cluster is

@@ -1,9 +1,9 @@
-"""Rows of codes as samples of k-means: the matrix of features is never built.
+"""Uses rows of codes as samples of k-means, so that the matrix of features is never built.
 
 The features of an architecture are one row of a table per layer, gathered over its codes (DC-NAS Eq. 7 at the layers of
 a supernet). So the squared distance to a centroid is a sum over layers of a small table [candidates, K], a centroid is
-a mean of the table's rows weighted by integer counts, and inertia and variances follow from the counts alone. What is
-done per architecture is to add up a few looked-up numbers and to take the smallest.
+a mean of the table's rows weighted by integer counts, and inertia and variances follow from the counts alone. The work
+per architecture is to add up a few looked-up numbers and to take the smallest.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ Counts = list[NDArray[np.int64]]
 
 
 class CodedSamples:
-    """Architectures as words: the codes of a few layers in one number, for which one look-up does.
+    """Holds architectures as words: one number joins the codes of a few layers, so that one look-up serves them.
 
-    Candidates of a layer with equal features are one candidate here.
+    Candidates of a layer with equal features count as one candidate here.
 
     Args:
-        table: Per layer, the features of its candidates, float64 [candidates, epochs]; an array
-            [layers, candidates, epochs] is one.
-        codes: uint8 [s, layers].
+        table: Features of each layer's candidates, float64 [candidates, epochs]; an array [layers, candidates, epochs]
+            is accepted too.
+        codes: Codes of the architectures, uint8 [s, layers].
 
     Attributes:
-        values: Per layer, the distinct rows of its table, float64 [distinct, epochs].
+        values: Distinct rows of each layer's table, float64 [distinct, epochs].
         words: uint16 [groups, s].
 
     Raises:
-        InvalidInputError: See `check_table` and `check_codes`.
+        InvalidInputError: One of the reasons that `check_table` and `check_codes` name.
     """
 
     def __init__(self, table: Sequence[FloatArray] | FloatArray, codes: Codes) -> None:
@@ -63,14 +63,14 @@ class CodedSamples:
         return self.words.shape[1]
 
     def blocks(self) -> Iterator[slice]:
-        """All architectures in order, a block at a time."""
+        """Yields all architectures in order, a block at a time."""
         for start in range(0, len(self), BLOCK):
             yield slice(start, min(start + BLOCK, len(self)))
 
     # -- one look-up a group ------------------------------------------------------------------------------------------
 
     def joined(self, per_layer: Sequence[FloatArray]) -> list[FloatArray]:
-        """Per group, the sums [words, columns] of its layers' tables [distinct, columns]."""
+        """Returns, for each group, the sums [words, columns] of its layers' tables [distinct, columns]."""
         tables = []
         for start, stop in self.groups:
             table = per_layer[start]
@@ -80,12 +80,12 @@ class CodedSamples:
         return tables
 
     def squared_distances(self, points: FloatArray) -> list[FloatArray]:
-        """Per layer, what it adds to the squared distance to each point [K, layers · epochs]: float64 [distinct, K]."""
+        """Returns each layer's part of squared distances to points [K, layers · epochs]: float64 [distinct, K]."""
         split = points.reshape(len(points), len(self.values), -1)
         return [((v[:, None, :] - split[:, layer]) ** 2).sum(axis=2) for layer, v in enumerate(self.values)]
 
     def features(self, indices: NDArray[np.integer[Any]]) -> FloatArray:
-        """The feature vectors of a few architectures, float64 [indices, layers · epochs]."""
+        """Returns the feature vectors of a few architectures, float64 [indices, layers · epochs]."""
         columns = []
         for (start, stop), words in zip(self.groups, self.words[:, indices], strict=True):
             own = self.values[start:stop]
@@ -96,7 +96,7 @@ class CodedSamples:
     # -- what follows from counts -------------------------------------------------------------------------------------
 
     def histograms(self) -> Counts:
-        """Per group, how many architectures hold each word, int64 [words]."""
+        """Returns, for each group, how many architectures hold each word, int64 [words]."""
         sizes = [math.prod(len(v) for v in self.values[start:stop]) for start, stop in self.groups]
         counts = [np.zeros(size, dtype=np.int64) for size in sizes]
         for block in self.blocks():
@@ -105,7 +105,7 @@ class CodedSamples:
         return counts
 
     def by_layer(self, counts: Counts) -> Counts:
-        """Per layer, int64 [K, distinct], of counts per group [K, words]."""
+        """Returns, for each layer, int64 [K, distinct], from counts per group [K, words]."""
         per_layer = []
         for (start, stop), count in zip(self.groups, counts, strict=True):
             sizes = [len(values) for values in self.values[start:stop]]
@@ -115,9 +115,9 @@ class CodedSamples:
         return per_layer
 
     def means(self, counts: Counts) -> FloatArray:
-        """Centroids [K, layers · epochs] of counts per group [K, words].
+        """Returns the centroids [K, layers · epochs] from counts per group [K, words].
 
-        An empty cluster is put on the largest's centroid, as in scikit-learn.
+        An empty cluster is put on the largest cluster's centroid, as in scikit-learn.
         """
         weights = counts[0].sum(axis=1)
         own = np.where(weights > 0, np.arange(len(weights)), weights.argmax())
@@ -129,12 +129,12 @@ class CodedSamples:
         return np.asarray((np.concatenate(sums, axis=1) / np.maximum(weights, 1)[:, None])[own])
 
     def inertia(self, centroids: FloatArray, counts: Counts) -> float:
-        """Σ of squared distances of counts per group [K, words] to their centroids."""
+        """Returns Σ of squared distances to the centroids, from counts per group [K, words]."""
         distances = self.squared_distances(centroids)
         return float(sum((c * d.T).sum() for c, d in zip(self.by_layer(counts), distances, strict=True)))
 
     def num_distinct(self, enough: int) -> int:
-        """How many feature vectors differ; counting ends at `enough`."""
+        """Returns how many feature vectors differ; counting ends at `enough`."""
         seen: set[bytes] = set()
         for block in self.blocks():
             seen.update(row.tobytes() for row in self.words[:, block].T)
@@ -144,7 +144,7 @@ class CodedSamples:
 
 
 def look_up(tables: Sequence[FloatArray], words: NDArray[np.uint16]) -> FloatArray:
-    """Σ over groups of the rows of tables [words, columns], float64 [n, columns], for words [groups, n]."""
+    """Returns Σ over groups of the rows of tables [words, columns], float64 [n, columns], for words [groups, n]."""
     # No word is out of bounds: "clip" only spares numpy the check.
     total: FloatArray = tables[0].take(words[0], axis=0, mode="clip")
     for table, own in zip(tables[1:], words[1:], strict=True):
@@ -153,7 +153,7 @@ def look_up(tables: Sequence[FloatArray], words: NDArray[np.uint16]) -> FloatArr
 
 
 def _groups(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Neighbouring layers [start, stop) whose codes make at most `WORD` combinations."""
+    """Returns neighbouring layers [start, stop) whose codes make at most `WORD` combinations."""
     groups, start, product = [], 0, 1
     for layer, size in enumerate(sizes):
         if layer > start and product * size > WORD:
@@ -167,10 +167,10 @@ def _groups(sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def check_table(table: Sequence[FloatArray] | FloatArray) -> list[FloatArray]:
-    """Per layer, float64 [candidates, epochs].
+    """Returns float64 [candidates, epochs] for each layer.
 
     Raises:
-        InvalidInputError: Layers differ in their epochs; one epoch only; a number is not finite.
+        InvalidInputError: Layers differ in their epochs, there is only one epoch, or a number is not finite.
     """
     rows = [np.asarray(r, dtype=np.float64) for r in table]
     if not rows or any(r.ndim != 2 or not r.size for r in rows) or len({r.shape[1] for r in rows}) > 1:
@@ -194,10 +194,10 @@ def check_table(table: Sequence[FloatArray] | FloatArray) -> list[FloatArray]:
 
 
 def check_codes(codes: Codes, sizes: Sequence[int]) -> None:
-    """Whether codes are uint8 [s, layers], s at least 1, each below its layer's number of candidates.
+    """Checks that codes are uint8 [s, layers], with s at least 1 and each below its layer's number of candidates.
 
     Raises:
-        InvalidInputError: They are not; conditional choices, which an architecture may lack, have no features.
+        InvalidInputError: They are not. Conditional choices, which an architecture may lack, have no features.
     """
     if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8 or codes.ndim != 2 or not len(codes):
         got = f"{codes.dtype} {list(codes.shape)}" if isinstance(codes, np.ndarray) else type(codes).__name__

@@ -1,17 +1,18 @@
-"""How sure a pruned search may be of what it pruned: DDPNAS Theorems 2 and 3, from the trials of each round.
+"""Tells how certain a pruned search may be of what it pruned: DDPNAS Theorems 2 and 3, from the trials of each round.
 
 The theorems take the estimates of a choice's candidates as independent normal numbers of one deviation σ_t, whose means
 lie evenly spread over ζ_t, the distance from the worst to the best of K. They do not say how σ_t and ζ_t are known.
 Here a candidate's estimate is P̄ of Eq. 3, the mean of its trials in the round, and:
 
-- σ_t comes from what a candidate's trials differ by, after the mean of their draw is taken off: all candidates of a
-  choice are in each draw once, so what happens to a whole draw (shared weights get better) cancels. It is pooled over
-  all choices. A mean of n trials has 1/√n of one trial's deviation.
-- ζ_t is the largest P̄ of the choice less the smallest, draws' means taken off likewise. It holds noise, so that of
-  candidates that are all alike it is not 0; what is computed from it is then too sure.
+- σ_t comes from how a candidate's trials differ, after the mean of their draw is subtracted: all candidates of a choice
+  are in each draw once, so what happens to a whole draw (shared weights get better) cancels. It is pooled over all
+  choices. A mean of n trials has 1/√n of one trial's deviation.
+- ζ_t is the largest P̄ of the choice less the smallest, with draws' means subtracted likewise. It contains noise, so
+  that it is not 0 for candidates that are all alike; what is computed from it is then too certain.
 
-What a candidate's trials differ by is mostly what stood beside it in other choices. Trials of disjoint draws are nearly
-independent; those of shared weights are not quite. The figures are estimates under these assumptions, not guarantees.
+How a candidate's trials differ depends mostly on what stood beside it in other choices. Trials of disjoint draws are
+nearly independent; those of shared weights are not quite. The figures are estimates under these assumptions, not
+guarantees.
 """
 
 from __future__ import annotations
@@ -33,20 +34,21 @@ __all__ = ["pruning_confidence"]
 
 @dataclass(frozen=True)
 class PruningConfidence:
-    """Of one round; means over the choices that it pruned.
+    """The confidence of one round. Numbers are means over the choices that it pruned.
 
     Args:
-        round: From 0.
-        pruned: How many choices lost a candidate; where none did, the other numbers are of all choices.
-        candidates: K, how many candidates a choice had.
-        trials: How many trials a candidate had.
-        sigma: σ_t, the deviation of a candidate's estimate.
-        zeta: ζ_t, from the worst to the best estimate of a choice.
+        round: Number of the round, from 0.
+        pruned: How many choices lost a candidate. If none did, the other numbers cover all choices.
+        candidates: Number of candidates K of a choice.
+        trials: Number of trials of a candidate.
+        sigma: Deviation σ_t of a candidate's estimate.
+        zeta: Distance ζ_t from the worst to the best estimate of a choice.
         error: Theorem 2: the probability that the worst two candidates stand in the wrong order,
             P(ξ_1 - ξ_0 < 0) = Φ(-δ/(√2 σ_t)) with δ = ζ_t/K.
-        bound: Theorem 3: 2 (K σ_t/ζ_t)², above the probability that another than the worst is pruned; more than 1 says
-            nothing, and is 1 here.
-        best_lost: That the estimate of the best falls below the mean of the worst, Φ(-ζ_t/σ_t), as in Sec. 4.3.
+        bound: Theorem 3: 2 (K σ_t/ζ_t)², an upper bound on the probability that another candidate than the worst is
+            pruned. A bound of more than 1 says nothing, and is given as 1.
+        best_lost: Probability that the estimate of the best candidate falls below the mean of the worst, Φ(-ζ_t/σ_t),
+            as in Sec. 4.3.
     """
 
     round: int
@@ -61,11 +63,11 @@ class PruningConfidence:
 
 
 def pruning_confidence(result: SearchResult) -> list[PruningConfidence]:
-    """The confidence of each finished round of a search with a θ, from its history and trajectory.
+    """Returns the confidence of each finished round of a search with a θ, from its history and trajectory.
 
-    1. A round of a single draw (T = 1) tells nothing of σ_t, and is left out.
-    2. Candidates without a trial in the round, and choices with fewer than two with one, take no part.
-    3. Results without a θ (random search) have none: an empty list.
+    1. A round of a single draw (T = 1) tells nothing of σ_t and is left out.
+    2. Candidates without a trial in the round, and choices with fewer than two candidates that have one, take no part.
+    3. Results without a θ (random search) have no rounds: the list is empty.
     """
     rounds = []
     for number, (before, after) in enumerate(zip(result.trajectory[:-1], result.trajectory[1:], strict=True)):
@@ -89,15 +91,15 @@ def round_confidence(
     per_draw: int,
     number: int = 0,
 ) -> PruningConfidence | None:
-    """The confidence of one round; None where it has but one draw, or no candidate has two trials.
+    """Returns the confidence of one round; None if it has only one draw, or if no candidate has two trials.
 
     Args:
-        codes: Of the round's trials in order, uint8 [n, choices].
-        scores: float64 [n].
-        alive: Per choice, the candidates before the round's end.
-        pruned: Per choice, whether it lost one; where none did, all count.
-        per_draw: How many trials a draw has.
-        number: Of the round.
+        codes: Codes of the round's trials in order, uint8 [n, choices].
+        scores: Scores of these trials, float64 [n].
+        alive: The candidates of each choice before the round's end.
+        pruned: Whether each choice lost a candidate; if none did, all count.
+        per_draw: Number of trials in a draw.
+        number: Number of the round.
     """
     draws = np.arange(len(scores)) // per_draw
     level = np.bincount(draws, scores) / np.bincount(draws)
@@ -110,7 +112,7 @@ def round_confidence(
         total = np.bincount(column[known], adjusted[known], minlength=len(own))
         mean = total / np.maximum(count, 1.0)
         spread += float(((adjusted[known] - mean[column[known]]) ** 2).sum())
-        # Each candidate's mean takes one, and each draw's mean but one.
+        # The mean of each candidate takes one degree of freedom, and so does that of each draw but one.
         freedom += max(0.0, float(known.sum()) - float((count > 0).sum()) - (level.size - 1))
         estimates.append((mean[own & (count > 0)], count[own & (count > 0)]))
     chosen = [i for i, (mean, _) in enumerate(estimates) if len(mean) > 1 and (pruned[i] or not any(pruned))]
@@ -122,7 +124,7 @@ def round_confidence(
 
 
 def _of_choice(means: FloatArray, counts: FloatArray, deviation: float) -> tuple[float, ...]:
-    """candidates, trials, σ_t, ζ_t, error, bound, best_lost of a choice; all alike: nothing is known of the order."""
+    """Returns a choice's candidates, trials, σ_t, ζ_t, error, bound, best_lost; if all are alike, no order is known."""
     k, zeta = len(means), float(means.max() - means.min())
     sigma = deviation * math.sqrt(float((1.0 / counts).mean()))
     if sigma == 0.0:

@@ -1,7 +1,7 @@
-"""Credit assignment: from the trials so far to what each candidate is worth (DDPNAS Eqs. 2 and 3, and others).
+"""Estimates what each candidate is worth from the trials so far (DDPNAS Eqs. 2 and 3, and others).
 
-Each estimator gives, per choice, one number in [0, 1] a candidate: the utility P̄ that Eq. 4 takes; NaN where no trial
-gave credit.
+Each estimator returns, for each choice, one number in [0, 1] per candidate: the utility P̄ that Eq. 4 takes. It is NaN
+if no trial gave credit.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from searchhub.space import INACTIVE, Codes, SearchSpace
 Estimator = Literal["mean", "regression", "pairs"]
 
 NUM_STARTS = 16
-"""Random architectures from which the best under a posterior draw is looked for."""
+"""Number of random architectures from which the search for the best under a posterior draw starts."""
 
 
 def mean_credit(space: SearchSpace, codes: Codes, scores: FloatArray) -> list[FloatArray]:
-    """The paper's P̄ (Eqs. 2 and 3): the mean score of the architectures that hold a candidate.
+    """Computes the paper's P̄ (Eqs. 2 and 3): the mean score of the architectures that hold a candidate.
 
-    A candidate is credited with everything that stood beside it, which averages out only over many trials.
+    A candidate is credited with everything that stood beside it; this averages out only over many trials.
 
     Args:
-        space: Of the trials.
-        codes: The trials of one round, uint8 [n, choices]; what is inactive gets no credit.
-        scores: float64 [n] in [0, 1].
+        space: Space of the trials.
+        codes: Codes of one round's trials, uint8 [n, choices]; inactive choices get no credit.
+        scores: Scores of these trials, float64 [n] in [0, 1].
     """
     credit = []
     for choice, column in zip(space.choices, codes.T, strict=True):
@@ -43,15 +43,15 @@ def mean_credit(space: SearchSpace, codes: Codes, scores: FloatArray) -> list[Fl
 
 
 def regression_credit(space: SearchSpace, codes: Codes, scores: FloatArray) -> list[FloatArray]:
-    """Main effects by Bayesian ridge regression on the ranks of all trials so far (see `EffectsModel`).
+    """Estimates main effects by Bayesian ridge regression on the ranks of all trials so far (see `EffectsModel`).
 
-    What stood beside a candidate is taken out, and earlier rounds count. The utility is the quantile that the
-    candidate gives an architecture that is average otherwise: ½ has no effect.
+    The effect of what stood beside a candidate is removed, and earlier rounds count. The utility is the quantile that
+    the candidate gives an otherwise average architecture: ½ means no effect.
 
     Args:
-        space: Of the trials.
-        codes: All trials, uint8 [n, choices].
-        scores: float64 [n].
+        space: Space of the trials.
+        codes: Codes of all trials, uint8 [n, choices].
+        scores: Scores of these trials, float64 [n].
     """
     model = EffectsModel(space, codes, scores, pairs=False)
     effects = model.effects(model.mean())
@@ -61,18 +61,18 @@ def regression_credit(space: SearchSpace, codes: Codes, scores: FloatArray) -> l
 def pairs_credit(
     space: SearchSpace, codes: Codes, scores: FloatArray, alive: Sequence[NDArray[np.bool_]]
 ) -> list[FloatArray]:
-    """What a candidate reaches in its best company, by main effects and pairs on the ranks of all trials so far.
+    """Estimates what a candidate reaches in its best company, by main effects and pairs on the ranks of all trials.
 
-    The utility is the quantile that is expected of the best architecture in reach that holds the candidate. So the
-    architecture that is expected to be the best of all has the largest utility in every choice. A candidate that
-    nothing in reach can hold (its layer is gone with a depth) has no credit. The best is looked for by coordinate
-    ascent, from what was tried.
+    The utility is the quantile expected of the best architecture in reach that holds the candidate. So the architecture
+    that is expected to be the best of all has the largest utility in every choice. A candidate that nothing in reach
+    can hold (its layer is gone with a depth) gets no credit. The best is searched by coordinate ascent, from what was
+    tried.
 
     Args:
-        space: Of the trials.
-        codes: All trials, uint8 [n, choices].
-        scores: float64 [n].
-        alive: Per choice, the candidates in reach.
+        space: Space of the trials.
+        codes: Codes of all trials, uint8 [n, choices].
+        scores: Scores of these trials, float64 [n].
+        alive: The candidates of each choice that are in reach.
     """
     model = EffectsModel(space, codes, scores, pairs=True)
     weights = model.mean()
@@ -104,17 +104,17 @@ def sample_posterior(
     n: int,
     rng: np.random.Generator,
 ) -> Codes:
-    """Architectures in reach, each the best under its own draw of main effects and pairs (Thompson sampling).
+    """Draws architectures in reach, each the best under its own draw of main effects and pairs (Thompson sampling).
 
-    What looks good and what is little known are both tried. One that was tried before comes only where neither the
-    draw's local maxima nor the neighbours of the best of them hold a new one.
+    This tries both what looks good and what is little known. It returns an architecture that was tried before only if
+    neither the draw's local maxima nor the neighbours of the best of them hold a new one.
 
     Args:
-        space: Of the trials.
-        codes: All trials, uint8 [trials, choices].
-        scores: float64 [trials].
-        alive: Per choice, the candidates in reach.
-        n: How many.
+        space: Space of the trials.
+        codes: Codes of all trials, uint8 [trials, choices].
+        scores: Scores of these trials, float64 [trials].
+        alive: The candidates of each choice that are in reach.
+        n: How many architectures to draw.
         rng: Source of the randomness.
 
     Returns:
@@ -136,7 +136,7 @@ def sample_posterior(
 
 
 def _neighbours(space: SearchSpace, row: Codes, alive: Sequence[NDArray[np.bool_]]) -> Codes:
-    """All rows that differ in one choice, which may make others active: these hold their first in reach."""
+    """Returns all rows that differ in one choice. Choices that become active hold their first candidate in reach."""
     full = np.where(row == INACTIVE, np.array([np.argmax(ok) for ok in alive]), row).astype(np.uint8)
     changes = [(i, k) for i, ok in enumerate(alive) for k in np.flatnonzero(ok)]
     rows = np.repeat(full[None], len(changes), axis=0)
@@ -146,6 +146,6 @@ def _neighbours(space: SearchSpace, row: Codes, alive: Sequence[NDArray[np.bool_
 
 
 def _seen(space: SearchSpace, codes: Codes) -> list[NDArray[np.bool_]]:
-    """Per choice, which candidates were in any trial."""
+    """Tells, for each choice, which candidates were in any trial."""
     sizes = [len(choice.candidates) for choice in space.choices]
     return [np.isin(np.arange(size), column) for size, column in zip(sizes, codes.T, strict=True)]

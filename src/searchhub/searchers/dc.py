@@ -1,4 +1,4 @@
-"""DC-NAS: divide sampled architectures by how they learn, conquer each cluster, train the winners fully (Alg. 1)."""
+"""DC-NAS divides sampled architectures by how they learn, conquers each cluster, trains the winners fully (Alg. 1)."""
 
 from __future__ import annotations
 
@@ -22,35 +22,37 @@ from searchhub.trial import DIVERGED, DIVERGED_EPOCH, DIVERGED_LAYER, Budget, Tr
 __all__ = ["DCSearcher", "DCSupernetSearcher"]
 
 MOST_DRAWS = 1000
-"""How many draws are made for each distinct architecture that is asked for, at most."""
+"""Largest number of draws for each distinct architecture that is asked for."""
 
 MOST_DRAWN = 500
-"""Of the architectures sampled from a supernet so many, the first, are kept to draw pictures of."""
+"""How many of the architectures sampled from a supernet, the first, are kept to draw pictures of."""
 
 
 class DCSearcher(Searcher):
     """Early-stops sampled networks, divides them by their features, and trains the best of each cluster fully.
 
-    Round 0 asks for s distinct architectures with the proxy budget, η epochs on a share of the data; round 1 for the
-    winners of the K clusters with the full one. The answer is the best of these (DC-NAS Eq. 10). K = 1 is plain early
-    stopping. Wants an evaluator that records features, `ScratchEvaluator`.
+    Round 0 asks for s distinct architectures with the proxy budget, η epochs on a share of the data. Round 1 asks for
+    the winners of the K clusters with the full budget. The answer is the best of these (DC-NAS Eq. 10). K = 1 is plain
+    early stopping. The searcher needs an evaluator that records features, `ScratchEvaluator`.
 
     1. Networks without features, which diverged, belong to no cluster. With K = 1 they score 0.
     2. Scores of round 0 are not compared with those of round 1: `SearchResult.best_trial` and `generate` look at the
-       largest budget only, that is at the K winners.
+       largest budget only, which is that of the K winners.
 
     Args:
-        space: What to search.
-        num_samples: s, from K to the size of the space. Not with `architectures`.
-        num_clusters: K; the paper's 5.
-        proxy_epochs: η, at least 2 unless K = 1; the paper suggests a tenth of the full training's.
-        proxy_share: Share of the training data in round 0; the paper's 0.1.
-        budget: Of the winners' full training; more training than the proxy's.
-        architectures: Distinct ones to divide; None: sample.
-        probabilities: Sample by these, per choice one a candidate, e.g. the θ of a DDPNAS search; None: uniformly.
+        space: Space to search.
+        num_samples: Number of samples s, from K to the size of the space. Do not give it with `architectures`.
+        num_clusters: Number of clusters K; the paper has 5.
+        proxy_epochs: Number of proxy epochs η, at least 2 unless K = 1; the paper suggests a tenth of the full
+            training's.
+        proxy_share: Share of the training data in round 0; the paper has 0.1.
+        budget: Training that the winners are given; more than the proxy's.
+        architectures: Distinct architectures to divide. None: they are sampled.
+        probabilities: Probability of each choice's candidates by which to sample, e.g. the θ of a DDPNAS search. None:
+            the draw is uniform.
         method: "kmeans" or "hierarchical".
-        n_init: Starts of k-means.
-        seed: Of sampling and k-means.
+        n_init: Number of starts of k-means.
+        seed: Seed of sampling and k-means.
     """
 
     def __init__(
@@ -170,7 +172,7 @@ class DCSearcher(Searcher):
         )
 
     def _why(self, results: Sequence[TrialResult]) -> str:
-        """Why networks have no features, and the way out."""
+        """Explains why networks have no features, and the way out."""
         diverged = [r for r in results if DIVERGED in r.metrics]
         if not diverged:
             return "the evaluator records none. Take one that does (`ScratchEvaluator`)."
@@ -194,20 +196,20 @@ class DCSearcher(Searcher):
 
 
 class DCSupernetSearcher(Searcher):
-    """Divides architectures sampled from a trained supernet and asks for the K winners, to be trained fully.
+    """Divides architectures sampled from a trained supernet and asks for the K winners, which are then trained fully.
 
-    s architectures are drawn by the supernet's probabilities; an architecture's features are the rows of its
-    candidates in a table; the winner of a cluster is its most probable architecture (DC-NAS Eq. 9).
+    s architectures are drawn by the supernet's probabilities. The features of an architecture are the rows of its
+    candidates in a table. The winner of a cluster is its most probable architecture (DC-NAS Eq. 9).
 
     Args:
-        space: What to search; no choice may depend on another.
-        table: Features of each candidate, as `cluster_codes` wants them: [layers, candidates, epochs].
-        logits: Per layer, one a candidate; probabilities are their softmax.
-        num_samples: s; the paper's 10^7. Duplicates count with multiplicity.
-        num_clusters: K; the paper's 5.
-        budget: Of the winners' full training.
-        n_init: Starts of k-means.
-        seed: Of sampling and k-means.
+        space: Space to search. No choice may depend on another.
+        table: Features of each candidate in the form that `cluster_codes` needs: [layers, candidates, epochs].
+        logits: One logit per candidate, for each layer; probabilities are their softmax.
+        num_samples: Number of samples s; the paper has 10^7. Duplicates count with multiplicity.
+        num_clusters: Number of clusters K; the paper has 5.
+        budget: Training that the winners are given.
+        n_init: Number of starts of k-means.
+        seed: Seed of sampling and k-means.
     """
 
     def __init__(
@@ -290,10 +292,10 @@ class DCSupernetSearcher(Searcher):
 def sample_distinct(
     space: SearchSpace, n: int, rng: np.random.Generator, probabilities: Sequence[FloatArray] | None = None
 ) -> Codes:
-    """Draw architectures until n of them differ, uint8 [n, choices], in the order in which they came.
+    """Draws architectures until n of them differ; returns them, uint8 [n, choices], in the order in which they came.
 
     Raises:
-        InvalidInputError: Of 1000 · n draws fewer than n differ: some are too improbable.
+        InvalidInputError: Fewer than n of 1000 · n draws differ: some are too improbable.
     """
     found = np.empty((0, len(space.choices)), dtype=np.uint8)
     drawn = 0
@@ -311,7 +313,7 @@ def sample_distinct(
 
 
 def check_probabilities(space: SearchSpace, probabilities: Sequence[FloatArray]) -> list[FloatArray]:
-    """Probabilities, per choice one a candidate.
+    """Checks probabilities and returns them: for each choice one per candidate.
 
     Raises:
         InvalidInputError: One is missing, negative or not finite, or a choice has none above 0.
@@ -343,7 +345,7 @@ def _distinct_rows(space: SearchSpace, architectures: Sequence[Architecture]) ->
 
 
 def _stacked(results: Sequence[TrialResult]) -> FloatArray:
-    """Features [s, layers, epochs]."""
+    """Returns the features [s, layers, epochs]."""
     shapes = {tuple(len(row) for row in result.features or ()) for result in results}
     if len(shapes) > 1:
         raise InvalidInputError(

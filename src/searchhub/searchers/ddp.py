@@ -20,33 +20,34 @@ from searchhub.trial import Budget, TrialResult
 __all__ = ["DDPSearcher"]
 
 DISJOINT_DRAWS = 2
-"""How many draws an estimator that proposes by itself is first given, so that it has seen every candidate."""
+"""How many draws an estimator that proposes by itself first gets, so that it has seen every candidate."""
 
 
 class DDPSearcher(Searcher):
     """Samples disjoint architectures, updates θ from their scores, prunes the worst candidate of each choice.
 
-    A round with k candidates alive: `estimation_epochs` (T) times, draw k disjoint architectures; then P̄ (Eq. 3), V
-    (Eq. 4) and θ (Eq. 5), and prune (Alg. 1). The search ends when nothing can be pruned. Cells with 8 operations in
-    two groups and T = 3 take 3 · (8 + 7 + … + 3) = 99 trials, "less than 100 epochs" as the paper says; without
-    groups 3 · (8 + … + 2) = 105, the sum of Eq. 19.
+    In a round with k candidates alive, it draws k disjoint architectures `estimation_epochs` (T) times; then it
+    computes P̄ (Eq. 3), V (Eq. 4) and θ (Eq. 5), and prunes (Alg. 1). The search ends when nothing can be pruned. Cells
+    with 8 operations in two groups and T = 3 take 3 · (8 + 7 + … + 3) = 99 trials, "less than 100 epochs" as the paper
+    says; without groups they take 3 · (8 + … + 2) = 105, the sum of Eq. 19.
 
     Args:
-        space: What to search. Groups of its choices are kept: one survivor of each.
-        estimation_epochs: T, at least 1; the paper's 3.
-        estimator: Who gets credit for a score. "mean": the paper's Eq. 3, over the trials of a round. "regression":
-            main effects over all trials so far (`regression_credit`). "pairs": main effects and pairs over all trials
-            (`pairs_credit`); after two draws it also proposes, by posterior sampling instead of disjoint draws
-            (`sample_posterior`). How they compare: docs/results/tabular.md.
-        momentum: γ of Eq. 4 in [0, 1); the paper finds no difference within [0.7, 0.9]. None: 0.8 with "mean", and 0
+        space: Space to search. If its choices have groups, one candidate of each group survives.
+        estimation_epochs: T, at least 1; the paper has 3.
+        estimator: How scores give credit to candidates. "mean" is the paper's Eq. 3, over the trials of a round.
+            "regression" uses main effects over all trials so far (`regression_credit`). "pairs" uses main effects and
+            pairs over all trials (`pairs_credit`); after two draws it also proposes, by posterior sampling instead of
+            disjoint draws (`sample_posterior`). docs/results/tabular.md compares them.
+        momentum: γ of Eq. 4 in [0, 1). The paper finds no difference within [0.7, 0.9]. None: 0.8 with "mean", and 0
             with the others, which remember earlier rounds themselves.
-        prune: False is the paper's ablation: all candidates in every round; the result is argmax θ.
-        evaluations: With `prune=False`, how many trials to take; None: as many as the pruned search. The paper's
-            ablation cost 3.3 times the pruned search.
-        score_scale: Factor on the scores before the softmax of Eq. 4. The paper's 1; the published code uses 100.
-        normalization: Of Eq. 5: "softmax" (the paper) or "sum" (the published code).
+        prune: Whether to prune. False is the paper's ablation: every round has all candidates, and the result is argmax
+            θ.
+        evaluations: Number of trials with `prune=False`. None: as many as the pruned search. The paper's ablation cost
+            3.3 times the pruned search.
+        score_scale: Factor on the scores before the softmax of Eq. 4. The paper has 1; the published code uses 100.
+        normalization: How Eq. 5 normalizes: "softmax" (the paper) or "sum" (the published code).
         seed: Seed of the draws.
-        budget: What each trial is given; the paper's one epoch.
+        budget: Training that each trial is given; the paper has one epoch.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class DDPSearcher(Searcher):
         return pairs_credit(self.space, codes, scores, self.distribution.alive)
 
     def _trials(self, results: Sequence[TrialResult]) -> tuple[Codes, FloatArray]:
-        """Codes [n, choices] and scores [n]."""
+        """Returns codes [n, choices] and scores [n]."""
         codes = np.stack([self.space.encode(result.trial.architecture) for result in results])
         return codes, np.array([result.score for result in results])
 
@@ -174,10 +175,11 @@ class DDPSearcher(Searcher):
 
 
 def sample_disjoint(distribution: ArchitectureDistribution, rng: np.random.Generator) -> Codes:
-    """Draw k architectures that share no candidate, k the most candidates alive in any choice (Sec. 3.2, "Sampling").
+    """Draws k architectures that share no candidate, k the most candidates alive in any choice (Sec. 3.2, "Sampling").
 
-    Per choice, a permutation of the alive candidates, drawn without replacement according to θ. A choice with fewer
-    than k alive repeats its candidates evenly: whole permutations, and of the last one as much as is needed.
+    Each choice gets a permutation of its alive candidates, drawn without replacement according to θ. A choice with
+    fewer than k alive repeats its candidates evenly: it takes whole permutations, and as much of the last one as is
+    needed.
 
     Returns:
         uint8 [k, choices].
@@ -199,7 +201,7 @@ def _permutation(theta: FloatArray, alive: NDArray[np.bool_], rng: np.random.Gen
 
 
 def pruned_search_trials(space: SearchSpace, estimation_epochs: int) -> int:
-    """How many trials a pruned search takes: T · Σ k over its rounds (Eq. 19, with groups kept)."""
+    """Returns how many trials a pruned search takes: T · Σ k over its rounds (Eq. 19, with groups kept)."""
     alive = [len(choice.candidates) for choice in space.choices]
     floor = [len(set(choice.groups)) if choice.groups else 1 for choice in space.choices]
     total = 0

@@ -1,4 +1,4 @@
-"""What comes of dividing architectures (DC-NAS Sec. 3.3): clusters, their winners, and the order of these."""
+"""The outcome of dividing architectures (DC-NAS Sec. 3.3): clusters, their winners, and the order of these."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ __all__ = ["winners_in_order"]
 
 @dataclass(frozen=True)
 class Division:
-    """What the division of a search came to. Cluster 0 holds the winner of them all, as early stopping alone sees it.
+    """The outcome of a search's division. Cluster 0 holds the best winner as far as early stopping alone can tell.
 
     Args:
-        sizes: Architectures a cluster; duplicates count.
-        winners: The best of each cluster (Eq. 8 or 9).
+        sizes: Number of architectures in each cluster; duplicates count.
+        winners: The best architecture of each cluster (Eq. 8 or 9).
         won_by: The winners' scores after early stopping (Eq. 8), or the logarithms of their probabilities (Eq. 9),
             in decreasing order.
-        labels: The cluster of each sampled network, in the order of the trials, -1 where it diverged; None: of
-            architectures sampled from a supernet, which are no trials.
-        summary: How the clustering went, plain JSON; empty with one cluster.
-        drawn: Of architectures sampled from a supernet, codes and cluster of the first few, for pictures.
+        labels: Cluster of each sampled network, in the order of the trials, -1 if it diverged. None: architectures were
+            sampled from a supernet, which are not trials.
+        summary: How the clustering went, as plain JSON; empty with one cluster.
+        drawn: Codes and cluster of the first few architectures that were sampled from a supernet, for pictures.
     """
 
     sizes: tuple[int, ...]
@@ -43,7 +43,7 @@ class Division:
     drawn: tuple[tuple[tuple[int, ...], int], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON; `from_dict` reads it."""
+        """Returns plain JSON; `from_dict` reads it."""
         return {
             "sizes": list(self.sizes),
             "winners": [winner.to_dict() for winner in self.winners],
@@ -55,7 +55,7 @@ class Division:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Division:
-        """The division that `to_dict` wrote."""
+        """Reads the division that `to_dict` wrote."""
         return cls(
             tuple(data["sizes"]),
             tuple(Architecture(winner) for winner in data["winners"]),
@@ -71,11 +71,11 @@ class Winner:
     """One cluster's winner, fully trained.
 
     Args:
-        cluster: From 0.
-        size: Architectures in the cluster.
+        cluster: Number of the cluster, from 0.
+        size: Number of architectures in the cluster.
         architecture: The winner.
-        won_by: As in `Division`.
-        score: After full training.
+        won_by: Score or log-probability by which it won, see `Division`.
+        score: Score after full training.
     """
 
     cluster: int
@@ -86,12 +86,12 @@ class Winner:
 
 
 def winners_in_order(result: SearchResult) -> list[Winner]:
-    """The winners of a DC-NAS search that were fully trained, best first: the first is DC-NAS Eq. 10's answer.
+    """Returns the fully trained winners of a DC-NAS search, best first: the first is the answer of DC-NAS Eq. 10.
 
-    Those that diverged meanwhile are not among them.
+    Winners that diverged in full training are left out.
 
     Raises:
-        InvalidInputError: The result is not of such a search.
+        InvalidInputError: The result does not come from such a search.
     """
     if not result.division:
         raise InvalidInputError("The winners of clusters need a result of DC-NAS, but this one has no `division`.")
@@ -116,25 +116,25 @@ def divide(
     seed: int = 0,
     n_init: int = 10,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], Clusters | None]:
-    """Cluster networks that were trained apart (Eq. 5) and find the best of each cluster (Eq. 8).
+    """Clusters networks that were trained apart (Eq. 5) and finds the best of each cluster (Eq. 8).
 
-    1. Clusters are numbered by their winners' scores, best first; of equal ones the one sampled first.
-    2. One cluster is early stopping without division: features are not looked at.
+    1. Clusters are numbered by their winners' scores, best first; among equals the one sampled first comes first.
+    2. One cluster is early stopping without division: features are not used.
 
     Args:
-        features: [s, layers, epochs].
-        scores: After early stopping, [s].
-        num_clusters: K.
+        features: Features [s, layers, epochs].
+        scores: Scores after early stopping, [s].
+        num_clusters: Number of clusters K.
         method: "kmeans" or "hierarchical".
-        seed: Of k-means.
-        n_init: Starts of k-means.
+        seed: Seed of k-means.
+        n_init: Number of starts of k-means.
 
     Returns:
-        The cluster of each, int32 [s]; the positions of the winners, int64 [K]; the clustering, whose own numbers are
-        others, or None for one cluster.
+        The cluster of each network, int32 [s]; the positions of the winners, int64 [K]; the clustering, which numbers
+        clusters in its own way, or None for one cluster.
 
     Raises:
-        InvalidInputError: As `cluster_features` and `best_of`.
+        InvalidInputError: One of the reasons that `cluster_features` and `best_of` name.
     """
     if num_clusters == 1:
         labels = np.zeros(len(scores), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""A model of scores as effects of candidates and of pairs of them: Bayesian ridge regression on ranks."""
+"""Models scores as effects of candidates and of pairs of them: Bayesian ridge regression on ranks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from searchhub.distribution import FloatArray
 from searchhub.space import INACTIVE, Codes, SearchSpace
 
 NOISE_GRID = np.logspace(-2.0, 1.5, 8)
-"""Noise variances in reach, as multiples of the prior variance of an architecture."""
+"""Noise variances on the grid, as multiples of the prior variance of an architecture."""
 
 DRIFT_GRID = (0.0, 1.0)
-"""Variances, in the same unit, of the random walk by which scores drift over the whole search; 0: none."""
+"""Variances, in the same unit, of the random walk by which scores drift over the whole search. 0: there is no drift."""
 
 MAX_SWEEPS = 100
 
@@ -23,21 +23,21 @@ MAX_SWEEPS = 100
 class EffectsModel:
     """Bayesian ridge regression of normal scores on one-hot rows: f(α) = φᵀ W φ, a priori W ~ N(0, σ² / choices²).
 
-    φ holds a 1 for each of the M candidates that α has, so W's diagonal are main effects and the rest effects of pairs.
-    Without pairs W is diagonal, of variance σ² / choices. The covariance of two architectures with m choices in common
-    is σ² (m / choices)², or σ² m / choices; so n trials take one eigendecomposition [n, n], where the usual form (e.g.
-    scikit-learn's BayesianRidge) has a covariance [M², M²] to draw from.
+    φ holds a 1 for each of the M candidates that α has, so the diagonal of W holds main effects and the rest effects of
+    pairs. Without pairs W is diagonal, with variance σ² / choices. The covariance of two architectures with m choices
+    in common is σ² (m / choices)², or σ² m / choices. So n trials take one eigendecomposition [n, n], whereas the usual
+    form (e.g. scikit-learn's BayesianRidge) has a covariance [M², M²] to draw from.
 
-    1. Scores enter as normal scores, Φ⁻¹((rank − ½) / n), ties by their mean rank: networks that did not learn at all
-       would else decide everything.
-    2. σ², noise and whether scores drift (a random walk over the trials, as where shared weights get better) are those
-       under which the ranks are most likely (type-II maximum likelihood), on a grid.
-    3. A choice that is inactive has no effect, alone or with others.
+    1. Scores enter as normal scores, Φ⁻¹((rank − ½) / n), ties by their mean rank; otherwise networks that did not
+       learn at all would decide everything.
+    2. σ², the noise, and whether scores drift (a random walk over the trials, as when shared weights get better) are
+       those under which the ranks are most likely (type-II maximum likelihood), on a grid.
+    3. An inactive choice has no effect, alone or with others.
 
     Args:
-        space: Of the trials.
-        codes: What was tried, uint8 [n, choices], in the order tried, n at least 1.
-        scores: How good it was, float64 [n], larger is better, on any scale.
+        space: Space of the trials.
+        codes: Codes of the trials, uint8 [n, choices], in the order tried, n at least 1.
+        scores: Scores of the trials, float64 [n], larger is better, on any scale.
         pairs: Whether pairs have effects.
     """
 
@@ -64,7 +64,7 @@ class EffectsModel:
             squares = (vectors.T @ self._target) ** 2
             for noise in NOISE_GRID:
                 total = np.maximum(values, 0.0) + noise
-                # The variance that fits best, in closed form; positive also where all scores are equal.
+                # The variance that fits best, in closed form; it is positive even if all scores are equal.
                 variance = max(float(np.mean(squares / total)), 1e-12)
                 likelihood = -0.5 * (n * np.log(variance) + np.log(total).sum())
                 if likelihood > most_likely:
@@ -75,11 +75,11 @@ class EffectsModel:
     # -- what it believes: W [M + 1, M + 1]; the last row and column are 0 and stand for inactive choices --------------
 
     def mean(self) -> FloatArray:
-        """W as expected."""
+        """Returns the expectation of W."""
         return self._fold(self._inverse @ self._target)
 
     def draw(self, rng: np.random.Generator) -> FloatArray:
-        """W from the posterior of a model with pairs: a draw from the prior, corrected by what it gets wrong."""
+        """Draws W from the posterior of a model with pairs: a draw from the prior, corrected by its error on trials."""
         prior = np.zeros((self._size + 1, self._size + 1))
         prior[:-1, :-1] = rng.normal(size=(self._size, self._size)) / len(self.space.choices)
         n = len(self._target)
@@ -89,7 +89,7 @@ class EffectsModel:
         return self._deviation * (prior + correction)
 
     def _fold(self, weights: FloatArray) -> FloatArray:
-        """Σ_n weights_n φ_n φ_nᵀ, or its diagonal, times the prior's variance."""
+        """Returns Σ_n weights_n φ_n φ_nᵀ, or its diagonal, times the prior's variance."""
         scale = len(self.space.choices) ** -self._power
         if self._power == 1:
             return np.asarray(np.diag(self._rows.T @ weights) * scale)
@@ -98,12 +98,12 @@ class EffectsModel:
     # -- what follows from W ------------------------------------------------------------------------------------------
 
     def value(self, weights: FloatArray, codes: Codes) -> FloatArray:
-        """φᵀ W φ, float64 [n], of codes [n, choices]."""
+        """Returns φᵀ W φ, float64 [n], of codes [n, choices]."""
         columns = self._columns(codes)
         return np.asarray(weights[columns[:, :, None], columns[:, None, :]].sum(axis=(1, 2)))
 
     def effects(self, weights: FloatArray) -> list[FloatArray]:
-        """Per choice, the main effect of each candidate."""
+        """Returns, for each choice, the main effect of each candidate."""
         return np.split(np.diag(weights)[:-1], self._offsets[1:])
 
     def _columns(self, codes: Codes) -> NDArray[np.intp]:
@@ -116,18 +116,18 @@ class EffectsModel:
         alive: Sequence[NDArray[np.bool_]],
         held: NDArray[np.intp] | None = None,
     ) -> tuple[Codes, FloatArray]:
-        """From each architecture upwards: one choice after the other takes its best candidate, until none changes.
+        """Climbs from each architecture: one choice after the other takes its best candidate, until none changes.
 
         Args:
-            weights: W, what to climb.
-            codes: Where to start, uint8 [n, choices]; pruned candidates are left at once.
-            alive: Per choice, the candidates in reach.
-            held: Per architecture, a choice that stays as it is, and active; None: all are free.
+            weights: The W to climb.
+            codes: Architectures to start from, uint8 [n, choices]; they leave pruned candidates at once.
+            alive: The candidates of each choice that are in reach.
+            held: A choice of each architecture that stays as it is, and active. None: all choices are free.
 
         Returns:
             Local maxima, uint8 [n, choices], and their values [n]; −∞ where what is held cannot be active.
         """
-        # Inactive choices hold some candidate on the way, so that they have one when a change makes them active.
+        # Inactive choices hold some candidate meanwhile, so that they have one when a change makes them active.
         codes = np.where(codes == INACTIVE, np.array([np.argmax(a) for a in alive]), codes).astype(np.uint8)
         values = np.full(len(codes), -np.inf)
         for _ in range(MAX_SWEEPS):
@@ -147,7 +147,7 @@ class EffectsModel:
         return self.space.mask_inactive(codes), values
 
     def _masked_values(self, weights: FloatArray, codes: Codes, held: NDArray[np.intp] | None) -> FloatArray:
-        """Values [options, n] of codes [options, n, choices]."""
+        """Returns the values [options, n] of codes [options, n, choices]."""
         flat = codes.reshape(-1, codes.shape[2])
         values = self.value(weights, self.space.mask_inactive(flat)).reshape(codes.shape[:2])
         if held is not None:
@@ -157,7 +157,7 @@ class EffectsModel:
 
 
 def normal_scores(scores: FloatArray) -> FloatArray:
-    """Φ⁻¹((rank − ½) / n), float64 [n]: the quantiles of a normal distribution in the order of the scores."""
-    from scipy.stats import rankdata  # late: it takes as long to import as all else of a searcher
+    """Returns Φ⁻¹((rank − ½) / n), float64 [n]: the quantiles of a normal distribution in the order of the scores."""
+    from scipy.stats import rankdata  # imported late: it takes as long as the rest of a searcher
 
     return np.asarray(ndtri((rankdata(scores) - 0.5) / len(scores)), dtype=np.float64)

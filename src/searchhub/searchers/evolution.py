@@ -17,21 +17,22 @@ __all__ = ["EvolutionSearcher"]
 
 
 class EvolutionSearcher(Searcher):
-    """Mutates the best of a few drawn from the youngest trials; the oldest dies, however good (Alg. 1).
+    """Mutates the best of a few trials drawn from the youngest ones; the oldest dies, however good (Alg. 1).
 
-    The population is always the last `population_size` trials. It starts at random; then, one trial at a time,
-    `tournament_size` of it are drawn with replacement, and the best of these (of equal ones the first drawn) has a
+    The population is always the last `population_size` trials. It starts at random. Then, one trial at a time,
+    `tournament_size` members are drawn with replacement, and the best of these (among equals the first drawn) has a
     child: one choice, drawn among the active ones, takes another candidate. The paper's identity mutation (1 in 20) is
     left out, so a child always differs; choices that only the child has get a candidate at random. The result is the
     evaluated architectures, without a θ.
 
     Args:
-        space: What to search.
+        space: Space to search.
         num_trials: How many architectures to evaluate, at least 1.
-        population_size: P, at least 1. The default suits a hundred trials or a few; the paper has 100 for 20,000.
-        tournament_size: S, at least 1; larger ones are greedier. The paper has 25.
+        population_size: Size P of the population, at least 1. The default suits about a hundred to a few hundred
+            trials; the paper has 100 for 20,000.
+        tournament_size: Size S of the tournament, at least 1; a larger one is greedier. The paper has 25.
         seed: Seed of the draws.
-        budget: What each trial is given.
+        budget: Training that each trial is given.
     """
 
     def __init__(
@@ -86,10 +87,10 @@ class EvolutionSearcher(Searcher):
 
 
 def mutated(space: SearchSpace, row: Codes, rng: np.random.Generator) -> Codes:
-    """A row [choices] of which one active choice has another candidate.
+    """Returns a row [choices] in which one active choice has another candidate.
 
-    1. Choices that come into being with it get a candidate uniformly at random.
-    2. Where no active choice has a second candidate, the row itself.
+    1. Choices that become active with it get a candidate uniformly at random.
+    2. If no active choice has a second candidate, the row is returned as it is.
     """
     active = space.active(row[None])[0]
     changeable = [i for i in np.flatnonzero(active) if len(space.choices[i].candidates) > 1]

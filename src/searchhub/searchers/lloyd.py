@@ -1,8 +1,8 @@
-"""Lloyd's algorithm and its k-means++ start on rows of codes.
+"""Runs Lloyd's algorithm and its k-means++ start on rows of codes.
 
 Only integers are summed over architectures, and nothing here calls a threaded library: labels, centroids and inertia
-are the same to the bit whatever the number of threads. What k-means++ draws from are sums of real numbers, in blocks of
-fixed size and in fixed order.
+are the same to the bit whatever the number of threads. k-means++ draws from sums of real numbers, which are added in
+blocks of fixed size and in fixed order.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Clusters:
     """A division of s architectures into K clusters (DC-NAS Eq. 5).
 
     Args:
-        labels: int32 [s], the cluster of each.
-        centroids: float64 [K, layers · epochs], means of the features, the epochs of a layer side by side.
-        counts: int64 [K], architectures a cluster; duplicates count.
-        inertia: Σ of squared distances to the own centroid.
-        iterations: How many were made; 0 where the method has none.
+        labels: Cluster of each architecture, int32 [s].
+        centroids: Means of the features, float64 [K, layers · epochs], with the epochs of a layer side by side.
+        counts: Number of architectures in each cluster, int64 [K]; duplicates count.
+        inertia: Σ of squared distances to each architecture's own centroid.
+        iterations: Number of iterations; 0 if the method has none.
         converged: Whether the stopping rule was met before `max_iter`.
-        refilled: How often a cluster fell empty and was put on the farthest architecture; None where not known.
-        threads: With how many threads it was computed; None: any number gives the same bits.
+        refilled: How often a cluster fell empty and moved to the farthest architecture. None: not known.
+        threads: Number of threads with which it was computed. None: any number gives the same bits.
     """
 
     labels: NDArray[np.int32]
@@ -47,11 +47,11 @@ class Clusters:
 
     @property
     def empty(self) -> tuple[int, ...]:
-        """Clusters without an architecture; there are none but where `max_iter` or the tolerance stopped too early."""
+        """Clusters without an architecture; there are none unless `max_iter` or the tolerance stopped too early."""
         return tuple(int(k) for k in np.flatnonzero(self.counts == 0))
 
     def summary(self) -> dict[str, Any]:
-        """All but labels and centroids, as plain JSON."""
+        """Returns all but labels and centroids, as plain JSON."""
         return {
             "num_clusters": len(self.counts),
             "counts": [int(count) for count in self.counts],
@@ -64,13 +64,13 @@ class Clusters:
 
 
 def lloyd(samples: CodedSamples, centroids: FloatArray, *, max_iter: int, tol: float) -> Clusters:
-    """Lloyd's algorithm from given centroids, with scikit-learn's order of steps and stopping rule.
+    """Runs Lloyd's algorithm from given centroids, with scikit-learn's order of steps and stopping rule.
 
     1. It ends when no label changes, or when the centroids' squared shifts sum to at most `tol` × the mean variance of
-       the features; then labels are assigned once more, so that they fit the centroids.
-    2. Of equally near centroids the first is taken.
-    3. A cluster that falls empty takes the architecture farthest from its centroid, the next one the farthest of
-       different features (scikit-learn: also of the same), the first of equally far ones.
+       the features. Then labels are assigned once more, so that they fit the centroids.
+    2. Among equally near centroids the first is taken.
+    3. A cluster that falls empty takes the architecture farthest from its centroid, and the next one the farthest with
+       different features (scikit-learn: also with the same); among equally far ones the first.
     """
     assignment = _Assignment(samples, len(centroids))
     whole = [count.sum(axis=0, keepdims=True) for count in assignment.counts]
@@ -83,7 +83,7 @@ def lloyd(samples: CodedSamples, centroids: FloatArray, *, max_iter: int, tol: f
         updated = samples.means(assignment.lending(lent))
         shift = float(((updated - centroids) ** 2).sum())
         centroids = updated
-        # All labels are 0 at the start, so that none moves says nothing in the first iteration.
+        # All labels are 0 at the start, so in the first iteration it means nothing if none moves.
         fitting = moved == 0 and iteration > 1
         converged = fitting or shift <= tolerance
         if converged:
@@ -95,16 +95,16 @@ def lloyd(samples: CodedSamples, centroids: FloatArray, *, max_iter: int, tol: f
 
 
 class _Assignment:
-    """Which centroid is nearest to each architecture, and how many of each cluster hold each word.
+    """Tracks which centroid is nearest to each architecture, and how many of each cluster hold each word.
 
-    Who is far nearer to its own centroid than to any other need not be looked at when centroids move a little. So each
-    architecture has a slack, at most the second smallest squared distance less the smallest. When the centroids move,
-    it shrinks by the most that any architecture of the cluster can lose, a sum over layers of maxima over candidates;
-    where something is left of it, the label stays. This changes no label, only the time.
+    An architecture that is far nearer to its own centroid than to any other need not be checked when centroids move a
+    little. So each architecture has a slack, at most the second smallest squared distance less the smallest. When the
+    centroids move, it shrinks by the most that any architecture of the cluster can lose, a sum over layers of maxima
+    over candidates. While some slack is left, the label stays. This changes no label, only the time.
 
     Attributes:
-        labels: int32 [s], 0 at first.
-        counts: Per group, int64 [K, words].
+        labels: Cluster of each architecture, int32 [s]; 0 at first.
+        counts: Number of architectures with each word, for each group int64 [K, words].
     """
 
     def __init__(self, samples: CodedSamples, num_clusters: int) -> None:
@@ -120,11 +120,11 @@ class _Assignment:
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Architectures a cluster, int64 [K]."""
+        """Number of architectures in each cluster, int64 [K]."""
         return np.asarray(self.counts[0].sum(axis=1))
 
     def update(self, centroids: FloatArray) -> int:
-        """Give each architecture the nearest centroid; counts follow those that move, whose number is returned."""
+        """Gives each architecture the nearest centroid and updates the counts; returns how many architectures moved."""
         distances = self.samples.squared_distances(centroids)
         tables = self.samples.joined(distances)
         loss = _largest_loss(self._distances, distances)
@@ -152,7 +152,7 @@ class _Assignment:
                 count -= np.bincount(old * size + own, minlength=count.size).reshape(count.shape)
 
     def for_empty(self, centroids: FloatArray) -> dict[int, int]:
-        """For each empty cluster the architecture to put it on: the farthest from its own centroid."""
+        """Returns, for each empty cluster, the architecture to put it on: the farthest from its own centroid."""
         empty = np.flatnonzero(self.sizes == 0)
         lent: dict[int, int] = {}
         if not len(empty):
@@ -175,7 +175,7 @@ class _Assignment:
         return lent
 
     def lending(self, lent: dict[int, int]) -> Counts:
-        """Counts with one architecture each moved to the clusters that are empty."""
+        """Returns the counts with one architecture each moved to the clusters that are empty."""
         if not lent:
             return self.counts
         counts = [count.copy() for count in self.counts]
@@ -187,9 +187,9 @@ class _Assignment:
 
 
 def _nearest(distances: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
-    """The nearest centroid, and how much farther the second is (inf: there is none), of distances [n, K]."""
+    """Returns the nearest centroid, and how much farther the second is (inf: there is none), from distances [n, K]."""
     smallest, second = distances[:, 0].copy(), np.full(len(distances), np.inf)
-    # By columns: numpy sorts or reduces short rows at half the speed.
+    # This goes by columns: numpy sorts or reduces short rows at half the speed.
     for column in distances.T[1:]:
         np.minimum(second, np.maximum(smallest, column), out=second)
         np.minimum(smallest, column, out=smallest)
@@ -197,11 +197,11 @@ def _nearest(distances: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
 
 
 def _largest_loss(before: Sequence[FloatArray], after: Sequence[FloatArray]) -> FloatArray:
-    """For each own centroid [K], the most by which any other can come nearer beside it.
+    """Returns, for each own centroid [K], the most by which any other centroid can come nearer relative to it.
 
     Args:
-        before: Per layer, squared distances [candidates, K] to the centroids as they were; empty: not known.
-        after: The same to the centroids as they are.
+        before: Squared distances [candidates, K] to the centroids before the move, for each layer. Empty: not known.
+        after: The same distances after the move.
     """
     loss = np.zeros((after[0].shape[1],) * 2)
     for old, new in zip(before, after, strict=bool(before)):
@@ -215,10 +215,10 @@ def _largest_loss(before: Sequence[FloatArray], after: Sequence[FloatArray]) -> 
 
 
 def plus_plus(samples: CodedSamples, num_clusters: int, rng: np.random.Generator) -> FloatArray:
-    """Greedy k-means++ (Arthur and Vassilvitskii, 2007; the 2 + ln K trials a centroid of scikit-learn).
+    """Runs greedy k-means++ (Arthur and Vassilvitskii, 2007), with scikit-learn's 2 + ln K trials per centroid.
 
     Draws are exact however many architectures there are: a point of [0, Σ squared distances to the nearest centroid so
-    far) falls into a block by the blocks' sums, and within it on an architecture.
+    far) falls into a block by the blocks' sums, and within the block on an architecture.
 
     Returns:
         Centroids [K, layers · epochs], each the features of an architecture.
@@ -241,7 +241,7 @@ def plus_plus(samples: CodedSamples, num_clusters: int, rng: np.random.Generator
 
 
 def _approach(samples: CodedSamples, point: FloatArray, nearest: FloatArray) -> FloatArray:
-    """Lower squared distances [s] to those to a point [1, features], in place; their sums [blocks]."""
+    """Lowers squared distances [s] in place to those to a point [1, features]; returns their sums [blocks]."""
     tables = samples.joined(samples.squared_distances(point))
     sums = []
     for block in samples.blocks():
@@ -251,11 +251,11 @@ def _approach(samples: CodedSamples, point: FloatArray, nearest: FloatArray) -> 
 
 
 def _draw(weights: FloatArray, sums: FloatArray, points: FloatArray) -> NDArray[np.intp]:
-    """Architectures with probability proportional to their weight [s], for points in [0, 1)."""
+    """Draws architectures with probability proportional to their weight [s], for points in [0, 1)."""
     ends = np.cumsum(sums)
     drawn = []
     for point in points * ends[-1]:
-        # Sums round differently in another order: the last with a weight stands for what lies beyond it.
+        # Sums round differently in another order: the last one with a weight stands for what lies beyond it.
         block = min(int(np.searchsorted(ends, point, side="right")), int(np.flatnonzero(sums)[-1]))
         own = weights[block * BLOCK : (block + 1) * BLOCK]
         within = np.searchsorted(np.cumsum(own), max(point - (ends[block] - sums[block]), 0.0), side="right")

@@ -15,13 +15,13 @@ __all__ = ["RandomSearcher"]
 
 
 class RandomSearcher(Searcher):
-    """Draws every architecture uniformly and on its own; the result is the evaluated architectures, without a θ.
+    """Draws every architecture uniformly and independently. The result is the evaluated architectures, without a θ.
 
     Args:
-        space: What to search.
+        space: Space to search.
         num_trials: How many architectures to evaluate, at least 1.
         seed: Seed of the draws.
-        budget: What each trial is given.
+        budget: Training that each trial is given.
     """
 
     def __init__(self, space: SearchSpace, *, num_trials: int, seed: int = 0, budget: Budget | None = None) -> None:

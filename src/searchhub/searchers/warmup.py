@@ -1,4 +1,4 @@
-"""Trials before a search: they warm up shared weights, and nobody learns from their scores."""
+"""Runs trials before a search. They warm up shared weights, and nothing learns from their scores."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["WarmupSearcher"]
 
 
 class WarmupSearcher(Searcher):
-    """Has random paths trained on shared weights first, then searches as another searcher says, which hears of none.
+    """Trains `warmup_trials` random paths first, then hands over to `searcher`, which never sees their scores.
 
-    The first trials of a search cut a network for the first time, and their scores are low whatever they hold. With
-    few trials a candidate, its credit would be decided by when it was drawn.
+    The first trials of a search cut a network for the first time, and their scores are low whatever they hold. With few
+    trials per candidate, a candidate's credit would depend on when it was drawn.
 
     1. Paths are drawn uniformly, apart from the searcher's own randomness: it draws what it would draw without them.
-    2. They are trials of the budget of the first round, of round `WARMUP`. So they are trained, numbered, journaled and
-       resumed as all are, and a learning rate falls over all of them.
-    3. They are in the result's history, but no candidates for its best trial.
+    2. They are trials with the budget of the first round, in round `WARMUP`. So they are trained, numbered, journaled
+       and resumed like all others, and a learning rate falls over all of them.
+    3. They are in the result's history, but are not considered for its best trial.
 
     Args:
-        searcher: Who searches; new.
-        warmup_trials: How many paths, at least 1.
+        searcher: A new searcher, which searches after the warm-up.
+        warmup_trials: Number of random paths, at least 1.
     """
 
     def __init__(self, searcher: Searcher, warmup_trials: int) -> None:
