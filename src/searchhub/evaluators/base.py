@@ -1,4 +1,4 @@
-"""How good an architecture is: the interface between `search()` and whatever trains or looks up scores."""
+"""Defines how `search()` asks whatever trains networks, or looks up scores, how good an architecture is."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ T = TypeVar("T")
 
 
 class Evaluator(ABC):
-    """Scores trials. One of your own implements `__call__`, and the rest where it has state or several processes."""
+    """Scores trials. A subclass implements `__call__`, and the rest if it has state or several processes."""
 
     @abstractmethod
     def __call__(self, trials: Sequence[Trial]) -> Iterator[TrialResult]:
-        """Yield one result a trial, in order, each as soon as it is there.
+        """Yields one result per trial, in order, each as soon as it is known.
 
-        What a trial yields must depend only on the evaluator's saved state and the trial, not on what ran before in
-        this process: that is what makes a resumed search bit-identical.
+        The result of a trial must depend only on the evaluator's saved state and the trial, not on what ran before in
+        this process: this makes a resumed search bit-identical.
         """
 
     # -- resume -------------------------------------------------------------------------------------------------------
 
     @property
     def config(self) -> dict[str, Any]:
-        """Everything that decides the scores (data set, model, settings, seed), as plain JSON. Compared on resume."""
+        """Everything that decides the scores (data, model, settings, seed), as plain JSON. It is compared on resume."""
         return {"evaluator": type(self).__name__}
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What bit-identity rests on beyond `config`: processes, threads, device. Compared on resume."""
+        """What bit-identity needs beyond `config`: processes, threads, device. It is compared on resume."""
         return {}
 
     def save(self, folder: Path) -> None:
-        """Write all state as plain files (safetensors, JSON) into an empty folder. Called on the main process only."""
+        """Writes all state as plain files (safetensors, JSON) into an empty folder. Called on the main process only."""
 
     def load(self, folder: Path) -> None:
-        """Take back what `save` wrote. Called on every process."""
+        """Restores what `save` wrote. Called on every process."""
 
     # -- several processes --------------------------------------------------------------------------------------------
 
@@ -49,5 +49,5 @@ class Evaluator(ABC):
         return True
 
     def broadcast(self, value: T) -> T:
-        """The main process's value, on every process."""
+        """Returns the main process's value, on every process."""
         return value

@@ -1,4 +1,4 @@
-"""How each candidate of a supernet learns: the table [layer, candidate, epoch] that DC-NAS clusters by (Sec. 4.2)."""
+"""Records how each candidate of a supernet learns: the table [layer, candidate, epoch] of DC-NAS Sec. 4.2."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from searchhub.training.batches import derive_seed
 
 
 class CandidateFeatures:
-    """After every epoch of a mixture's training, the globally pooled mean output of every candidate of every layer.
+    """Records, after every epoch of a mixture's training, the globally pooled mean output of each layer's candidates.
 
     The paper does not say what the output of a candidate is while all stand in one network. Here it is o_k(x): what
-    candidate k makes, its residual connection with it, of the x that the mixture hands to its layer, where the layers
-    before are mixed by their probabilities softmax(a).
+    candidate k, with its residual connection, makes of the x that the mixture passes to its layer, where the earlier
+    layers are mixed by their probabilities softmax(a).
 
-    1. It is not multiplied by its weight m_k in the mixture. A factor leaves a cosine as it is, and one near 0 would
-       only lose digits.
-    2. x is what the layers before give on average, so that one pass serves all candidates, and nothing is drawn: the
-       same state gives the same features. An architecture's features are then a gather from the table.
+    1. The output is not multiplied by its weight m_k in the mixture. A factor leaves a cosine as it is, and one near 0
+       would only lose digits.
+    2. x is what the earlier layers yield on average, so that one pass serves all candidates and nothing is drawn: the
+       same state gives the same features. The features of an architecture are then a gather from the table.
     3. BatchNorm uses the mixture's running statistics, and there is no dropout, as in validation. A block ends in
-       BatchNorm, so its mean output is about that layer's bias, and the mean of x where there is a residual connection.
+       BatchNorm, so its mean output is about that layer's bias, plus the mean of x if there is a residual connection.
 
     Args:
-        supernet: Whose mixture is trained; names the candidates of each layer.
-        task: Whose pictures.
-        accelerator: Of this process; each takes its share of the pictures.
-        num_images: n, drawn once from `split`, not augmented (DC-NAS: 10,000).
-        split: Where from.
-        batch_size: Pictures of one forward pass, per process.
-        seed: Of the draw.
+        supernet: The supernet whose mixture is trained; it names the candidates of each layer.
+        task: The task that holds the pictures.
+        accelerator: Accelerator of this process; each process takes its share of the pictures.
+        num_images: Number of pictures n, drawn once from `split`, not augmented (DC-NAS: 10,000).
+        split: Split that holds the pictures.
+        batch_size: Number of pictures of one forward pass, per process.
+        seed: Seed of the draw.
 
     Raises:
         InvalidInputError: The split holds fewer pictures, or there are fewer pictures than processes.
@@ -81,11 +81,11 @@ class CandidateFeatures:
 
     @torch.no_grad()
     def record(self, mixture: nn.Module, probabilities: torch.Tensor) -> None:
-        """To call after every epoch, on every process.
+        """Records an epoch. Call it after every epoch, on every process.
 
         Args:
-            mixture: Of the supernet.
-            probabilities: softmax(a), float [layers, candidates].
+            mixture: Mixture of the supernet.
+            probabilities: The probabilities softmax(a), float [layers, candidates].
         """
         rank, processes = self._accelerator.process_index, self._accelerator.num_processes
         n = len(self._indices)
@@ -98,7 +98,7 @@ class CandidateFeatures:
             self._epochs[name].append(mean.cpu())
 
     def table(self) -> FloatArray:
-        """Cosines to epoch 1 (Eq. 7), [layers, candidates, epochs], for `cluster_codes`; the first column is 1."""
+        """Returns cosines to epoch 1 (Eq. 7), [layers, candidates, epochs], for `cluster_codes`; column one is 1."""
         rows = [cosines(vectors) for vectors in self._epochs.values()]
         return np.array(rows).reshape(*self._shape, -1)
 
@@ -113,10 +113,10 @@ class CandidateFeatures:
     # -- files --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The mean outputs, [epochs, channels] a candidate, for safetensors."""
+        """Returns the mean outputs, [epochs, channels] per candidate, for safetensors."""
         return {name: torch.stack(vectors) for name, vectors in self._epochs.items() if vectors}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take back what `state_dict` gave."""
-        # Copies, for a dot product of rows that begin at any address rounds otherwise.
+        """Restores what `state_dict` returned."""
+        # These are copies, because a dot product of rows that begin at any address rounds differently.
         self._epochs = {name: [row.clone() for row in state.get(name, ())] for name in self._names}

@@ -1,4 +1,4 @@
-"""How a network learns, as features: how far each layer has turned since epoch 1 (DC-NAS Sec. 3.2, Eqs. 6 and 7)."""
+"""Describes how a network learns: how far each layer has turned since epoch 1 (DC-NAS Sec. 3.2, Eqs. 6 and 7)."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from searchhub.data.task import Batch
 from searchhub.errors import InvalidInputError
 
 FeatureKind = Literal["outputs", "parameters"]
-""" "outputs": Eq. 7, the default of the paper. "parameters": Eq. 6, for layers that all have some."""
+""""outputs" is Eq. 7, the paper's default. "parameters" is Eq. 6, for layers that all have parameters."""
 
 
 def pooled_mean(output: Tensor) -> Tensor:
-    """The o of Eq. 7: a layer's output averaged over a batch, then over space, so that channels are left.
+    """Computes the o of Eq. 7: a layer's output averaged over a batch, then over space, so that channels are left.
 
     Args:
-        output: [batch, channels, *space].
+        output: Output of a layer, [batch, channels, *space].
 
     Returns:
-        [channels], of the output's precision but at least float32.
+        Means [channels], in the output's precision but at least float32.
     """
     wide = output.detach().to(torch.promote_types(output.dtype, torch.float32))
     return wide.mean(dim=(0, *range(2, wide.ndim)))
 
 
 def cosines(outputs: Sequence[Tensor]) -> list[float]:
-    """Eqs. 6 and 7: the cosine between what a layer was after epoch 1 and what it was after epoch e.
+    """Computes Eqs. 6 and 7: the cosine between what a layer was after epoch 1 and what it was after epoch e.
 
-    1. The first is 1.
-    2. A layer that is zero both times has not turned: 1. Zero only once: 0.
-    3. What is not finite, even twice the same, gives NaN, which `cluster_features` and `cluster_codes` refuse by layer
-       and epoch.
+    1. The first cosine is 1.
+    2. A layer that is zero both times has not turned: its cosine is 1. If it is zero only once, the cosine is 0.
+    3. A value that is not finite, even if it is the same twice, gives NaN, which `cluster_features` and `cluster_codes`
+       refuse by layer and epoch.
 
     >>> cosines([torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0]), torch.tensor([3.0, 0.0])])
     [1.0, 0.0, 1.0]
 
     Args:
-        outputs: One vector [n] an epoch, e = 1, 2, …
+        outputs: One vector [n] per epoch, e = 1, 2, …
 
     Returns:
-        A number in [-1, 1] an epoch.
+        One number in [-1, 1] per epoch.
     """
     return [_cosine(outputs[0], output) for output in outputs]
 
@@ -60,7 +60,7 @@ def _cosine(first: Tensor, later: Tensor) -> float:
 
 
 def layer_parameters(model: nn.Module, layers: Sequence[str]) -> list[Tensor]:
-    """The θ of Eq. 6: all parameters of each layer as one vector, a copy.
+    """Returns the θ of Eq. 6: all parameters of each layer as one vector, a copy.
 
     Raises:
         InvalidInputError: A layer has no parameters, or the model has no such layer.
@@ -79,20 +79,20 @@ def layer_parameters(model: nn.Module, layers: Sequence[str]) -> list[Tensor]:
 
 @torch.no_grad()
 def layer_outputs(model: nn.Module, layers: Sequence[str], batches: Iterable[Batch]) -> list[Tensor]:
-    """The o of Eq. 7 for several layers: `pooled_mean` over all examples of some batches.
+    """Computes the o of Eq. 7 for several layers: `pooled_mean` over all examples of some batches.
 
-    The model is evaluated, as in validation: without dropout, with BatchNorm's running statistics.
+    The model runs as in validation: without dropout, with BatchNorm's running statistics.
 
     Args:
-        model: Any model that takes batches; labels are left out.
-        layers: Names of modules that each give one tensor [batch, channels, *space].
-        batches: The same at every call, so that only the model differs.
+        model: Any model that takes batches. Labels are left out.
+        layers: Names of modules that each return one tensor [batch, channels, *space].
+        batches: Batches that are the same at every call, so that only the model differs.
 
     Returns:
-        A vector [channels] a layer.
+        One vector [channels] per layer.
 
     Raises:
-        InvalidInputError: There are no examples, the model has no such layer, or its output is something else.
+        InvalidInputError: There are no examples, the model has no such layer, or the layer's output is something else.
     """
     sums: list[Tensor | float] = [0.0] * len(layers)
     examples = 0
@@ -127,11 +127,12 @@ def layer_outputs(model: nn.Module, layers: Sequence[str], batches: Iterable[Bat
 
 
 class FeatureRecorder:
-    """Compares a model's layers after each epoch with what they were after the first, which alone is kept.
+    """Compares a model's layers after each epoch with what they were after the first, of which alone it keeps a copy.
 
     Args:
-        layers: Names of the model's modules; None: a choice that left its layer out, which is zero after every epoch.
-        kind: Eq. 7 or Eq. 6.
+        layers: Names of the model's modules. None stands for a choice that left its layer out, which is zero after
+            every epoch.
+        kind: "outputs" for Eq. 7, or "parameters" for Eq. 6.
 
     Raises:
         InvalidInputError: A layer that is left out has no parameters for Eq. 6.
@@ -151,11 +152,11 @@ class FeatureRecorder:
 
     @property
     def epochs(self) -> int:
-        """How many are recorded."""
+        """Number of epochs that are recorded."""
         return len(self._columns)
 
     def record(self, model: nn.Module, batches: Iterable[Batch]) -> None:
-        """To call after every epoch, with the same examples each time."""
+        """Records an epoch. Call it after every epoch, with the same examples each time."""
         if self.kind == "parameters":
             now = layer_parameters(model, self._present)
         else:
@@ -165,12 +166,12 @@ class FeatureRecorder:
         self._columns.append([1.0 if name is None else next(turned) for name in self.layers])
 
     def features(self) -> list[list[float]]:
-        """Cosines [layers, epochs]; the first column is 1, and so is the row of a layer that is left out."""
+        """Returns cosines [layers, epochs]; the first column is 1, and so is the row of a layer that is left out."""
         return [list(row) for row in zip(*self._columns, strict=True)]
 
 
 def _double(tensor: Tensor) -> Tensor:
-    """In float64, which Apple's GPUs do not have."""
+    """Returns the tensor in float64, which Apple's GPUs do not have."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 

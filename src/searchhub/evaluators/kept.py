@@ -1,4 +1,4 @@
-"""Results kept in a folder of their own, so that what is done with them can be changed without losing them."""
+"""Keeps results in a folder of their own, so that what is done with them can change without losing them."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ logger = logging.getLogger(__name__)
 class KeptEvaluator(Evaluator):
     """Writes every result of another evaluator into a folder, and reads it there when the same trial comes again.
 
-    The folder is as a run's: config.yaml with the settings of that evaluator alone, and a journal with a line a result.
-    A search that uses it may end, or be started with other settings in another folder, and no trial is lost: DC-NAS
-    divides the same early-stopped networks into another number of clusters.
+    The folder is like a run's: it holds config.yaml with the settings of that evaluator alone, and a journal with one
+    line per result. A search that uses it may end, or start with other settings in another folder, and no trial is
+    lost. For example, DC-NAS divides the same early-stopped networks into another number of clusters.
 
-    1. Trials are the same where number, architecture, budget and round are.
+    1. Trials are the same if number, architecture, budget and round are the same.
     2. A killed process leaves at most a torn line, which is dropped.
 
     >>> with KeptEvaluator(ScratchEvaluator(...), "runs/a/early") as kept:  # doctest: +SKIP
     ...     search(searcher, kept, run_dir="runs/a")
 
     Args:
-        evaluator: Whose results depend on the trial alone.
-        path: The folder, held as long as the `with` block lasts; made where there is none.
-        take_from: Another such folder, of the same settings: its results are copied first, and it is left as it is.
+        evaluator: Evaluator whose results depend on the trial alone.
+        path: Path of the folder, which is locked as long as the `with` block lasts. It is made if there is none.
+        take_from: Another such folder with the same settings. Its results are copied first, and it is left as it is.
     """
 
     def __init__(self, evaluator: Evaluator, path: str | Path, *, take_from: str | Path | None = None) -> None:
@@ -52,7 +52,7 @@ class KeptEvaluator(Evaluator):
         self._kept: dict[Trial, TrialResult] = {}
 
     def __enter__(self) -> KeptEvaluator:
-        """Take the folder.
+        """Opens and locks the folder.
 
         Raises:
             InvalidInputError: There is no folder to take results from.
@@ -68,7 +68,7 @@ class KeptEvaluator(Evaluator):
         self._close()
 
     def _open(self) -> None:
-        # First, so that nothing is written here where that does not fit.
+        # This comes first, so that nothing is written here if that does not fit.
         taken = {} if self.take_from is None else self._of_another(self.take_from)
         settings = {"evaluator": self.evaluator.config, "environment": self.evaluator.environment}
         self._folder = RunFolder(self.path, settings, logger.warning)
@@ -139,7 +139,7 @@ class KeptEvaluator(Evaluator):
 
 
 def _read(path: Path) -> tuple[Journal, list[TrialResult]]:
-    """A journal that ends with its last whole line, and its results."""
+    """Returns a journal that ends with its last whole line, and its results."""
     content = path.read_bytes() if path.exists() else b""
     whole = content[: content.rfind(b"\n") + 1]
     results: list[TrialResult] = []

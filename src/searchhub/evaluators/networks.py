@@ -1,4 +1,4 @@
-"""Scores of networks that are trained fully and published (DC-NAS Eq. 10), each once."""
+"""Scores networks that are trained fully and published (DC-NAS Eq. 10), each once."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ T = TypeVar("T")
 class NetworkEvaluator(AcceleratedEvaluator):
     """Trains the network of each architecture to the end, publishes it, and scores it on the validation split.
 
-    The test split is evaluated too, for the network's card, and no score depends on it. A finished network is read from
-    its folder, so that a killed run loses at most the one in training. Several processes train each network together.
-    One that diverges has score 0, says so by the metric `diverged`, and is not published: the others are worth having.
+    The test split is evaluated too, for the network's card, but no score depends on it. A finished network is read from
+    its folder, so that a killed run loses at most the one in training. Several processes train each network together. A
+    network that diverges gets score 0 and the metric `diverged`, and is not published; the search goes on, because the
+    others are still useful.
 
     Args:
-        trainer: With `train_on="train"`; its epochs are every trial's budget.
-        name: Names the network of a trial.
-        on_step: Called during a trial with (steps done, steps of the trial).
+        trainer: Trainer with `train_on="train"`. Its epochs are every trial's budget.
+        name: Function that names the network of a trial.
+        on_step: Function that is called during a trial with (steps done, steps of the trial).
 
     Raises:
         InvalidInputError: The trainer trains on the validation split, or its batch size does not fit.
@@ -76,11 +77,11 @@ class NetworkEvaluator(AcceleratedEvaluator):
             )
 
     def report(self, trial: Trial) -> TrainedNetwork:
-        """The network of a trial in numbers, trained now unless it is finished."""
+        """Returns the network of a trial in numbers. It is trained now unless it is finished."""
         return self.trainer.train(Network(self.name(trial), trial.architecture), self.on_step)
 
     def reports(self, results: Sequence[TrialResult]) -> dict[Architecture, TrainedNetwork]:
-        """The networks of evaluated trials in numbers; of those that diverged there are none."""
+        """Returns the networks of evaluated trials in numbers, without those that diverged."""
         return {r.trial.architecture: self.report(r.trial) for r in results if DIVERGED not in r.metrics}
 
     @property

@@ -1,4 +1,4 @@
-"""Scores of networks that are trained apart, with features of how each learned (DC-NAS Alg. 1, lines 3-12)."""
+"""Scores networks that are trained apart, with features of how each learned (DC-NAS Alg. 1, lines 3-12)."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ T = TypeVar("T")
 class ScratchEvaluator(AcceleratedEvaluator):
     """Trains the network of each architecture for the trial's budget and scores it on the validation split.
 
-    A budget with a `data_share` trains on that share of each class (the D̃ of DC-NAS Eq. 2), always the same examples;
-    the learning rate falls over the budget. Everything random follows from `seed` and the trial's number.
+    A budget with a `data_share` trains on that share of each class (the D̃ of DC-NAS Eq. 2), always the same examples.
+    The learning rate falls over the budget. Everything random follows from `seed` and the trial's number.
 
-    1. Several processes train a network each at the same time, and wait for the slowest of these. Results are the same
+    1. Several processes train one network each at the same time, and wait for the slowest. Results are the same
        whatever their number.
-    2. A network whose loss, or a feature of which, is not finite has score 0 and no features, and says so by the
-       metric `diverged`: one bad network must not end a search of thousands. Further metrics tell the epoch and layer.
-    3. Whole epochs only: a budget with `max_steps` is refused.
+    2. If the loss or a feature becomes NaN or infinite, the trial gets score 0, no features, and the metric `diverged`.
+       The search goes on. Further metrics tell the epoch and layer.
+    3. Epochs are whole: a budget with `max_steps` is refused.
 
     Args:
         supernet: Whose models; of its weights nothing is used unless they are inherited, and nothing is changed. Where
@@ -104,10 +104,10 @@ class ScratchEvaluator(AcceleratedEvaluator):
         self._records = False
 
     def check(self, budget: Budget) -> None:
-        """Say before any training what would stop one of this budget.
+        """Fails now, before any training, if something would stop a training with this budget.
 
         Raises:
-            InvalidInputError: The budget bounds steps, its data miss a class or hold no batch, or a layer has no
+            InvalidInputError: The budget bounds steps, its data lack a class or hold no batch, or a layer has no
                 features of this kind.
         """
         if budget.max_steps is not None:
@@ -125,7 +125,7 @@ class ScratchEvaluator(AcceleratedEvaluator):
         self._check_features()
 
     def _check_features(self) -> None:
-        """Record features of untrained networks that have every candidate of every choice, of an example or two."""
+        """Records features, of an example or two, of untrained networks that have every candidate of every choice."""
         if self._records:
             return
         space = self.supernet.search_space
@@ -157,7 +157,7 @@ class ScratchEvaluator(AcceleratedEvaluator):
             yield from self._together(trials[first : first + processes])
 
     def _together(self, trials: Sequence[Trial]) -> list[TrialResult]:
-        """One trial a process; every process gets all results, or an error where any has one."""
+        """Evaluates one trial per process. Every process gets all results, or an error if any process has one."""
         rank = self.accelerator.process_index
         result, failure = None, None
         try:
@@ -236,13 +236,13 @@ class ScratchEvaluator(AcceleratedEvaluator):
 
 
 def feature_layers(supernet: Supernet, architecture: Architecture) -> list[str | None]:
-    """Per choice of the space, the module whose output is its layer: the first that it decides; None: it has none."""
+    """Returns, for each choice, the module whose output is its layer: the first that it decides, or None."""
     modules = supernet.choice_modules(architecture)
     return [next(iter(modules.get(choice.name, ())), None) for choice in supernet.search_space.choices]
 
 
 def _not_finite(features: Sequence[Sequence[float]]) -> dict[str, float]:
-    """Where features [layers, epochs] are first not finite, as metrics; empty: nowhere."""
+    """Returns as metrics where features [layers, epochs] are first not finite; empty if nowhere."""
     bad = [(e, k) for k, row in enumerate(features) for e, value in enumerate(row, 1) if not math.isfinite(value)]
     if not bad:
         return {}

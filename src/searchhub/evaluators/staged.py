@@ -1,4 +1,4 @@
-"""Early-stopped trials by one evaluator, fully trained ones by another (the two stages of DC-NAS Alg. 1)."""
+"""Evaluates early-stopped trials by one evaluator, fully trained ones by another (the two stages of DC-NAS Alg. 1)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class StagedEvaluator(Evaluator):
     """Sends each trial to one of two evaluators, by its budget.
 
     Args:
-        early: Evaluates all trials but those with the full budget.
-        full: Evaluates those.
+        early: Evaluator of all trials except those with the full budget.
+        full: Evaluator of the trials with the full budget.
         budget: The full budget.
     """
 

@@ -1,4 +1,4 @@
-"""Scores from inherited weights: a trial trains its path of a supernet, then validates it (DDPNAS Alg. 1, l. 4-6)."""
+"""Scores trials by inherited weights: each trains its path of a supernet, then validates it (DDPNAS Alg. 1, l. 4-6)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from searchhub.trial import Trial, TrialResult
 class SupernetEvaluator(AcceleratedEvaluator):
     """Trains a subnet for the trial's budget on shared weights and scores it on the validation split.
 
-    Everything random follows from `seed` and the trial's number, so the state is the weights and their optimizer
-    state, nothing else.
+    Everything random follows from `seed` and the trial's number, so the state is the weights and their optimizer state,
+    nothing else.
 
     Args:
         supernet: The shared weights; moved to the accelerator's device.
@@ -44,8 +44,8 @@ class SupernetEvaluator(AcceleratedEvaluator):
         on_step: Called during a trial with (steps done, steps of the trial).
 
     Raises:
-        InvalidInputError: The batch does not fit, the labels are not the task's, or the settings are those of a final
-            training: with an auxiliary head or drop-path.
+        InvalidInputError: The batch does not fit, the labels are not the task's, or the settings belong to a final
+            training: they have an auxiliary head or drop-path.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class SupernetEvaluator(AcceleratedEvaluator):
         windows = self.supernet.windows(subnet, trial.architecture)
         optimizer = self.settings.build_optimizer(parameters.values())
         wrapped, prepared = self.accelerator.prepare(subnet, optimizer)
-        # Lent after `prepare`, which may pass an optimizer's state through copies.
+        # The state is lent after `prepare`, which may pass an optimizer's state through copies.
         self._state.lend(optimizer, windows, parameters)
         losses = []
         budget = trial.budget

@@ -1,4 +1,4 @@
-"""Scores that are looked up: every architecture of a small space, trained once by somebody and kept in a table."""
+"""Looks scores up: somebody trained every architecture of a small space once, and a table holds the results."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class TabularEvaluator(Evaluator):
     """Looks up the score of each trial; searches of hundreds of trials take milliseconds.
 
     Args:
-        space: What the table is of; no choice of it may be conditional.
-        scores: One score in [0, 1] an architecture, float [Π candidates], in row-major order of the codes: the last
+        space: Space of the table. No choice of it may be conditional.
+        scores: One score in [0, 1] per architecture, float [Π candidates], in row-major order of the codes: the last
             choice varies fastest.
 
     Raises:
-        InvalidInputError: The table is not of this space, or holds other than numbers in [0, 1].
+        InvalidInputError: The table does not belong to this space, or holds something else than numbers in [0, 1].
     """
 
     def __init__(self, space: SearchSpace, scores: FloatArray) -> None:
@@ -44,7 +44,7 @@ class TabularEvaluator(Evaluator):
             raise InvalidInputError(
                 f"A table of `{space.name}` must hold {space.size} scores, but has shape {self.scores.shape}."
             )
-        # Written so that NaN fails too.
+        # This is written so that NaN fails too.
         if not bool(np.all((self.scores >= 0.0) & (self.scores <= 1.0))):
             raise InvalidInputError(
                 f"Scores of a table must be in [0, 1], but reach from {self.scores.min()} to {self.scores.max()}. "
@@ -62,17 +62,17 @@ class TabularEvaluator(Evaluator):
             yield TrialResult(trial, score, seconds=each)
 
     def of_codes(self, codes: Codes) -> FloatArray:
-        """The scores, float64 [n], of codes [n, choices]."""
+        """Returns the scores, float64 [n], of codes [n, choices]."""
         return np.asarray(self.scores[table_index(self.space, codes)])
 
     @property
     def config(self) -> dict[str, Any]:
-        """The table by its content: a changed one is another search."""
+        """The settings, with the table's content: a changed table makes another search."""
         return {**super().config, "scores_sha256": hashlib.sha256(self.scores.tobytes()).hexdigest()[:16]}
 
 
 def table_index(space: SearchSpace, codes: Codes) -> NDArray[np.intp]:
-    """Where architectures stand in a table of their space, int [n], for codes [n, choices]."""
+    """Returns where architectures stand in a table of their space, int [n], for codes [n, choices]."""
     sizes = tuple(len(choice.candidates) for choice in space.choices)
     return np.asarray(np.ravel_multi_index(tuple(codes.T), sizes), dtype=np.intp)
 
@@ -90,14 +90,14 @@ def _require_unconditional(space: SearchSpace) -> None:
 
 @dataclass(frozen=True, eq=False)
 class BenchmarkTable:
-    """A published table: what was searched, how good each architecture is, what it costs.
+    """A published table: what was searched, how good each architecture is, and what it costs.
 
     Args:
-        name: For reports.
-        space: Its search space.
-        scores: What a search sees, float64 [space.size] in [0, 1], in the order of `TabularEvaluator`.
-        costs: Cost tables by name, where costs add up.
-        accuracies: How good each architecture is once it is trained in full, likewise; None: its score.
+        name: Name of the table, for reports.
+        space: The space that it covers.
+        scores: Scores that a search sees, float64 [space.size] in [0, 1], in the order of `TabularEvaluator`.
+        costs: Cost tables by name, for costs that add up.
+        accuracies: How good each architecture is after full training, likewise. None: its score.
     """
 
     name: str
@@ -117,23 +117,23 @@ NASBENCH_MACRO_CANDIDATES = ("identity", "mb3_k3", "mb6_k5")
 
 
 def nasbench_macro_space() -> SearchSpace:
-    """NAS-Bench-Macro (Su et al., 2021): 8 layers, each identity, MBConv e3 3×3 or MBConv e6 5×5; 3^8 = 6,561."""
+    """Returns NAS-Bench-Macro (Su et al., 2021): 8 layers, each identity, MBConv e3 3×3 or e6 5×5; 3^8 = 6,561."""
     return SearchSpace("nasbench-macro", tuple(Choice(f"layer.{i}", NASBENCH_MACRO_CANDIDATES) for i in range(8)))
 
 
 def read_nasbench_macro(path: str | Path) -> BenchmarkTable:
-    """The CIFAR-10 table: test accuracy (mean of three trainings), parameters and MACs, which add up exactly.
+    """Reads the CIFAR-10 table: test accuracy (mean of three trainings), parameters and MACs, which add up exactly.
 
     Args:
-        path: `nas-bench-macro_cifar10.json`, or the folder that holds it.
+        path: Path of `nas-bench-macro_cifar10.json`, or the folder that holds it.
 
     Raises:
-        InvalidInputError: It is not that file.
+        InvalidInputError: The file is another one.
     """
     path = Path(path)
     file = path / NASBENCH_MACRO_FILE if path.is_dir() else path
     space = nasbench_macro_space()
-    # Its keys, e.g. "22212220", in the order of the table: digits are codes, the last layer varies fastest.
+    # The file's keys, e.g. "22212220", in the order of the table: digits are codes, the last layer varies fastest.
     keys = ["".join(digits) for digits in itertools.product("012", repeat=len(space.choices))]
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
@@ -160,21 +160,21 @@ NASBENCH201_DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
 
 
 def read_nasbench201(path: str | Path, dataset: str = "cifar10", *, groups: bool = False) -> BenchmarkTable:
-    """NAS-Bench-201 on one data set: scores are validation accuracies after 12 epochs, as a search would see them.
+    """Reads NAS-Bench-201 on one data set. Scores are validation accuracies after 12 epochs, as a search sees them.
 
-    What the architectures are worth (`final`) is the mean test accuracy after 200 epochs. Parameters and MACs add up
-    exactly.
+    The final accuracy of an architecture (`final`) is the mean test accuracy after 200 epochs. Parameters and MACs add
+    up exactly.
 
     Args:
-        path: `nasbench201.parquet`, or the folder that holds it. A row an architecture; columns `key` (the operations
-            of the edges as digits, in the order of `nasbench201_space`) and, for each data set,
-            `<dataset>/val_acc_12ep` and `<dataset>/test_acc_200ep_mean` in percent, `<dataset>/params_M` and
+        path: Path of `nasbench201.parquet`, or the folder that holds it. The file has one row per architecture, with
+            the columns `key` (the operations of the edges as digits, in the order of `nasbench201_space`) and, for each
+            data set, `<dataset>/val_acc_12ep` and `<dataset>/test_acc_200ep_mean` in percent, `<dataset>/params_M` and
             `<dataset>/flops_M` (multiply-adds) in millions.
         dataset: "cifar10", "cifar100" or "ImageNet16-120".
         groups: Whether the space has the groups of `nasbench201_space`.
 
     Raises:
-        InvalidInputError: It is not such a file, or the data set is another.
+        InvalidInputError: The file is no such table, or the data set is another.
     """
     import pyarrow.parquet as parquet  # type: ignore[import-untyped]  # late: it takes a moment
 
@@ -193,7 +193,7 @@ def read_nasbench201(path: str | Path, dataset: str = "cifar10", *, groups: bool
             raise ValueError(f"`key` must name each of {space.size:,} architectures once")
         scores, final, params, macs = (rows[f"{dataset}/{c}"].to_numpy().astype(np.float64)[order] for c in columns)
         for column, own in (("val_acc_12ep", scores), ("test_acc_200ep_mean", final)):
-            # Written so that NaN fails too.
+            # This is written so that NaN fails too.
             if not bool(np.all((own >= 0.0) & (own <= 100.0))):
                 raise ValueError(f"`{dataset}/{column}` must hold a number from 0 to 100 in every row")
     except OSError as error:
@@ -210,13 +210,13 @@ def read_nasbench201(path: str | Path, dataset: str = "cifar10", *, groups: bool
 
 
 def additive_cost(name: str, space: SearchSpace, values: FloatArray, unit: str = "") -> CostTable:
-    """The cost table behind the costs of all architectures, if they add up.
+    """Returns the cost table behind the costs of all architectures, if they add up.
 
     Args:
-        name: Of the cost.
-        space: Without conditional choices.
-        values: One whole number an architecture, float64 [space.size], in the order of `TabularEvaluator`.
-        unit: Of the cost.
+        name: Name of the cost.
+        space: A space without conditional choices.
+        values: One whole number per architecture, float64 [space.size], in the order of `TabularEvaluator`.
+        unit: Unit of the cost.
 
     Raises:
         InvalidInputError: They do not add up exactly.
