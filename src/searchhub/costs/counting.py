@@ -1,4 +1,4 @@
-"""Counting what a supernet's architectures cost, exactly, from the models themselves on the meta device."""
+"""Counts what a supernet's architectures cost, exactly, from the models themselves on the meta device."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from searchhub.models.supernet import Supernet
 from searchhub.space import INACTIVE, Architecture, Codes, SearchSpace
 
 Count = Callable[[nn.Module, Mapping[str, torch.Tensor]], Mapping[str, int]]
-"""Counts a model on the meta device, given inputs: a number per module name, "" for the whole."""
+"""Function that counts a model on the meta device, given inputs: one number per module name, "" for the whole model."""
 
 
 def count_table(supernet: Supernet, name: str, unit: str, count: Count) -> CostTable:
-    """A cost table from few models: each candidate is counted where it stands, in the modules that it decides.
+    """Makes a cost table from few models: each candidate is counted where it stands, in the modules that it decides.
 
-    What no candidate's modules hold is fixed, or, where choices depend on others (a depth), costs of those. Where the
-    modules also depend on the choice before (`Supernet.chain_coupled`), each candidate is counted after each of those.
-    Two random architectures are counted whole and compared, so that a cost that does not add up is an error, not a
-    wrong number.
+    What no candidate's modules hold is fixed or, if choices depend on others (a depth), is a cost of those others. If
+    the modules also depend on the previous choice (`Supernet.chain_coupled`), each candidate is counted after each
+    candidate of that choice. Two random architectures are counted whole and compared, so that a cost that does not add
+    up is an error, not a wrong number.
 
     Raises:
         ValueError: The cost of whole architectures is not the sum of their parts.
@@ -57,7 +57,7 @@ def count_table(supernet: Supernet, name: str, unit: str, count: Count) -> CostT
 
 
 def _chain_table(supernet: Supernet, name: str, unit: str, count: Count) -> CostTable:
-    """Every candidate counted after every candidate of the choice before."""
+    """Counts every candidate after every candidate of the previous choice."""
     space = supernet.search_space
     own: dict[tuple[int, int, int], float] = {}
     counted: list[tuple[Codes, int]] = []
@@ -75,22 +75,23 @@ def _chain_table(supernet: Supernet, name: str, unit: str, count: Count) -> Cost
 
 
 def example_tokens(supernet: Supernet) -> int | None:
-    """Tokens of the example that costs are of; None: it is no text."""
+    """Returns the number of tokens of the example that costs refer to; None if it is not text."""
     tokens = supernet.example_inputs().get("input_ids")
     return None if tokens is None else int(tokens.shape[-1])
 
 
 def step_of(choice: int, row: Codes) -> tuple[int, int, int]:
-    """A choice by its position, the code before it (0 before the first choice) and its own."""
+    """Describes a choice by its position, the previous code (0 before the first choice) and its own code."""
     return choice, int(row[choice - 1]) if choice else 0, int(row[choice])
 
 
 def chain_terms(
     space: SearchSpace, own: Mapping[tuple[int, int, int], float]
 ) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]:
-    """Entries and pairs of a `CostTable`, of what each candidate costs after each candidate of the choice before.
+    """Returns entries and pairs of a `CostTable` from each candidate's cost after each candidate of the previous
+    choice.
 
-    An entry is the cost after the first candidate of the choice before; pairs are the differences to it.
+    An entry is the cost after the first candidate of the previous choice; pairs are the differences from it.
     """
     sizes = [len(choice.candidates) for choice in space.choices]
     steps = [np.zeros((before, size)) for before, size in zip([1, *sizes], sizes, strict=False)]
@@ -113,7 +114,7 @@ def _checked(table: CostTable, supernet: Supernet, count: Count, counted: list[t
 
 
 def covering(space: SearchSpace) -> list[Codes]:
-    """Rows of codes in which every candidate of every choice stands at least once, in every branch."""
+    """Returns rows of codes in which every candidate of every choice stands at least once, in every branch."""
     rows = []
     for branch in space.branches():
         for k in range(max(len(codes) for codes in branch.codes)):
@@ -123,7 +124,7 @@ def covering(space: SearchSpace) -> list[Codes]:
 
 
 def covering_pairs(space: SearchSpace) -> list[Codes]:
-    """Rows of codes in which every two candidates of choices that follow each other stand together at least once."""
+    """Returns rows of codes in which every two candidates of consecutive choices stand together at least once."""
     sizes = np.array([len(choice.candidates) for choice in space.choices])
     even = np.arange(len(sizes)) % 2 == 0
     pairs = itertools.product(range(max(sizes)), repeat=2)
@@ -131,7 +132,7 @@ def covering_pairs(space: SearchSpace) -> list[Codes]:
 
 
 def count_architecture(supernet: Supernet, architecture: Architecture, count: Count) -> Mapping[str, int]:
-    """Counts per module name of one architecture's model, built on the meta device."""
+    """Returns counts per module name of one architecture's model, which is built on the meta device."""
     with torch.device("meta"):
         model = supernet.subnet_class(supernet.subnet_config(architecture)).eval()
         return count(model, supernet.example_inputs())

@@ -1,4 +1,4 @@
-"""What the processors of this machine are called."""
+"""Names the processors of this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from searchhub.errors import InvalidInputError
 
 
 def cpu_name() -> str:
-    """The model name of the CPU, as exactly as the system tells."""
+    """Returns the model name of the CPU, as exactly as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -21,7 +21,7 @@ def cpu_name() -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The model name of a device that latency can be measured on.
+    """Returns the model name of a device on which latency can be measured.
 
     Raises:
         InvalidInputError: `torch.utils.benchmark` does not wait for devices of this kind to finish.
@@ -34,11 +34,11 @@ def device_name(device: torch.device) -> str:
 
 
 def devices_here() -> list[str]:
-    """The names of the CPU and of every GPU of this machine."""
+    """Returns the names of the CPU and of every GPU of this machine."""
     gpus = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
     return [cpu_name(), *sorted(gpus)]
 
 
 def threads_here() -> int:
-    """How many threads torch uses on the CPU."""
+    """Returns how many threads torch uses on the CPU."""
     return torch.get_num_threads()

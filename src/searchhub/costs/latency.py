@@ -1,4 +1,4 @@
-"""Latency, measured: one block at a time on the user's device, calibrated against whole networks."""
+"""Measures latency one block at a time on the user's device, and calibrates it against whole networks."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from searchhub.models.supernet import Supernet
 from searchhub.space import Codes
 
 RUN_TIME = 0.05
-"""Seconds that each is timed for in a round: many short rounds see more of what the machine does than few long ones."""
+"""Seconds for which each is timed in a round. Many short rounds see more of what a machine does than few long ones."""
 
 LARGEST_TILT = 3.0
-"""How strongly drawn networks lean to fast or to slow candidates: a candidate one standard deviation slower is drawn
-e^±3 times as often at the ends."""
+"""How strongly drawn networks prefer fast or slow candidates: at the ends, a candidate that is one standard deviation
+slower is drawn e^±3 times as often.
+"""
 
 
 def measure_latency(
@@ -43,31 +44,32 @@ def measure_latency(
     time: Time | None = None,
     on_progress: Progress | None = None,
 ) -> LatencyTable:
-    """The latency of every architecture of a supernet, from its blocks on this device.
+    """Measures the latency of every architecture of a supernet, from its blocks on this device.
 
         latency(α) = intercept + slope · Σ over the active choices of the latency of the chosen block
 
-    Each candidate block of each choice is timed on its own, on what it receives in a whole network; blocks that are
-    alike once. Slope and intercept (stem, head, the call itself) are a least-squares line through whole networks, drawn
-    from fast to slow; residuals count in percent. Others, drawn alike, tell the error, beside a line on multiply-adds.
+    Each candidate block of each choice is timed on its own, on what it receives in a whole network; equal blocks are
+    timed once. Slope and intercept (stem, head, the call itself) are a least-squares line through whole networks, drawn
+    from fast to slow; residuals count in percent. Other networks, drawn alike, tell the error, next to that of a line
+    on multiply-adds.
 
-    1. A machine slows down and recovers, by a factor of two within a second where it is virtual. So everything is
-       called in turn with one network, the reference: the median of the ratios counts, and the reference's median over
-       the whole measurement turns it into milliseconds. `LatencyTable.reference` keeps it.
+    1. A machine slows down and recovers, by a factor of two within a second if it is virtual. So everything is called
+       in turn with one network, the reference. The median of the ratios counts, and the reference's median over the
+       whole measurement turns it into milliseconds. `LatencyTable.reference` stores it.
     2. A choice without a module of its own (a depth) costs what the choices that it switches on cost.
-    3. A small space may have fewer networks than are asked for. Without held-out ones `accuracy` is None.
+    3. A small space may have fewer networks than are asked for. Without held-out networks `accuracy` is None.
 
     Args:
-        supernet: Its weights stay as they are and where they are.
-        batch_size: Examples in a forward pass, at least 1.
-        device: "cpu" or "cuda"; None: where the supernet is.
-        threads: Of torch on the CPU; None: as many as torch uses now.
-        calibration_networks: Whole networks to fit the line to, at least 2.
-        held_out_networks: Other whole networks to tell the error on.
+        supernet: The supernet to measure. Its weights stay as they are and where they are.
+        batch_size: Number of examples in a forward pass, at least 1.
+        device: "cpu" or "cuda". None: the supernet's device.
+        threads: Number of torch's threads on the CPU. None: as many as torch uses now.
+        calibration_networks: Number of whole networks to which the line is fitted, at least 2.
+        held_out_networks: Number of other whole networks on which the error is measured.
         rounds: How often each is timed, at least 1.
-        seed: Of the networks that are drawn.
-        time: What times a block and the reference in turn; None: `searchhub.costs.timing.Stopwatch.in_turn`.
-        on_progress: Called after each measurement.
+        seed: Seed of the networks that are drawn.
+        time: Function that times a block and the reference in turn. None: `searchhub.costs.timing.Stopwatch.in_turn`.
+        on_progress: Function that is called after each measurement.
 
     Raises:
         InvalidInputError: The device cannot be timed, or networks of slower blocks did not come out slower.
@@ -117,7 +119,7 @@ def measure_latency(
 def _calibrated(
     blocks: CostTable, reference_ms: float, rows: Sequence[Codes], measured: FloatArray
 ) -> tuple[CostTable, dict[str, float]]:
-    """Milliseconds of whole networks, from blocks in calls of the reference; and what made them so."""
+    """Returns milliseconds of whole networks, from blocks in calls of the reference, and the line between both."""
     alone = reference_ms * np.array([blocks.of_row(row) for row in rows])
     slope, intercept = fit_line(alone, measured)
     if not slope > 0:
@@ -131,7 +133,7 @@ def _calibrated(
 
 
 def _draw(blocks: CostTable, tilts: Sequence[float], rng: np.random.Generator, taken: Sequence[Codes]) -> list[Codes]:
-    """One row of codes a tilt, all different: negative tilts lean to fast candidates, positive ones to slow."""
+    """Draws one row of codes per tilt, all different. Negative tilts prefer fast candidates, positive ones slow."""
     rows: list[Codes] = []
     seen = {row.tobytes() for row in taken}
     for tilt in tilts:
@@ -148,9 +150,9 @@ def _draw(blocks: CostTable, tilts: Sequence[float], rng: np.random.Generator, t
 
 
 def fit_line(x: NDArray[Any], y: NDArray[Any]) -> tuple[float, float]:
-    """Slope and intercept of y on x, with the least sum of squared residuals relative to y.
+    """Returns slope and intercept of y on x, with the least sum of squared residuals relative to y.
 
-    Where all x are the same the slope is 1.
+    If all x are the same, the slope is 1.
     """
     scale = float(np.abs(x).max()) or 1.0
     if np.ptp(x) <= 1e-12 * scale:
@@ -184,7 +186,7 @@ def _accuracy(
 
 
 def prediction_error(predicted: FloatArray, measured: FloatArray) -> tuple[float, float | None]:
-    """Mean absolute error in percent of what was measured, and Kendall's τ; None where nothing can be ranked."""
+    """Returns the mean absolute error in percent of the measurement, and Kendall's τ; None if nothing can be ranked."""
     from scipy.stats import kendalltau  # slow to import
 
     mape = 100.0 * float(np.mean(np.abs(predicted - measured) / measured))

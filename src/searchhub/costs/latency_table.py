@@ -1,4 +1,4 @@
-"""Tables of measured latency: what they carry besides numbers, and the file that a person can read and write."""
+"""Tables of measured latency: what they contain besides numbers, and the file that a person can read and write."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LATENCY = "latency_ms"
 
 @dataclass(frozen=True)
 class LatencyAccuracy:
-    """How far a table is from whole networks that it was not calibrated on, beside a line on multiply-adds.
+    """How well a table predicts whole networks that it was not calibrated on, next to a line on multiply-adds.
 
     Args:
-        networks: How many were held out.
+        networks: Number of networks held out.
         mape: Mean absolute error of the table in percent of the measured latency.
-        kendall_tau: Kendall's τ of table and measurement; None where there is nothing to rank.
+        kendall_tau: Kendall's τ of table and measurement. None: there is nothing to rank.
         macs_mape: The same error of a line on multiply-adds, fitted to the networks that calibrated the table.
         macs_kendall_tau: Kendall's τ of multiply-adds and measurement.
     """
@@ -42,12 +42,12 @@ class LatencyAccuracy:
 
 @dataclass(frozen=True)
 class LatencyReference:
-    """The network that everything was timed in turn with: what a table's milliseconds are tied to.
+    """The network that was called in turn with everything timed; the table's milliseconds refer to it.
 
     Args:
-        architecture: Which.
-        ms: Its latency by the clock, the median of all its calls while the table was measured.
-        drift: How unsteady the machine was: the 95th percentile of those calls over the 5th.
+        architecture: Architecture of the network.
+        ms: Its latency in milliseconds by the clock: the median of all its calls while the table was measured.
+        drift: Unsteadiness of the machine: the 95th percentile of those calls divided by the 5th.
     """
 
     architecture: Architecture
@@ -59,8 +59,9 @@ class LatencyReference:
 class LatencyTable(CostTable):
     """Milliseconds of a forward pass: a cost table that says where and how it was measured.
 
-    Limits, `generate` and `pareto` take it as any other cost. A file is YAML, or JSON where its name ends so. By hand
-    it needs no more than this, with a number for every candidate of every choice (extra ones are not looked at):
+    Limits, `generate` and `pareto` take it like any other cost. A file is YAML, or JSON if its name ends so. A file
+    written by hand needs no more than this, with a number for every candidate of every choice (extra candidates are
+    ignored):
 
         format_version: 1
         device: Pixel 1
@@ -72,14 +73,14 @@ class LatencyTable(CostTable):
 
     Args:
         device: Name of the processor that ran it.
-        threads: Of torch; None on a GPU, or where it is not known.
-        batch_size: Examples in one forward pass.
-        tokens: Of each example; None: they are no texts.
-        versions: Of the packages it was measured with.
-        calibration: How block latencies became network latencies; empty where they were only added.
-        accuracy: On networks held out; None where it was not measured.
-        reference: What networks are timed against, to tell theirs at the same speed of the machine; None where nothing
-            was.
+        threads: Number of torch's threads. None: it ran on a GPU, or the number is not known.
+        batch_size: Number of examples in one forward pass.
+        tokens: Number of tokens of each example. None: examples are not texts.
+        versions: Versions of the packages with which it was measured.
+        calibration: How block latencies became network latencies; empty if they were only added.
+        accuracy: Accuracy on networks held out. None: it was not measured.
+        reference: Network against which others are timed, to tell their latency at the same speed of the machine. None:
+            there is none.
         assumed: Keys that a published table lacks, and the milliseconds that stand in their place.
     """
 
@@ -101,7 +102,7 @@ class LatencyTable(CostTable):
         super().__post_init__()
 
     def save(self, path: str | Path) -> None:
-        """Write the table, atomically: JSON where the name ends in .json, else YAML."""
+        """Writes the table, atomically: as JSON if the name ends in .json, else as YAML."""
         path = Path(path)
         data: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
@@ -129,15 +130,16 @@ class LatencyTable(CostTable):
 
     @classmethod
     def load(cls, path: str | Path, space: SearchSpace, *, allow_other_device: bool = False) -> LatencyTable:
-        """Read a table for a space, and refuse one that was measured on another device or with other threads.
+        """Reads a table for a space, and refuses one that was measured on another device or with other threads.
 
         Args:
-            path: A file that `save`, or a person, wrote.
-            space: What it must price.
-            allow_other_device: Take it anyway, to generate for the device that it names.
+            path: File that `save`, or a person, wrote.
+            space: Space that the table must price.
+            allow_other_device: Whether to accept a table of another device, to generate for that device.
 
         Raises:
-            InvalidInputError: It is not such a file, lacks an entry (which is named), or is of another device.
+            InvalidInputError: The file is no such table, lacks an entry (which is named), or was measured on another
+                device.
         """
         path = Path(path)
         data = read_mapping(path)
@@ -161,7 +163,7 @@ class LatencyTable(CostTable):
         for key in ("device", "fixed", "entries"):
             if data.get(key) is None:
                 raise InvalidInputError(f"A latency table must give `{key}`, but `{path}` does not. Add it.")
-        # YAML reads `3: 1.2` as a number's entry, and candidates may be numbers: they are compared as written.
+        # YAML reads `3: 1.2` as the entry of a number, and candidates may be numbers, so they are compared as written.
         entries = {str(name): {str(c): ms for c, ms in of.items()} for name, of in data["entries"].items()}
 
         def milliseconds(choice: Choice, candidate: Candidate) -> float:
@@ -207,15 +209,15 @@ def _read_reference(data: Mapping[str, Any], space: SearchSpace, path: Path) -> 
 def entries_of(
     space: SearchSpace, milliseconds: Callable[[Choice, Candidate], float]
 ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], ...]:
-    """The entries of a cost table, asked for one by one."""
+    """Returns the entries of a cost table, which are asked for one by one."""
     return tuple(np.array([milliseconds(choice, c) for c in choice.candidates]) for choice in space.choices)
 
 
 def read_mapping(path: Path) -> Mapping[str, Any]:
-    """The mapping that a JSON or YAML file holds.
+    """Returns the mapping that a JSON or YAML file holds.
 
     Raises:
-        InvalidInputError: It cannot be read, or holds something else.
+        InvalidInputError: The file cannot be read, or holds something else.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -230,7 +232,7 @@ def read_mapping(path: Path) -> Mapping[str, Any]:
 
 
 def number_of(value: Any, key: str, path: Path) -> float:
-    """A number in a file; YAML reads `1e-3` as text, which is taken too."""
+    """Returns a number in a file. YAML reads `1e-3` as text, which is accepted too."""
     try:
         if isinstance(value, bool) or not isinstance(value, Real | str):
             raise ValueError
@@ -240,7 +242,7 @@ def number_of(value: Any, key: str, path: Path) -> float:
 
 
 def _refuse_other_device(path: Path, table: LatencyTable) -> None:
-    """Torch is imported here, and not above, so that tables of other devices are read without it."""
+    """Refuses another device. Torch is imported only here, so that tables of other devices are read without it."""
     from searchhub.costs.device import devices_here, threads_here
 
     here = devices_here()

@@ -1,4 +1,4 @@
-"""Multiply-adds. The papers' "FLOPs" are multiply-adds of convolutions and linear layers; so are these."""
+"""Counts multiply-adds. The papers' "FLOPs" are multiply-adds of convolutions and linear layers; so are these."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from searchhub.models.supernet import Supernet
 
 
 def macs_per_module(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> dict[str, int]:
-    """Multiply-adds of one forward pass, per module name; "" is the whole model.
+    """Counts multiply-adds of one forward pass, per module name; "" is the whole model.
 
     Args:
-        model: On the meta device, where nothing is computed.
-        inputs: Keyword arguments of its forward, on the meta device; a batch of one gives the figure of the papers.
+        model: A model on the meta device, where nothing is computed.
+        inputs: Keyword arguments of the model's forward, on the meta device. A batch of one gives the figure of the
+            papers.
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(**inputs)
@@ -32,12 +33,12 @@ def macs_per_module(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> dic
 
 
 def count_macs(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> int:
-    """Multiply-adds of one forward pass of a model on the meta device."""
+    """Counts multiply-adds of one forward pass of a model on the meta device."""
     return macs_per_module(model, inputs).get("", 0)
 
 
 def macs_table(supernet: Supernet) -> CostTable:
-    """Multiply-adds of every architecture of a supernet, for one example at its native size."""
+    """Returns multiply-adds of every architecture of a supernet, for one example at its native size."""
     tokens = example_tokens(supernet)
     unit = "multiply-adds" if tokens is None else f"multiply-adds at {tokens} tokens"
     return count_table(supernet, "macs", unit, macs_per_module)

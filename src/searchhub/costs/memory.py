@@ -1,4 +1,4 @@
-"""What a training step keeps in memory, without running it."""
+"""Estimates what a training step keeps in memory, without running it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import nn
 
 
 def activation_bytes(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> int:
-    """Bytes that one more example in a batch makes the backward pass keep.
+    """Returns the bytes that the backward pass keeps for one more example in a batch.
 
     Every memory that autograd saves counts once, however many views of it are saved. What does not grow with the batch
     (parameters, statistics of BatchNorm) does not count.
 
     Args:
-        model: On the meta device; counted in training mode.
-        inputs: Keyword arguments of its forward, on the meta device, for one example.
+        model: A model on the meta device. It is counted in training mode.
+        inputs: Keyword arguments of the model's forward, on the meta device, for one example.
     """
     model.train()
-    # One example alone would be refused by BatchNorm where a feature map is a single pixel.
+    # BatchNorm would refuse a single example if a feature map is a single pixel.
     return _saved_bytes(model, _repeated(inputs, 3)) - _saved_bytes(model, _repeated(inputs, 2))
 
 
@@ -33,8 +33,8 @@ def _saved_bytes(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> int:
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        # The same for all views of one memory; data pointers are all 0 on the meta device. The storage is kept, so
-        # that no other takes its address.
+        # The key is the same for all views of one memory; data pointers are all 0 on the meta device. The storage is
+        # kept, so that no other takes its address.
         saved[int(storage._cdata)] = storage
         return tensor
 

@@ -1,4 +1,4 @@
-"""Parameters: weights and biases of the published model, buffers not counted."""
+"""Counts parameters: weights and biases of the published model, without buffers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from searchhub.models.supernet import Supernet
 
 
 def params_per_module(model: nn.Module, inputs: Mapping[str, torch.Tensor] | None = None) -> dict[str, int]:
-    """Number of parameters per module name; "" is the whole model. `inputs` is not looked at."""
+    """Counts parameters per module name; "" is the whole model. `inputs` is not used."""
     return {name: sum(p.numel() for p in module.parameters()) for name, module in model.named_modules()}
 
 
 def params_table(supernet: Supernet, *, embeddings: bool = True) -> CostTable:
-    """Parameters of every architecture of a supernet.
+    """Returns the parameters of every architecture of a supernet.
 
     Args:
-        supernet: Its weights stay as they are.
-        embeddings: Count those of `supernet.embedding_modules` too. Without them the table is called
-            "encoder_params": of BERT-base they are 23.8M of 109.5M, and no architecture has fewer.
+        supernet: The supernet to count. Its weights stay as they are.
+        embeddings: Whether to count those of `supernet.embedding_modules` too. Without them the table is called
+            "encoder_params". In BERT-base they are 23.8M of 109.5M, and no architecture has fewer.
 
     Raises:
-        InvalidInputError: `embeddings=False` where the supernet has none.
+        InvalidInputError: `embeddings` is False, but the supernet has no embeddings.
     """
     if embeddings:
         return count_table(supernet, "params", "parameters", params_per_module)

@@ -1,9 +1,9 @@
-"""Published tables of phones: latency by a key that spells a block's shape.
+"""Reads published tables of phones: they list latency by a key that spells a block's shape.
 
 ProxylessNAS (`mobile_trim.yaml`) and Once-for-All (`224_lookup_table.yaml`) publish files in which a key names a block
 by its sizes and `mean` is its milliseconds. They are not part of this package; `read_keys` reads both. Once-for-All's
 blocks have squeeze-and-excitation and h-swish, which no space here has, so its keys are not matched to candidates:
-`keyed_table` builds a table for a space of your own whose blocks are those.
+`keyed_table` builds a table for a space of your own with such blocks.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig
 
 Key = Callable[[Choice, Candidate], "str | None"]
-"""The key of a candidate; None for one that costs nothing."""
+"""Function that returns the key of a candidate; None for a candidate that costs nothing."""
 
 NAMED = 5
-"""How many missing keys an error names."""
+"""Number of missing keys that an error names."""
 
 
 def read_keys(path: str | Path) -> dict[str, float]:
-    """Milliseconds by key, from a file of ProxylessNAS or Once-for-All.
+    """Reads milliseconds by key, from a file of ProxylessNAS or Once-for-All.
 
     Raises:
-        InvalidInputError: It cannot be read, or an entry has no `mean`.
+        InvalidInputError: The file cannot be read, or an entry has no `mean`.
     """
     path = Path(path)
     latencies = {}
@@ -52,19 +52,19 @@ def keyed_table(
     device: str,
     source: str = "the table",
 ) -> LatencyTable:
-    """The table of a space whose blocks are found by key.
+    """Makes the table of a space whose blocks are found by key.
 
     Args:
-        space: What is priced.
+        space: Space to price.
         latencies: Milliseconds by key.
-        key: The key of each candidate.
-        fixed: Keys of what every architecture pays.
-        missing: "error", or the milliseconds of every key that is not there; the table lists them as `assumed`.
-        device: That was measured.
-        source: What errors call the latencies.
+        key: Function that returns the key of each candidate.
+        fixed: Keys of the blocks that every architecture pays for.
+        missing: "error", or the milliseconds of every key that is missing; the table lists these keys as `assumed`.
+        device: Name of the device that was measured.
+        source: How errors name the source of the latencies.
 
     Raises:
-        InvalidInputError: A key is not there, and is named.
+        InvalidInputError: A key is missing; the error names it.
     """
     absent: dict[str, str] = {}
 
@@ -97,21 +97,21 @@ def read_proxyless_table(
     missing: Literal["error"] | float = "error",
     device: str = "Google Pixel 1",
 ) -> LatencyTable:
-    """The latency of the layer-wise space on a phone, from a table of ProxylessNAS (Cai et al., ICLR 2019).
+    """Reads the latency of the layer-wise space on a phone, from a table of ProxylessNAS (Cai et al., ICLR 2019).
 
     The published `mobile_trim.yaml` holds every block of the full-size space at 224 x 224 with 1,000 classes
-    (`MobileSupernetConfig(num_labels=1000)`), and little else: with other widths (the published ProxylessNAS networks
-    have 32 channels in their first stage, and 24 here), resolutions or numbers of classes keys are missing.
+    (`MobileSupernetConfig(num_labels=1000)`), and little else. With other widths (the published ProxylessNAS networks
+    have 32 channels in their first stage, and 24 here), resolutions or numbers of classes, keys are missing.
 
     Args:
-        path: The file; see `read_keys`.
-        config: The sizes of the space.
-        missing: "error", or the milliseconds to take for every key that is not there, e.g. 0.31 for a classifier of
-            another number of classes; the table lists them as `assumed`.
-        device: What was measured, for units and cards.
+        path: Path of the file; see `read_keys`.
+        config: Sizes of the space.
+        missing: "error", or the milliseconds to take for every key that is missing, e.g. 0.31 for a classifier with
+            another number of classes; the table lists these keys as `assumed`.
+        device: Name of the device that was measured, for units and cards.
 
     Raises:
-        InvalidInputError: A key is not there, and is named.
+        InvalidInputError: A key is missing; the error names it.
     """
     space = config.space()
     size = config.image_size
@@ -144,7 +144,7 @@ def read_proxyless_table(
 
 
 def _halved(size: int, stride: int) -> int:
-    """Height and width after a convolution that pads half its kernel."""
+    """Returns height and width after a convolution that pads half its kernel."""
     return -(-size // stride)
 
 

@@ -1,7 +1,7 @@
-"""What a cell's structure costs (DDPNAS Table 4): N, how many operations have no parameters, and H, how high it is.
+"""Prices a cell's structure (DDPNAS Table 4): N, how many operations have no parameters, and H, how high the cell is.
 
-A space is one of cells where all its choices are edges of cells, by their names (`spaces.darts.edge_name`). An
-architecture of it that is published has two inputs a node: `none` stands on the edges that it leaves out.
+A space consists of cells if all its choices are edges of cells, judged by their names (`spaces.darts.edge_name`). A
+published architecture of such a space has two inputs per node: `none` stands on the edges that it leaves out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEIGHT = "height"
 NON_PARAMETER_COST = "non_parameter"
 
 _NOT_REACHED = -1_000_000
-"""The depth of a node that no path from an input leads to: below 0 however many nodes follow."""
+"""Depth of a node that no path from an input leads to: it is below 0 however many nodes follow."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class CellNode:
     """A node of a cell and the edges that may enter it.
 
     Args:
-        kind: Of the cell, e.g. "normal".
-        number: From `NUM_INPUTS` on; below it are the cell's inputs.
-        sources: Where the edges come from, in order.
-        choices: Their positions in the space.
+        kind: Kind of the cell, e.g. "normal".
+        number: Number of the node, from `NUM_INPUTS` on. Lower numbers are the cell's inputs.
+        sources: Nodes or inputs from which the edges come, in order.
+        choices: Positions of the edges in the space.
     """
 
     kind: str
@@ -46,12 +46,12 @@ class CellNode:
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of a space: nodes, each kind's in order.
+    """The cells of a space: the nodes of each kind, in order.
 
     Args:
-        space: Every choice of it is an edge.
-        nodes: Of all kinds.
-        none: Per choice, the code of the operation that leaves an edge out.
+        space: Space in which every choice is an edge.
+        nodes: Nodes of all kinds.
+        none: Code of the operation that leaves an edge out, for each choice.
     """
 
     space: SearchSpace
@@ -64,13 +64,14 @@ class Cells:
         return tuple(dict.fromkeys(node.kind for node in self.nodes))
 
     def left_out(self, codes: Codes) -> Codes:
-        """Codes [n, choices] with `INACTIVE` on the edges that hold `none`: they take no part in E[α]."""
+        """Returns codes [n, choices] with `INACTIVE` on the edges that hold `none`: these take no part in E[α]."""
         return np.where(codes == np.array(self.none, dtype=np.uint8), np.uint8(INACTIVE), codes).astype(np.uint8)
 
     def heights(self, codes: Codes, kind: str) -> NDArray[np.int64]:
-        """How many nodes the longest path from input to output of a kind of cell has, [n], for codes [n, choices].
+        """Returns, for codes [n, choices], the number of nodes, [n], on the longest path from input to output of a kind
+        of cell.
 
-        0 where no path connects them.
+        It is 0 if no path connects them.
         """
         depths = {i: np.zeros(len(codes), dtype=np.int64) for i in range(NUM_INPUTS)}
         highest = np.zeros(len(codes), dtype=np.int64)
@@ -86,7 +87,7 @@ class Cells:
 
 
 def cells_of(space: SearchSpace) -> Cells | None:
-    """The cells of a space; None where it is not one of cells.
+    """Returns the cells of a space; None if it does not consist of cells.
 
     Raises:
         InvalidInputError: An edge cannot be left out, or cells are not complete.
@@ -116,13 +117,13 @@ def cells_of(space: SearchSpace) -> Cells | None:
 
 @dataclass(frozen=True, eq=False)
 class HeightCost:
-    """H of DDPNAS Table 4: how many nodes the longest path from a cell's inputs to its output has.
+    """The H of DDPNAS Table 4: the number of nodes on the longest path from a cell's inputs to its output.
 
-    It is no sum over edges, so it is no `CostTable`; limits name it: `Limit("height", max=2)`.
+    It is not a sum over edges, so it is no `CostTable`. Limits name it: `Limit("height", max=2)`.
 
     Args:
-        cells: Of the space.
-        kind: Of cell; None: the higher of all kinds.
+        cells: Cells of the space.
+        kind: Kind of cell. None: the higher one of all kinds.
     """
 
     cells: Cells
@@ -131,47 +132,47 @@ class HeightCost:
 
     @property
     def name(self) -> str:
-        """What limits call it: "height", "normal.height"."""
+        """The name that limits use: "height", "normal.height"."""
         return HEIGHT if self.kind is None else f"{self.kind}.{HEIGHT}"
 
     @property
     def space(self) -> SearchSpace:
-        """Whose architectures it prices."""
+        """The space whose architectures it prices."""
         return self.cells.space
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Of which it is the largest."""
+        """The kinds of cell among which it takes the largest height."""
         return self.cells.kinds if self.kind is None else (self.kind,)
 
     def __call__(self, architecture: Mapping[str, Candidate]) -> float:
-        """The height of one architecture."""
+        """Returns the height of one architecture."""
         return self.of_row(self.space.encode(architecture))
 
     def of_row(self, row: NDArray[np.integer[Any]]) -> float:
-        """The height of one row [choices] of codes."""
+        """Returns the height of one row [choices] of codes."""
         return float(self.of_codes(np.asarray(row)[None, :])[0])
 
     def of_codes(self, codes: Codes) -> FloatArray:
-        """The heights, float64 [n], of codes [n, choices]."""
+        """Returns the heights, float64 [n], of codes [n, choices]."""
         heights = [self.cells.heights(codes, kind) for kind in self.kinds]
         return np.asarray(np.max(heights, axis=0), dtype=np.float64)
 
     def bounds(self) -> tuple[float, float]:
-        """The smallest and the largest height that cells can have whose nodes all have inputs."""
+        """Returns the smallest and the largest height of cells in which every node has inputs."""
         nodes = [sum(node.kind == kind for node in self.cells.nodes) for kind in self.kinds]
         return 1.0, float(max(nodes))
 
 
 def non_parameter_table(space: SearchSpace, kind: str | None = None) -> CostTable:
-    """N of DDPNAS Table 4: how many operations of an architecture have no parameters; `none` is not counted.
+    """Returns the N of DDPNAS Table 4: how many operations of an architecture have no parameters, not counting `none`.
 
-    The paper does not say whether N is of both kinds of cell together. The sizes in its table fit only that: what a
+    The paper does not say whether N covers both kinds of cell together. The sizes in its table fit only that: what a
     network has above one without any convolution is then about the same for each of the 16 - N operations.
 
     Args:
-        space: With groups, or with DARTS's operations.
-        kind: Of cell, whose operations alone are counted; None: all choices of the space.
+        space: A space with groups, or with DARTS's operations.
+        kind: Kind of cell whose operations alone are counted. None: all choices of the space count.
 
     Raises:
         InvalidInputError: The space does not say which operations have parameters, or has no such kind of cell.
@@ -209,7 +210,7 @@ def _counts(choice: Choice, code: int) -> bool:
 
 
 def structural_costs(cells: Cells) -> dict[str, CostTable | HeightCost]:
-    """What limits on cells may name without a table of their own: N and H, of all kinds together and of each."""
+    """Returns what limits on cells may name without a table of their own: N and H, of all kinds and of each kind."""
     costs: list[CostTable | HeightCost] = []
     for kind in (None, *cells.kinds):
         costs += [non_parameter_table(cells.space, kind), HeightCost(cells, kind)]

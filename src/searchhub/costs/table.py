@@ -1,7 +1,6 @@
 """Costs that add up: a fixed part, plus one number for each candidate that an architecture has.
 
-Where a layer's cost depends on its input too (channels), there is also one for each two candidates that follow each
-other.
+If a layer's cost also depends on its input (channels), there is also one number for each two consecutive candidates.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ class CostTable:
     """f(α) = `fixed` + Σ over active choices of `entries[choice][candidate]` + Σ of `pairs[choice][candidate, next]`.
 
     Args:
-        name: What limits call it, e.g. "macs", "params", "latency_ms".
-        space: Whose architectures it prices.
-        fixed: What every architecture pays (stem, classifier).
-        entries: Per choice, one finite number a candidate.
-        unit: For tables and cards, e.g. "multiply-adds".
-        pairs: Empty where costs only add up. Else the cost is coupled along the chain of choices: for every choice
-            but the last, finite numbers [its candidates, candidates of the next choice]. No choice is conditional then.
+        name: The name that limits use, e.g. "macs", "params", "latency_ms".
+        space: The space whose architectures it prices.
+        fixed: The cost that every architecture pays (stem, classifier).
+        entries: One finite number per candidate, for each choice.
+        unit: Unit for tables and cards, e.g. "multiply-adds".
+        pairs: Empty if costs only add up. Otherwise the cost is coupled along the chain of choices: for every choice
+            but the last, finite numbers [its candidates, candidates of the next choice]. Then no choice is conditional.
     """
 
     name: str
@@ -82,17 +81,17 @@ class CostTable:
     __hash__ = None  # type: ignore[assignment]
 
     def __call__(self, architecture: Mapping[str, Candidate]) -> float:
-        """The cost of one architecture, correctly rounded (`math.fsum`)."""
+        """Returns the cost of one architecture, correctly rounded (`math.fsum`)."""
         return self.of_row(self.space.encode(architecture))
 
     def of_row(self, row: NDArray[np.integer[Any]]) -> float:
-        """The cost of one row [choices] of codes, correctly rounded."""
+        """Returns the cost of one row [choices] of codes, correctly rounded."""
         terms = [float(e[c]) for e, c in zip(self.entries, row, strict=True) if c != INACTIVE]
         terms += [float(pair[c, d]) for pair, c, d in zip(self.pairs, row[:-1], row[1:], strict=False)]
         return math.fsum([self.fixed, *terms])
 
     def of_codes(self, codes: Codes) -> FloatArray:
-        """The costs, float64 [n], of codes [n, choices]."""
+        """Returns the costs, float64 [n], of codes [n, choices]."""
         total = np.full(len(codes), self.fixed)
         for i, entry in enumerate(self.entries):
             padded = np.zeros(INACTIVE + 1)
@@ -103,18 +102,18 @@ class CostTable:
         return total
 
     def bounds(self) -> tuple[float, float]:
-        """The smallest and the largest cost that an architecture of the space can have, correctly rounded."""
+        """Returns the smallest and the largest cost of an architecture of the space, correctly rounded."""
         return self.of_row(self.extreme_row(-1)), self.of_row(self.extreme_row(1))
 
     def extreme_row(self, sign: int) -> Codes:
-        """The codes [choices] of an architecture with the largest (sign 1) or smallest (-1) cost of the space."""
+        """Returns the codes [choices] of the architecture with the largest (sign 1) or smallest (-1) cost."""
         rows = [extreme_codes(self.entries, self.pairs, branch.codes, sign) for branch in self.space.branches()]
         return max(rows, key=lambda row: sign * self.of_row(row))
 
     def mean(self) -> float:
-        """The mean cost of architectures whose choices are all drawn uniformly, each on its own (`SearchSpace.sample`).
+        """Returns the mean cost of architectures that are drawn uniformly, choice by choice (`SearchSpace.sample`).
 
-        A choice that what was drawn leaves inactive costs nothing.
+        A choice that the draw leaves inactive costs nothing.
         """
         total = self.fixed + sum(float(pair.mean()) for pair in self.pairs)
         for branch in self.space.branches():
@@ -124,7 +123,7 @@ class CostTable:
         return total
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON without the space; `from_dict` reads it."""
+        """Returns plain JSON without the space; `from_dict` reads it."""
         data = {
             "name": self.name,
             "unit": self.unit,
@@ -135,7 +134,7 @@ class CostTable:
 
     @classmethod
     def from_dict(cls, space: SearchSpace, data: Mapping[str, Any]) -> CostTable:
-        """The table that `to_dict` wrote."""
+        """Reads the table that `to_dict` wrote."""
         return cls(
             data["name"],
             space,
@@ -149,12 +148,12 @@ class CostTable:
 def extreme_codes(
     entries: Sequence[FloatArray], pairs: Sequence[FloatArray], branch: Sequence[Sequence[int]], sign: int
 ) -> Codes:
-    """The codes [choices] in reach with the largest (sign 1) or smallest (-1) Σ entries + Σ pairs, exactly.
+    """Returns the codes [choices] in reach with the largest (sign 1) or smallest (-1) Σ entries + Σ pairs, exactly.
 
     Args:
-        entries: Per choice, one finite number a candidate.
-        pairs: As of a `CostTable`; empty where there are none.
-        branch: Per choice, the codes in reach; none where it is inactive.
+        entries: One finite number per candidate, for each choice.
+        pairs: Pairs of a `CostTable`; empty if there are none.
+        branch: Codes in reach, for each choice; none if it is inactive.
         sign: 1 or -1.
     """
     row = np.full(len(branch), INACTIVE, dtype=np.uint8)
@@ -163,7 +162,8 @@ def extreme_codes(
             if codes:
                 row[i] = max(codes, key=lambda k: sign * entries[i][k])
         return row
-    # Per candidate of the current choice, what the best way to the end adds to it, from the last choice back.
+    # For each candidate of the current choice, this is what the best way to the end adds to it, from the last choice
+    # back.
     ahead = {k: sign * Fraction(float(entries[-1][k])) for k in branch[-1]}
     ways: list[dict[int, int]] = []
     for i in reversed(range(len(branch) - 1)):

@@ -1,4 +1,4 @@
-"""Timing the blocks and the networks of a supernet."""
+"""Times the blocks and the networks of a supernet."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from searchhub.models.supernet import Supernet
 from searchhub.space import INACTIVE, Architecture, Codes
 
 Block: TypeAlias = tuple[nn.Module, Sequence[Any], Mapping[str, Any]]
-"""A module and what it is called with."""
+"""A module and the arguments with which it is called."""
 
 Time = Callable[[Block, Block], FloatArray]
-"""Milliseconds of a call of a block and of a call of the reference, in turn: float [pairs, 2]."""
+"""Function that returns milliseconds of a call of a block and of a call of the reference, in turn: float [pairs, 2]."""
 
 Progress = Callable[[int, int, str], None]
-"""Told after each measurement: how many are done, how many there are, and what was measured."""
+"""Function that is called after each measurement with how many are done, how many there are, and what was measured."""
 
 WARM_UP_CALLS = 3
 LEAST_PAIRS = 3
 PART_OF_REFERENCE = 0.3
-"""How long the calls of a quick block last in a pair, in calls of the reference: one call would be lost in noise."""
+"""How long the calls of a quick block last in a pair, in calls of the reference. One call would be lost in noise."""
 MOST_CALLS = 1000
 
 
@@ -40,9 +40,9 @@ class Stopwatch:
     """Times modules with the tools of `torch.utils.benchmark`, after a warm-up, in inference mode.
 
     Args:
-        threads: That torch uses meanwhile.
-        min_run_time: Seconds to measure for.
-        clock: In seconds; None: wall-clock time, which waits for a GPU.
+        threads: Number of threads that torch uses meanwhile.
+        min_run_time: Least number of seconds to measure for.
+        clock: Function that returns seconds. None: wall-clock time, which waits for a GPU.
     """
 
     threads: int = 1
@@ -50,7 +50,7 @@ class Stopwatch:
     clock: Callable[[], float] | None = None
 
     def __call__(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:
-        """Milliseconds of one call: the median of blocks of calls."""
+        """Returns the milliseconds of one call: the median of blocks of calls."""
         run = partial(module, *args, **kwargs)
         clock = {} if self.clock is None else {"timer": self.clock}
         timer = benchmark.Timer("run()", globals={"run": run}, num_threads=self.threads, **clock)
@@ -60,9 +60,9 @@ class Stopwatch:
             return timer.blocked_autorange(min_run_time=self.min_run_time).median * 1e3
 
     def in_turn(self, block: Block, reference: Block) -> FloatArray:
-        """Milliseconds of one call of each, float [pairs, 2]: a machine that slows down slows both sides of a pair.
+        """Times one call of each, milliseconds [pairs, 2], float: a machine that slows down slows both sides of a pair.
 
-        The block is called several times in a pair where it is much quicker than the reference.
+        The block is called several times in a pair if it is much quicker than the reference.
         """
         run, run_reference = (partial(module, *args, **kwargs) for module, args, kwargs in (block, reference))
         clock = self.clock or benchmark.timer
@@ -91,25 +91,25 @@ def _seconds(run: Callable[[], Any], calls: int, clock: Callable[[], float]) -> 
 
 @dataclass(frozen=True)
 class Pairs:
-    """What was timed in turn with the reference.
+    """Measurements that were taken in turn with the reference.
 
     Args:
-        rounds: Milliseconds of block and reference, one float array [pairs, 2] a round.
+        rounds: Milliseconds of block and reference, one float array [pairs, 2] per round.
     """
 
     rounds: Sequence[FloatArray]
 
     @property
     def ratio(self) -> float:
-        """How many calls of the reference a call lasts: the median of all pairs."""
+        """Duration of a call, in calls of the reference: the median of all pairs."""
         return _median_ratio(np.concatenate(self.rounds))
 
     @property
     def error(self) -> float:
-        """The standard error of `ratio`, from how far the rounds lie apart; 0 where there is one.
+        """The standard error of `ratio`, from how far the rounds lie apart; 0 if there is only one.
 
-        That of a median of n normal values, √(π/2n) · σ; σ is 1.4826 times the median distance from the median, which
-        a round in which the machine stalled does not widen.
+        It is that of a median of n normal values, √(π/2n) · σ. Here σ is 1.4826 times the median distance from the
+        median, which a round in which the machine stalled does not widen.
         """
         ratios = np.array([_median_ratio(pairs) for pairs in self.rounds])
         sigma = 1.4826 * np.median(np.abs(ratios - np.median(ratios)))
@@ -117,7 +117,7 @@ class Pairs:
 
     @property
     def milliseconds(self) -> float:
-        """Of one call, by the clock: the median of the rounds' medians."""
+        """Milliseconds of one call, by the clock: the median of the rounds' medians."""
         return float(np.median([np.median(pairs[:, 0]) for pairs in self.rounds]))
 
 
@@ -126,16 +126,16 @@ def _median_ratio(pairs: FloatArray) -> float:
 
 
 class Bench:
-    """Times blocks and networks of one supernet in turn with one of its networks, and tells what was done.
+    """Times blocks and networks of one supernet in turn with one of its networks, and reports progress.
 
     Args:
-        supernet: Whose.
-        device: Where.
-        batch_size: Examples in a forward pass.
-        reference: Codes of the network that all others are timed against.
+        supernet: The supernet to measure.
+        device: Device to measure on.
+        batch_size: Number of examples in a forward pass.
+        reference: Codes of the network against which all others are timed.
         rounds: How often each is timed.
-        time: What times a block and the reference.
-        on_progress: Called after each measurement.
+        time: Function that times a block and the reference.
+        on_progress: Function that is called after each measurement.
     """
 
     def __init__(
@@ -164,11 +164,11 @@ class Bench:
         return np.concatenate(self._of_reference)
 
     def model(self, architecture: Architecture) -> nn.Module:
-        """A copy of a network's own, as it would be published, ready to run."""
+        """Returns a network's own copy of the weights, as it would be published, ready to run."""
         return self.supernet.extract(architecture).to(self.device).eval()
 
     def blocks(self, blocks: Mapping[Any, Block]) -> dict[Any, Pairs]:
-        """Each block, by its key."""
+        """Times each block; returns the measurements by its key."""
         times: dict[Any, list[FloatArray]] = {key: [] for key in blocks}
         for done in range(self.rounds):
             for i, (key, block) in enumerate(blocks.items(), start=1):
@@ -177,7 +177,7 @@ class Bench:
         return {key: Pairs(of) for key, of in times.items()}
 
     def networks(self, rows: Sequence[Codes]) -> list[Pairs]:
-        """Each whole network; only one is in memory at a time, besides the reference."""
+        """Times each whole network; only one is in memory at a time, besides the reference."""
         times: list[list[FloatArray]] = [[] for _ in rows]
         for done in range(self.rounds):
             for i, row in enumerate(rows):
@@ -197,9 +197,10 @@ class Bench:
 
 
 def block_latencies(bench: Bench) -> CostTable:
-    """The latency of every candidate of every choice, alone, in calls of the reference; no fixed part.
+    """Returns the latency of every candidate of every choice, alone, in calls of the reference, without a fixed part.
 
-    Where it depends on the choice before too (`Supernet.chain_coupled`): after each candidate of that.
+    If it also depends on the previous choice (`Supernet.chain_coupled`), it is timed after each candidate of that
+    choice.
     """
     space, chained = bench.supernet.search_space, bench.supernet.chain_coupled
     signatures: dict[tuple[int, int, int], list[Any]] = {}
@@ -228,7 +229,7 @@ def block_latencies(bench: Bench) -> CostTable:
 
 
 def _recorded(bench: Bench, row: Codes) -> dict[int, list[Block]]:
-    """Per choice that has modules in a network, these and what they are called with."""
+    """Returns, for each choice that has modules in a network, these modules and the arguments they are called with."""
     space = bench.supernet.search_space
     architecture = space.decode(row)
     model = bench.model(architecture)
@@ -250,7 +251,7 @@ def _recorded(bench: Bench, row: Codes) -> dict[int, list[Block]]:
 
 
 def _copied(value: Any) -> Any:
-    """Tensors copied, within tuples, lists and dicts: modules may work in place on what they receive."""
+    """Copies tensors, within tuples, lists and dicts too: modules may work in place on what they receive."""
     if isinstance(value, torch.Tensor):
         return value.clone()
     if isinstance(value, dict):
@@ -259,7 +260,7 @@ def _copied(value: Any) -> Any:
 
 
 def _signature(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What decides a block's latency: kinds and settings of its modules, and shapes of weights and arguments."""
+    """Returns what decides a block's latency: kinds and settings of its modules, shapes of weights and arguments."""
     parts = [
         (
             name,
@@ -285,7 +286,7 @@ def _shape(value: Any) -> Any:
 
 
 def _filled(example: torch.Tensor, batch_size: int, generator: torch.Generator) -> torch.Tensor:
-    """A real batch of the shape of a meta tensor: noise, or ones where it counts something (tokens, masks)."""
+    """Makes a real batch of the shape of a meta tensor: noise, or ones where it counts something (tokens, masks)."""
     shape = (batch_size, *example.shape[1:])
     if example.is_floating_point():
         return torch.randn(shape, generator=generator).to(example.dtype)
