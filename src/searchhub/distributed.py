@@ -1,4 +1,4 @@
-"""One process decides, all of them hear: the value or the error of the main process reaches every process."""
+"""One process decides and all learn of it: the value or the error of the main process reaches every process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Processes(Protocol):
-    """What `OnMain` asks of an evaluator."""
+    """What `OnMain` needs from an evaluator."""
 
     @property
     def is_main_process(self) -> bool: ...
@@ -21,7 +21,7 @@ class Processes(Protocol):
 
 
 class OnMain:
-    """Runs something on the main process; its value, or its error, reaches every process: none waits forever."""
+    """Runs something on the main process. Its value, or its error, reaches every process: none waits forever."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
@@ -36,7 +36,7 @@ class OnMain:
         try:
             value = function()
         except Exception as error:
-            # Ctrl-C is not sent on: it reaches every process by itself, and some may have gone already.
+            # Ctrl-C is not passed on: it reaches every process by itself, and some may be gone already.
             self._processes.broadcast({"error": type(error).__name__, "message": str(error)})
             raise
         self._processes.broadcast({"value": value})

@@ -1,4 +1,4 @@
-"""Tables from rows, for a terminal and for Markdown; and numbers as people write them."""
+"""Makes tables from rows, for a terminal and for Markdown, and formats numbers as people write them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from decimal import Decimal
 from rich.table import Table
 
 ABSENT = "–"
-"""What a cell without a value shows."""
+"""What a cell shows if it has no value."""
 
 _AMOUNT = re.compile(r"([-+]?)((?:\d{1,3}(?:,\d{3})+|\d[\d_]*)?(?:\.\d+)?(?:e[-+]?\d+)?)([kmgbt]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 
 
 def human(value: float) -> str:
-    """A count with three or four significant digits and its magnitude.
+    """Formats a count with three or four significant digits and its magnitude.
 
     >>> human(414_204_032), human(812_004), human(950), human(0.25)
     ('414.2M', '812.0K', '950', '0.25')
@@ -28,20 +28,20 @@ def human(value: float) -> str:
 
 
 def magnitude(value: float) -> tuple[str, float]:
-    """The letter for a number's magnitude and its factor; ("", 1.0) below a thousand.
+    """Returns the letter for a number's magnitude and its factor; ("", 1.0) below a thousand.
 
     >>> magnitude(414_204_032)
     ('M', 1000000.0)
     """
     for letter, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3)):
-        # 999,950 and more would round to 1000.0K.
+        # 999,950 and more would be rounded to 1000.0K.
         if abs(value) >= factor * 0.99995:
             return letter, factor
     return "", 1.0
 
 
 def duration(seconds: float) -> str:
-    """Wall time as m:ss or h:mm:ss.
+    """Formats wall time as m:ss or h:mm:ss.
 
     >>> duration(7.4), duration(3725)
     ('0:07', '1:02:05')
@@ -52,7 +52,7 @@ def duration(seconds: float) -> str:
 
 
 def cell(value: object) -> str:
-    """A value as text: integers with thousands separators, floats with four significant digits, None as a dash.
+    """Formats a value: integers with thousands separators, floats with four significant digits, None as a dash.
 
     >>> cell(1234567), cell(0.98765), cell(None), cell(True)
     ('1,234,567', '0.9877', '–', 'yes')
@@ -69,16 +69,16 @@ def cell(value: object) -> str:
 
 
 def columns_of(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """The names that appear in any row, in order of appearance."""
+    """Returns the names that appear in any row, in order of appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def markdown_table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[str] | None = None) -> str:
-    """A Markdown table; columns of numbers are aligned to the right.
+    """Returns a Markdown table whose columns of numbers are aligned to the right.
 
     Args:
-        rows: One mapping from column name to value a row; a value that is missing or None shows as a dash.
-        columns: Which, in which order; None: all, in order of appearance.
+        rows: One mapping from column name to value for each row; a value that is missing or None shows as a dash.
+        columns: Columns to show, in this order. None: all, in order of appearance.
 
     >>> print(markdown_table([{"limit": "macs ≤ 1M", "accuracy": 0.97}]))
     | limit | accuracy |
@@ -97,7 +97,7 @@ def markdown_table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[st
 def rich_table(
     rows: Sequence[Mapping[str, object]], *, columns: Sequence[str] | None = None, title: str | None = None
 ) -> Table:
-    """The same table for a terminal, to be printed by a `rich.console.Console`."""
+    """Returns the same table for a terminal, for a `rich.console.Console` to print."""
     names = list(columns) if columns is not None else columns_of(rows)
     table = Table(title=title, title_justify="left")
     for name in names:
@@ -122,7 +122,7 @@ def _escape(text: str) -> str:
 
 
 def read_amount(text: str) -> float | None:
-    """A number with a magnitude; None where it is none. Exact: 0.3M is 300,000.
+    """Reads a number with a magnitude, exactly: 0.3M is 300,000. Returns None if the text is no such number.
 
     >>> read_amount("300M"), read_amount("1.5g"), read_amount("812,004"), read_amount("30"), read_amount("30ms")
     (300000000, 1500000000, 812004, 30, None)

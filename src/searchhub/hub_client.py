@@ -1,4 +1,4 @@
-"""Talking with the Hub: the token, and what its client raises in words that help. Free of torch."""
+"""Talks with the Hub, without torch: finds the token, and turns the errors of the Hub's client into words that help."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ TOKENS = "https://huggingface.co/settings/tokens"
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Refuse a repository's name that no Hub would take.
+    """Refuses a repository's name that no Hub would accept.
 
     Raises:
-        InvalidInputError: It is not like "name" or "owner/name".
+        InvalidInputError: The name is not like "name" or "owner/name".
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -29,10 +29,10 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def find_token(token: str | None) -> str:
-    """The token given, or the one that is logged in with (`HF_TOKEN`, `hf auth login`).
+    """Returns the given token, or the one of the current login (`HF_TOKEN`, `hf auth login`).
 
     Raises:
-        HubError: There is none, or it cannot be one.
+        HubError: There is no token, or the text cannot be one.
     """
     from huggingface_hub import get_token
 
@@ -43,16 +43,16 @@ def find_token(token: str | None) -> str:
             f"`token`; {TOKENS} makes one with write access."
         )
     if not token.isascii() or not token.isprintable() or " " in token:
-        # An HTTP library would repeat it in its error.
+        # An HTTP library would repeat the token in its error.
         raise HubError("A token must be one word of ASCII, but this one is not (it is not shown). Copy it again.")
     return token
 
 
 def download(repo_id: str, filename: str, *, revision: str | None = None, token: str | None = None) -> Path:
-    """A file of a repository, from the Hub or from the cache.
+    """Returns the path of a repository's file, from the Hub or from the cache.
 
     Raises:
-        InvalidInputError: The name is none, or the repository has no such file.
+        InvalidInputError: The name is not valid, or the repository has no such file.
         HubError: The repository cannot be read, or the Hub cannot be reached.
     """
     from huggingface_hub import hf_hub_download
@@ -71,16 +71,16 @@ def download(repo_id: str, filename: str, *, revision: str | None = None, token:
 
 @contextmanager
 def hub_errors(repo_id: str, revision: str | None, way_out: str, token: str | None) -> Iterator[None]:
-    """Turn whatever the Hub's client raises into one error on one screen.
+    """Turns whatever the Hub's client raises into one error that fits on one screen.
 
     Args:
-        repo_id: Of the repository in question.
-        revision: Branch, tag or commit asked for.
+        repo_id: Name of the repository in question.
+        revision: Branch, tag or commit that was asked for.
         way_out: How to go on once the reason is gone.
-        token: Never repeated.
+        token: Token that the error must never repeat.
 
     Raises:
-        HubError: Something was raised in the block that is not searchhub's own.
+        HubError: The block raised something that is not searchhub's own.
     """
     try:
         yield
@@ -90,7 +90,7 @@ def hub_errors(repo_id: str, revision: str | None, way_out: str, token: str | No
         reason = _reason(error, repo_id, revision)
         if token:
             reason = reason.replace(token, "REDACTED")
-        # Not chained: a server or a proxy may repeat the token in what it answers.
+        # The error is not chained: a server or a proxy may repeat the token in its answer.
         raise HubError(f"{reason} {way_out}") from None
 
 
@@ -112,7 +112,7 @@ def _reason(error: Exception, repo_id: str, revision: str | None) -> str:
     said = f"{status}: {said}" if said else str(status)
     if isinstance(answered, RevisionNotFoundError):
         return f"`revision` must be a branch, tag or commit of `{repo_id}`, but {hub} has no {revision!r} there."
-    # The Hub's answer to someone unknown who asks for what is not there, or hidden, is a 401 too.
+    # The Hub also answers 401 to someone unknown who asks for what does not exist or is hidden.
     if status == 401 and answered.response.headers.get("X-Error-Code") != "RepoNotFound":
         return f"The token must be one that {hub} knows, but it was refused ({said}). Log in again: `hf auth login`."
     if isinstance(answered, RepositoryNotFoundError):
@@ -131,7 +131,7 @@ def _reason(error: Exception, repo_id: str, revision: str | None) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what caused it, the root last."""
+    """Yields an error and what caused it, the root last."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 REDACTED = "REDACTED"
 
-# Tokens of the Hub, old and new, and whatever looks like one: better a word too many than a token.
+# Tokens of the Hub, old and new, and whatever looks like one. Hiding a word too many is better than showing a token.
 _TOKEN = re.compile(r"(?<![A-Za-z0-9])(?:hf|api_org)_[A-Za-z0-9_\-]{8,}")
 _SECRET_NAME = re.compile(r"^(?:[\w-]*[_-])?(?:token|password|secret|api[_-]?key)$", re.IGNORECASE)
 
@@ -29,7 +29,7 @@ def is_secret(name: str) -> bool:
 
 
 def redact_tokens(text: str) -> str:
-    """Text without anything that looks like an access token.
+    """Removes from a text everything that looks like an access token.
 
     >>> redact_tokens("--hub_token hf_abcdefghijkl")
     '--hub_token REDACTED'
@@ -38,10 +38,10 @@ def redact_tokens(text: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Text without tokens, each absolute path in it reduced to its last part.
+    """Removes tokens from a text and reduces each absolute path in it to its last part.
 
-    An absolute path tells the name of a user, a machine or a customer, and helps nobody else to repeat a run: where
-    the data lie on another machine is for its owner to say. The last part tells which data they were.
+    An absolute path reveals the name of a user, a machine or a customer, and does not help anybody else to repeat a
+    run: where the data are on another machine is for its owner to say. The last part tells which data were used.
 
     >>> redact("data in /home/ann/photos/birds, see https://example.org/a/b")
     'data in birds, see https://example.org/a/b'
@@ -52,10 +52,10 @@ def redact(text: str) -> str:
 
 
 def redact_command(arguments: Sequence[str]) -> str:
-    """A command line as it was given, quoted for a shell, without tokens and with absolute paths reduced.
+    """Returns a command line as it was given, quoted for a shell, without tokens and with absolute paths reduced.
 
-    1. A path may hold spaces: an argument, or its part after "=", that is an absolute path is taken whole.
-    2. What follows an option like `--hub_token` is hidden whatever it looks like.
+    1. A path may hold spaces: if an argument, or its part after "=", is an absolute path, it is reduced as a whole.
+    2. The word after an option like `--hub_token` is hidden whatever it looks like.
 
     >>> redact_command(["/usr/bin/python", "recipes/ddp_mobile.py", "--dataset=/home/ann/my birds"])
     "python recipes/ddp_mobile.py '--dataset=my birds'"
@@ -73,7 +73,7 @@ def redact_command(arguments: Sequence[str]) -> str:
 
 
 def redact_whole(value: str) -> str:
-    """A value without tokens, reduced to its last part where all of it, spaces too, is an absolute path."""
+    """Removes tokens from a value, and reduces it to its last part if all of it, spaces too, is an absolute path."""
     path = value.removeprefix("file://")
     if path.startswith(("/", "~/")):
         return redact_tokens(PurePosixPath(path).name or path)

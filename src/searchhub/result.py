@@ -1,4 +1,4 @@
-"""What a search leaves: θ, survivors and history, in one JSON file that needs nothing else to generate from."""
+"""The outcome of a search: θ, survivors and history, in one JSON file that is enough to generate from."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class SearchResult:
     """The outcome of one search, from which `generate` makes a network for every limit.
 
     Args:
-        space: What was searched.
-        history: Every trial, in order; those of round `searchhub.trial.WARMUP` came before the search.
-        distribution: θ with its survivors; None where the searcher has none (random search).
+        space: The space that was searched.
+        history: Every trial, in order. Those of round `searchhub.trial.WARMUP` came before the search.
+        distribution: θ with its survivors. None: the searcher has no θ (random search).
         trajectory: θ before the first round and after each (DDPNAS Fig. 4).
-        searcher: The searcher's settings.
-        costs: Cost tables by name, so that limits can be named: `Limit("macs", max=6e8)`.
-        division: How DC-NAS divided what it sampled and what won, plain JSON (`searchhub.searchers.dc.Division`);
-            empty: it was no such search.
+        searcher: Settings of the searcher.
+        costs: Cost tables by name, so that limits can refer to them: `Limit("macs", max=6e8)`.
+        division: How DC-NAS divided what it sampled and what won, as plain JSON (`searchhub.searchers.dc.Division`).
+            Empty: it was no such search.
     """
 
     space: SearchSpace

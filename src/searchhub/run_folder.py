@@ -1,12 +1,12 @@
-"""A run is a folder that a person can read, and that a killed search goes on from.
+"""A run is a folder that a person can read, and from which a killed search goes on.
 
     config.yaml     everything that decides the outcome, frozen when the run starts; compared when it goes on
     journal.jsonl   one line a trial: the source of every picture
     checkpoints/    the newest two states (`searchhub.checkpoints`)
     result.json     θ, survivors, history, once all trials are done
 
-A trial is a deterministic function of the state before it. So going back to the last good checkpoint, cutting the
-journal to where it ended then, and running on gives the bits of a run that was never interrupted.
+A trial is a deterministic function of the state before it. So a search that goes back to the last good checkpoint, cuts
+the journal to where it ended then, and runs on gives the same bits as a run that was never interrupted.
 """
 
 from __future__ import annotations
@@ -33,24 +33,25 @@ FORMAT_VERSION = 1
 RUN_CONFIG, JOURNAL, CHECKPOINTS, RESULT, LOCK = "config.yaml", "journal.jsonl", "checkpoints", "result.json", ".lock"
 ORIGINAL, LATENCY, MIXTURE, EARLY = "original", "latency.json", "mixture", "early"
 BEFORE = (ORIGINAL, LATENCY, MIXTURE, EARLY)
-"""What may be there before the search: the fine-tuned checkpoint that it makes smaller, measured latency, the training
-of a supernet's mixture, and early-stopped networks."""
+"""Folders that may be there before the search: the fine-tuned checkpoint that it makes smaller, measured latency, the
+training of a supernet's mixture, and early-stopped networks.
+"""
 
 INFORMATION = "versions"
-"""The part of config.yaml that is recorded and not compared."""
+"""The part of config.yaml that is recorded but not compared."""
 
 
 class RunFolder:
-    """A run folder that this process holds, until `close` or its death.
+    """A run folder that this process has locked, until `close` or its death.
 
     Args:
-        path: The folder; made where there is none.
-        settings: What decides the outcome, plain JSON; compared leaf by leaf with what the run was started with.
-        say: Told what a person should know.
+        path: Path of the folder; it is made if there is none.
+        settings: Plain JSON that decides the outcome; each leaf is compared with what the run was started with.
+        say: Function that receives messages for a person to read.
 
     Raises:
-        RunFolderError: It is in use, damaged, not a run folder, or cannot be written to.
-        RunMismatchError: It was started with other settings.
+        RunFolderError: The folder is in use, damaged, not a run folder, or cannot be written to.
+        RunMismatchError: The run was started with other settings.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
@@ -76,14 +77,14 @@ class RunFolder:
             raise
 
     def close(self) -> None:
-        """Let others have the folder."""
+        """Unlocks the folder for others."""
         self._lock.release()
 
     def restore(self) -> Checkpoint | None:
-        """Go back to the last good checkpoint; None: the run starts at the beginning.
+        """Goes back to the last good checkpoint. Returns None if the run starts at the beginning.
 
         Raises:
-            RunFolderError: There are checkpoints and none is good, or a finished run has none.
+            RunFolderError: There are checkpoints but none is good, or a finished run has none.
         """
         good, damage = self._last_good()
         if good is None and damage:
@@ -107,7 +108,7 @@ class RunFolder:
             self._say(f"The last line of `{self.path / JOURNAL}` was torn and is dropped. {onward}")
         if lines:
             self._say(f"{lines} trial(s) in `{self.path / JOURNAL}` have no good checkpoint and are repeated. {onward}")
-        # What comes after the state gone back to is of no use, and stands where the next checkpoint goes.
+        # What comes after the restored state is useless, and stands where the next checkpoint goes.
         for trial in checkpoints.numbers(self.path / CHECKPOINTS):
             if trial >= self.saved:
                 checkpoints.remove(self.path / CHECKPOINTS / f"{trial:06d}")
@@ -129,12 +130,12 @@ class RunFolder:
         return None, damage
 
     def record(self, line: Mapping[str, Any], searcher_state: Mapping[str, Any], save: Callable[[Path], None]) -> None:
-        """Save a finished trial: its journal line, then the checkpoint after it.
+        """Saves a finished trial: its journal line, then the checkpoint after it.
 
         Args:
             line: Plain JSON with the key "trial".
-            searcher_state: Plain JSON.
-            save: The evaluator's.
+            searcher_state: State of the searcher as plain JSON.
+            save: Function that saves the evaluator's state.
         """
         trial = int(line["trial"])
         self._journal.append(line)
@@ -142,11 +143,11 @@ class RunFolder:
         self.saved = trial + 1
 
     def lines(self) -> list[dict[str, Any]]:
-        """The journal, which after `restore` ends where the checkpoint was made."""
+        """Returns the lines of the journal, which after `restore` ends where the checkpoint was made."""
         return [json.loads(line) for line in (self.path / JOURNAL).read_text(encoding="utf-8").splitlines()]
 
     def result(self) -> SearchResult | None:
-        """What `finish` wrote; None: nothing, or nothing that can be read."""
+        """Returns the result that `finish` wrote; None if there is none that can be read."""
         if not (self.path / RESULT).exists():
             return None
         try:
@@ -156,7 +157,7 @@ class RunFolder:
             return None
 
     def finish(self, result: SearchResult) -> SearchResult:
-        """Write the result of a run whose trials are all done, once; a run found finished keeps what it has."""
+        """Writes the result of a run whose trials are all done, once. A run that was found finished keeps its own."""
         kept = self.result()
         if kept is not None and len(kept.history) == len(result.history):
             return kept
@@ -164,17 +165,17 @@ class RunFolder:
         return result
 
     def _clean(self) -> None:
-        """Remove what a killed process left; the lock is held, so nobody is writing."""
+        """Removes what a killed process left. The lock is held, so nobody is writing."""
         for path in self.path.glob(".*.tmp"):
             path.unlink(missing_ok=True)
         checkpoints.clean(self.path / CHECKPOINTS)
 
 
 def plain(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The same as plain JSON (tuples become lists), so that what is compared is what was written.
+    """Returns the same data as plain JSON (tuples become lists), so that what is compared is what was written.
 
     Raises:
-        InvalidInputError: Something in it is not JSON.
+        InvalidInputError: Something in the data is not JSON.
     """
     try:
         copy: dict[str, Any] = json.loads(json.dumps(data, allow_nan=False))
@@ -188,7 +189,7 @@ def plain(data: Mapping[str, Any]) -> dict[str, Any]:
 def _lock(path: Path) -> FileLock:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        # The system lets go of it when the process dies, however it dies.
+        # The system releases the lock when the process dies, however it dies.
         lock = FileLock(path / LOCK, timeout=0)
         lock.acquire()
     except Timeout:
@@ -201,7 +202,7 @@ def _lock(path: Path) -> FileLock:
 
 
 def _refuse_foreign_folder(path: Path) -> None:
-    """A run is not mixed into a folder that holds something else."""
+    """Refuses a folder that holds something else, so that a run is not mixed into it."""
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"`{path}` must be a folder, but is a file. Choose another folder.")
     if not path.is_dir() or (path / RUN_CONFIG).exists():
@@ -246,7 +247,7 @@ def _compare(path: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _leaves(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every scalar (and every empty mapping) with its dotted name."""
+    """Yields every scalar (and every empty mapping) with its dotted name."""
     if isinstance(data, dict) and data:
         for name, value in data.items():
             yield from _leaves(value, f"{key}.{name}" if key else str(name))
@@ -258,12 +259,12 @@ def _leaves(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _shown(leaves: Mapping[str, Any], key: str) -> str:
-    """As JSON: 1, 1.0, true and "1" are different settings, which `==` would not say."""
+    """Returns a leaf as JSON: 1, 1.0, true and "1" are different settings, which `==` would not tell."""
     return json.dumps(leaves[key]) if key in leaves else "not set"
 
 
 def _versions() -> dict[str, str]:
-    """Of what is loaded, as information for a reader of the folder."""
+    """Returns the versions of the packages that are loaded, as information for a reader of the folder."""
     found = {"python": platform.python_version()}
     for name in ("searchhub", "numpy", "torch", "transformers", "accelerate", "datasets"):
         if name in sys.modules:

@@ -1,4 +1,4 @@
-"""The loop that joins a searcher and an evaluator: ask, evaluate, tell; on one process or several, killed or not."""
+"""The loop that joins a searcher and an evaluator: ask, evaluate, tell. It runs on several processes, and resumes."""
 
 from __future__ import annotations
 
@@ -31,35 +31,36 @@ def search(
     callbacks: Sequence[SearchCallback] = (),
     config: Mapping[str, Any] | None = None,
 ) -> SearchResult:
-    """Run a search to its end, or go on with one.
+    """Runs a search to its end, or continues one.
 
     With `run_dir`, every finished trial is saved. The same call after a crash, a kill or Ctrl-C goes on from the last
-    good checkpoint, to the bits of a search that was never interrupted; on a finished run it returns the result at
+    good checkpoint, to the same bits as a search that was never interrupted. On a finished run it returns the result at
     once, with the evaluator as it was at the end.
 
-    On several processes every one of them makes this call, with an evaluator that shares their work: the main process
+    If there are several processes, each makes this call, with an evaluator that shares their work. The main process
     owns the searcher and the folder, and all get the same result or the same error.
 
-    1. A checkpoint that is damaged, or that the journal does not fit, is passed over, and `on_message` says so.
+    1. A checkpoint that is damaged, or that the journal does not fit, is skipped, and `on_message` says so.
     2. Without callbacks, messages are logged as warnings.
-    3. The metrics of a trial must be finite numbers, as they go into JSON.
+    3. The metrics of a trial must be finite numbers, because they are written as JSON.
 
     >>> result = search(RandomSearcher(space, num_trials=20), evaluator)  # doctest: +SKIP
 
     Args:
-        searcher: What to try. New, or at least without trials, where the run folder is new.
-        evaluator: How good it is.
-        run_dir: The run's folder, new, empty or of the same search; None: all in memory.
-        callbacks: Told what happens, on the main process.
-        config: Further settings that decide the outcome, as plain JSON: frozen in the folder and compared on resume.
+        searcher: Decides what to try. It must have no trials yet if the run folder is new.
+        evaluator: Tells how good each architecture is.
+        run_dir: Folder of the run: new, empty or of the same search. None: everything stays in memory.
+        callbacks: Callbacks that are informed of events, on the main process.
+        config: Further settings that decide the outcome, as plain JSON. They are frozen in the folder and compared on
+            resume.
 
     Returns:
-        θ, survivors and history; what a result.json holds, on every process.
+        θ, survivors and history: what result.json holds, on every process.
 
     Raises:
         RunMismatchError: The folder was started with other settings, data, space, processes or threads.
-        RunFolderError: The folder is in use, damaged, not of a run, or cannot be written to.
-        InvalidInputError: The evaluator gave other than one usable result a trial.
+        RunFolderError: The folder is in use or damaged, does not hold a run, or cannot be written to.
+        InvalidInputError: The evaluator did not give exactly one usable result per trial.
     """
     run = _Run(searcher, evaluator, None if run_dir is None else Path(run_dir), callbacks)
     on_main = OnMain(evaluator)
@@ -87,7 +88,7 @@ def search(
 
 
 class _Run:
-    """What the main process owns: searcher, folder and callbacks. On the others it does nothing."""
+    """Owns the searcher, the folder and the callbacks on the main process. On the others it does nothing."""
 
     def __init__(
         self, searcher: Searcher, evaluator: Evaluator, path: Path | None, callbacks: Sequence[SearchCallback]
@@ -102,7 +103,7 @@ class _Run:
     # -- in the order in which they are called ------------------------------------------------------------------------
 
     def open(self, config: Mapping[str, Any]) -> str | None:
-        """Take the folder and bring the searcher to where it was; the checkpoint to load the evaluator from."""
+        """Opens the folder and restores the searcher; returns the checkpoint from which to load the evaluator."""
         if self._path is None:
             return None
         searcher, evaluator = self._searcher, self._evaluator
@@ -132,7 +133,7 @@ class _Run:
         return str(checkpoint.path)
 
     def _whole_state(self, checkpoint: Checkpoint, folder: RunFolder) -> dict[str, Any]:
-        """A checkpoint's state of the searcher, with the history, which is in the journal."""
+        """Returns a checkpoint's state of the searcher together with the history, which is in the journal."""
         state = checkpoint.searcher_state()
         if "history" not in state:  # checkpoints of earlier versions hold it, and their journals no budgets
             budget = self._searcher.budget_in
@@ -143,18 +144,18 @@ class _Run:
         self._tell("on_search_start", self._searcher.num_trials, len(self._searcher.history), self._best())
 
     def ask(self) -> list[dict[str, Any]]:
-        """The next trials as plain dicts, which are what every process works from."""
+        """Returns the next trials as plain dicts, from which every process works."""
         self._waiting = list(self._searcher.ask())
         self._announce_next()
         return [trial.to_dict() for trial in self._waiting]
 
     def record(self, result: TrialResult) -> None:
-        """Tell the searcher, then save."""
+        """Tells the searcher, then saves."""
         line = _journal_line(result)
         self._searcher.tell([result])
         self._waiting.pop(0)
         if self._folder is not None:
-            # Without the history, which the journal is: a checkpoint of thousands of trials stays small.
+            # The history is left out, because the journal holds it: a checkpoint of thousands of trials stays small.
             state = {name: value for name, value in self._searcher.state_dict().items() if name != "history"}
             self._folder.record(line, state, self._evaluator.save)
         done, total = len(self._searcher.history), self._searcher.num_trials
