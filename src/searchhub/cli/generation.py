@@ -1,4 +1,4 @@
-"""`generate` and `pareto`: from a finished search to architectures, without torch."""
+"""The commands `generate` and `pareto`: they turn a finished search into architectures, without torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from searchhub.result import SearchResult
 
 MOST_POINTS = 30
-"""Rows of a front that are shown to a person; files and pictures hold all."""
+"""Number of rows of a front that a person sees; files and pictures hold all."""
 
 
 def generate(
@@ -79,7 +79,7 @@ def generate(
 
 
 def show_generated(result: SearchResult, architecture: GeneratedArchitecture, limits: Sequence[Limit]) -> None:
-    """Print an architecture, what it costs, and what the certificate says."""
+    """Prints an architecture, what it costs, and what the certificate says."""
     from searchhub.cli.output import print_facts, print_table
     from searchhub.generation.cells import known_costs
     from searchhub.generation.limits import number
@@ -157,7 +157,7 @@ def _plain(architecture: GeneratedArchitecture) -> dict[str, Any]:
 
 
 def _print_csv(result: SearchResult, front: Sequence[GeneratedArchitecture]) -> None:
-    """A row an architecture; a choice that it has not is empty."""
+    """Prints one row per architecture; a choice that it does not have is empty."""
     names = [choice.name for choice in result.space.choices]
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*result.costs, "expectation", "score", *names])

@@ -1,4 +1,4 @@
-"""`info` and `report`: what a run, a published result or a model's folder holds."""
+"""The commands `info` and `report`: they show what a run, a published result or a model's folder holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from searchhub.result import SearchResult
 
 MOST_CHOICES = 5
-"""How many of the sharpest, and of the flattest, choices are shown."""
+"""How many of the most decided, and of the least decided, choices are shown."""
 
 
 def info(
@@ -68,7 +68,7 @@ def report(
 
     folder = locate(run, RESULT, revision=revision)
     if output is None and not Path(run).exists():
-        output = Path("report.html")  # of a repository the folder is a cache
+        output = Path("report.html")  # for a repository, the folder is a cache
     print_line(f"Written: {write_report(folder, output)}")
 
 
@@ -120,7 +120,7 @@ def _run(run: ReadRun) -> dict[str, Any]:
 
 
 def winners(result: SearchResult) -> list[dict[str, Any]]:
-    """A row for each cluster's winner of a DC-NAS search, best first."""
+    """Returns one row for each cluster's winner of a DC-NAS search, best first."""
     from searchhub.searchers.division import winners_in_order
 
     return [
@@ -137,10 +137,10 @@ def winners(result: SearchResult) -> list[dict[str, Any]]:
 
 
 def theta_by_entropy(result: SearchResult) -> list[dict[str, Any]] | None:
-    """Per choice its likeliest candidate and how decided θ is, the sharpest first; None where there is no θ.
+    """Lists each choice's likeliest candidate and how decided θ is, the most decided first; None if there is no θ.
 
-    The entropy is a share of the largest possible: 0 is one candidate for sure, 1 all alike. A choice of one candidate
-    is none.
+    The entropy is a share of the largest possible: 0 means that one candidate is certain, 1 that all are alike. Choices
+    of one candidate are left out.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Latency tables that a command is given, as costs to limit."""
+"""Reads latency tables that a command is given, as costs to limit."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ def with_latency(
     allow_other_device: bool = False,
     missing: float | None = None,
 ) -> SearchResult:
-    """The same result that also carries tables read from files. One takes the place of the result's of that name.
+    """Returns the same result with tables read from files. A table replaces the result's own table of that name.
 
     Args:
-        result: Whose space they price.
-        folder: Where the result lies; a phone's table needs the sizes of the supernet in it.
-        files: Of `LatencyTable.save`, or the phone tables of ProxylessNAS.
-        allow_other_device: Take tables that were measured elsewhere.
-        missing: Milliseconds of a block that a phone's table lacks; None: that is an error.
+        result: Result whose space the tables price.
+        folder: Folder that holds the result. A phone's table needs the sizes of the supernet in it.
+        files: Files that `LatencyTable.save` wrote, or the phone tables of ProxylessNAS.
+        allow_other_device: Whether to accept tables that were measured elsewhere.
+        missing: Milliseconds of a block that a phone's table lacks. None: a missing block is an error.
 
     Raises:
-        InvalidInputError: A file is no such table, lacks an entry, is of another device, or has the name of another.
+        InvalidInputError: A file is no such table, lacks an entry, was measured on another device, or has the name of
+            another.
     """
     tables: dict[str, LatencyTable] = {}
     for file in files or ():

@@ -1,6 +1,7 @@
-"""The command line `searchhub`: what is done with a finished search.
+"""The command line `searchhub`: it works with a finished search.
 
-Commands import what they need when they run: `--help` comes at once, and torch only with what trains or measures.
+Commands import what they need when they run, so that `--help` comes at once and torch is loaded only by what trains or
+measures.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from searchhub.cli import generation, information, networks, profiling, publishi
 from searchhub.errors import SearchhubError
 
 FAILED, INTERRUPTED = 1, 130
-"""Exit codes. Words that are no command or option are typer's to refuse, with 2."""
+"""Exit codes. typer itself refuses words that are no command or option, with 2."""
 
 
 class _Commands(TyperGroup):
-    """Says on one screen what went wrong, for every command."""
+    """Reports on one screen what went wrong, for every command."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -76,7 +77,7 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line."""
+    """Runs the command line."""
     app(prog_name="searchhub")
 
 

@@ -1,4 +1,4 @@
-"""Options that commands share, each with one name and one meaning everywhere."""
+"""Defines options that commands share, each with one name and one meaning everywhere."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import typer
 
 
 class Candidates(str, Enum):
-    """What generation chooses from."""
+    """The candidates that generation chooses from."""
 
     all = "all"
     survivors = "survivors"
 
 
-_BOUND = "Of a cost that the run or a latency table carries, e.g. macs=300M. Can be repeated; all limits hold."
+_BOUND = "The cost is one that the run or a latency table carries, e.g. macs=300M. Can be repeated; all limits hold."
 
 Run: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, the folder of a published result, or its Hub id.")
@@ -41,8 +41,8 @@ Latency: TypeAlias = Annotated[
     typer.Option(
         "--latency",
         metavar="TABLE",
-        help="A table of `searchhub profile`, or a phone's that ProxylessNAS published: a cost more to limit, most "
-        "often called latency_ms. Can be repeated.",
+        help="A table of `searchhub profile`, or a phone's that ProxylessNAS published: one more cost to limit, "
+        "mostly called latency_ms. Can be repeated.",
         show_default=False,
     ),
 ]

@@ -1,4 +1,4 @@
-"""What commands print: tables for a person, pure JSON for a program, never a token."""
+"""Prints the output of commands: tables for a person, pure JSON for a program, never a token."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from searchhub.formatting import ABSENT, cell, rich_table
 from searchhub.redact import redact_tokens
 
 PIPED_WIDTH = 200
-"""Columns where no terminal says how many it has: nothing is cut that a program may look for."""
+"""Number of columns if no terminal tells it: nothing is cut that a program may look for."""
 
 
 def print_json(data: Mapping[str, object]) -> None:
-    """Print JSON on standard output, all at once."""
+    """Prints JSON on standard output, all at once."""
     sys.stdout.write(redact_tokens(json.dumps(data, indent=1, allow_nan=False)) + "\n")
 
 
 def print_table(rows: Sequence[Mapping[str, object]], *, title: str | None = None) -> None:
-    """Print rows as a table; of none there is nothing to see."""
+    """Prints rows as a table; without rows it prints nothing."""
     if rows:
         _console().print(rich_table([{k: _safe(v) for k, v in row.items()} for row in rows], title=title))
 
 
 def print_facts(rows: Iterable[tuple[str, object]]) -> None:
-    """Print names with what they stand for; those without a value are left out."""
+    """Prints names with their values, without names that have none."""
     shown = [(name, text) for name, value in rows if (text := redact_tokens(cell(value))) not in ("", ABSENT)]
     width = max((len(name) for name, _ in shown), default=0)
     for name, text in shown:
@@ -36,17 +36,17 @@ def print_facts(rows: Iterable[tuple[str, object]]) -> None:
 
 
 def print_line(text: str) -> None:
-    """Print a line on standard output, as it is."""
+    """Prints a line on standard output, as it is."""
     _console().print(Text(redact_tokens(text)), soft_wrap=True)
 
 
 def print_error(text: str) -> None:
-    """Print what went wrong on standard error."""
+    """Prints what went wrong on standard error."""
     sys.stderr.write(f"error: {redact_tokens(text)}\n")
 
 
 def hide_loading() -> None:
-    """Keep transformers from showing how it reads each file of weights."""
+    """Keeps transformers from showing how it reads each file of weights."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""`profile`: how long the networks of a search take on this machine."""
+"""The command `profile`: it measures how long the networks of a search take on this machine."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ def profile(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples in a forward pass.")] = 1,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="Of torch on the CPU. Default: as torch does.", show_default=False),
+        typer.Option(
+            "--threads", min=1, help="Torch's threads on the CPU. Default: as torch does.", show_default=False
+        ),
     ] = None,
     device: Annotated[
         str | None, typer.Option("--device", help="cpu or cuda. Default: the CPU.", show_default=False)
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each block and network is timed.")] = 10,
-    seed: Annotated[int, typer.Option("--seed", help="Of the networks that are drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the networks that are drawn.")] = 0,
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Table to write: .json, else YAML.")] = Path(
         "latency.json"
     ),
@@ -68,7 +70,7 @@ def profile(
 
 
 def _supernet(folder: Path) -> Supernet:
-    """A supernet of these sizes. Its weights do not matter: they take as long whatever they are."""
+    """Returns a supernet of these sizes. Its weights do not matter: networks take as long whatever they are."""
     import torch
 
     from searchhub.networks.saved_trainer import supernet_class, supernet_config
@@ -81,7 +83,7 @@ def _supernet(folder: Path) -> Supernet:
 
 
 def _shown_by(progress: ProgressDisplay) -> Progress:
-    """A stage for blocks, and one for whole networks."""
+    """Shows one stage for blocks, and one for whole networks."""
     stages: dict[str, Stage] = {}
 
     def on_progress(done: int, total: int, what: str) -> None:

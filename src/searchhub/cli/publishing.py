@@ -1,4 +1,4 @@
-"""`publish` and `export`: networks for others, and for other runtimes."""
+"""The commands `publish` and `export`: they prepare networks for others, and for other runtimes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class What(str, Enum):
-    """What of a run is published."""
+    """The part of a run that is published."""
 
     model = "model"
     result = "result"
@@ -30,14 +30,14 @@ def publish(
     what: Annotated[
         What | None,
         typer.Option(
-            "--what", help="Of a run. Default: its result; of other folders what is in them.", show_default=False
+            "--what", help="Part of a run. Default: its result; for other folders what is in them.", show_default=False
         ),
     ] = None,
     private: Annotated[
-        bool | None, typer.Option("--private/--public", help="Of a new repository.", show_default=False)
+        bool | None, typer.Option("--private/--public", help="Visibility of a new repository.", show_default=False)
     ] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Branch to push to.", show_default=False)] = None,
-    message: Annotated[str | None, typer.Option("--message", help="Of the commit.", show_default=False)] = None,
+    message: Annotated[str | None, typer.Option("--message", help="Message of the commit.", show_default=False)] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of pushing.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Push over something else.")] = False,
     as_json: AsJson = False,
@@ -62,7 +62,7 @@ def publish(
 
 
 def _what(folder: Path, what: What | None) -> Path | SearchResult:
-    """What `searchhub.publish` is given."""
+    """Returns what `searchhub.publish` is given."""
     from searchhub.errors import InvalidInputError
     from searchhub.hub.contents import MODEL_CONFIG
     from searchhub.networks.network import MODELS
@@ -86,7 +86,7 @@ def _what(folder: Path, what: What | None) -> Path | SearchResult:
 
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model, or its Hub id.")],
-    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where to.")] = Path("model.onnx"),
+    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="File to write.")] = Path("model.onnx"),
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples in the call that is timed.")] = 1,
     sequence_length: Annotated[
         int | None, typer.Option("--sequence-length", min=1, help="Tokens in that call, of text.", show_default=False)
@@ -95,7 +95,7 @@ def export(
         int | None, typer.Option("--opset", help="Version of ONNX operators. Default: torch's.", show_default=False)
     ] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of torch and onnxruntime.", show_default=False)
+        int | None, typer.Option("--threads", min=1, help="Threads of torch and onnxruntime.", show_default=False)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -109,7 +109,7 @@ def export(
     from searchhub.hub.contents import MODEL_CONFIG
 
     hide_loading()
-    locate(model, MODEL_CONFIG)  # a slip in a path is not asked of the Hub
+    locate(model, MODEL_CONFIG)  # the Hub is not asked about a slip in a path
     done = export_onnx(
         model, output, batch_size=batch_size, sequence_length=sequence_length, opset=opset, threads=threads
     )

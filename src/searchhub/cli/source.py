@@ -1,4 +1,4 @@
-"""What the first word of a command stands for: a run's folder, a folder of what was published, or a Hub id."""
+"""Finds what the first word of a command names: a run's folder, a folder of what was published, or a Hub id."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from searchhub.run_folder import RESULT
 
 
 def locate(name: str, *files: str, revision: str | None = None) -> Path:
-    """The folder that a name stands for.
+    """Returns the folder that a name stands for.
 
-    1. What exists here is meant, unless a revision is given: that only the Hub has. A file stands for its folder.
-    2. `runs/x` with a folder `runs` and nothing in it called `x` is a slip, and the Hub is not asked.
+    1. A path that exists here is meant, unless a revision is given: only the Hub has revisions. A file stands for its
+       folder.
+    2. `runs/x` is a slip if there is a folder `runs` without `x` in it, and the Hub is not asked.
 
     Args:
         name: A path, or "owner/name" on the Hub.
-        files: What to fetch of a repository: those of them that it has, at least one.
+        files: Names of the files to fetch from a repository, which must have at least one of them.
         revision: Branch, tag or commit of the repository.
 
     Raises:
-        InvalidInputError: There is nothing of that name here, and it can be no repository or holds none of the files.
+        InvalidInputError: Nothing of that name exists here, and it cannot be a repository or holds none of the files.
         HubError: The repository cannot be read, or the Hub cannot be reached.
     """
     path = Path(name)
@@ -33,7 +34,7 @@ def locate(name: str, *files: str, revision: str | None = None) -> Path:
     found = []
     try:
         for file in files:
-            with suppress(InvalidInputError):  # it has no such file
+            with suppress(InvalidInputError):  # the repository has no such file
                 found.append(download(name, file, revision=revision).parent)
     except HubError as error:
         raise HubError(f"There is no folder `{name}` here. {error}") from None
@@ -46,10 +47,10 @@ def locate(name: str, *files: str, revision: str | None = None) -> Path:
 
 
 def load_result(name: str, revision: str | None = None) -> tuple[SearchResult, Path]:
-    """A finished search and the folder it lies in.
+    """Returns a finished search and the folder that holds it.
 
     Raises:
-        InvalidInputError: There is none.
+        InvalidInputError: There is no finished search.
         HubError: The repository cannot be read, or the Hub cannot be reached.
     """
     path = Path(name)
