@@ -1,4 +1,4 @@
-"""From θ and limits to one architecture: DDPNAS Eq. 10, exactly."""
+"""Generates one architecture from θ and limits: DDPNAS Eq. 10, exactly."""
 
 from searchhub.generation.architecture import Certificate, GeneratedArchitecture
 from searchhub.generation.cells import derive

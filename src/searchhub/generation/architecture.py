@@ -1,4 +1,4 @@
-"""What generation hands back: an architecture with the certificate of how it was found."""
+"""Defines what generation returns: an architecture with the certificate of how it was found."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from searchhub.space import INACTIVE, Architecture, Candidate, Codes, SearchSpac
 
 @dataclass(frozen=True)
 class Certificate:
-    """How an architecture was found, and what that is worth.
+    """How an architecture was found, and what that guarantees.
 
     Args:
-        optimal: No architecture in reach that meets the limits has a larger expectation.
+        optimal: Whether no architecture in reach that meets the limits has a larger expectation.
         method: What solved it: "argmax", "list-DP", "two-cost list-DP", "list-DP along the chain", "MILP (HiGHS)" or
-            "best evaluated"; of cells also
-            "list-DP over nodes" and "derived".
-        expectation: E[α] of DDPNAS Eq. 9 over the active choices, of cells over the edges that are kept; None where
-            there is no θ.
-        score: The validation score; None where the architecture comes from θ.
-        costs: By name, the costs that limits or the result name, correctly rounded.
-        note: What else there is to know, for a person.
+            "best evaluated"; for cells also "list-DP over nodes" and "derived".
+        expectation: E[α] of DDPNAS Eq. 9 over the active choices; for cells, over the edges that are kept. None: there
+            is no θ.
+        score: The validation score. None: the architecture comes from θ.
+        costs: Costs that limits or the result name, by name, correctly rounded.
+        note: Anything else that a person should know.
     """
 
     optimal: bool
@@ -38,7 +37,7 @@ class Certificate:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON, for cards and files."""
+        """Returns plain JSON, for cards and files."""
         return asdict(self)
 
 
@@ -61,7 +60,7 @@ class GeneratedArchitecture(Architecture):
 
 
 def decode_all(space: SearchSpace, codes: Codes) -> Iterator[dict[str, Candidate]]:
-    """What each row of codes [n, choices] chooses, where all rows have the same active choices."""
+    """Yields what each row of codes [n, choices] chooses; all rows must have the same active choices."""
     active = [i for i in range(len(space.choices)) if len(codes) and codes[0, i] != INACTIVE]
     names = [space.choices[i].name for i in active]
     columns = [[space.choices[i].candidates[k] for k in codes[:, i].tolist()] for i in active]
@@ -72,7 +71,7 @@ def decode_all(space: SearchSpace, codes: Codes) -> Iterator[dict[str, Candidate
 def sums(
     entries: Sequence[FloatArray], codes: Codes, fixed: float = 0.0, pairs: Sequence[FloatArray] = ()
 ) -> list[float]:
-    """Fixed + Σ entries + Σ pairs of each row of codes [n, choices], correctly rounded as by `CostTable.of_row`."""
+    """Returns fixed + Σ entries + Σ pairs per row of codes [n, choices], correctly rounded as by `CostTable.of_row`."""
     terms = np.zeros((len(codes), len(entries) + 1 + len(pairs)))
     terms[:, len(entries)] = fixed
     for i, entry in enumerate(entries):
@@ -85,6 +84,6 @@ def sums(
 
 
 def costs_of(tables: Mapping[str, CostTable], codes: Codes) -> list[dict[str, float]]:
-    """By name, the costs of each row of codes [n, choices]."""
+    """Returns the costs of each row of codes [n, choices], by name."""
     columns = [sums(table.entries, codes, table.fixed, table.pairs) for table in tables.values()]
     return [dict(zip(tables, row, strict=True)) for row in zip(*columns, strict=True)] or [{} for _ in codes]

@@ -1,8 +1,8 @@
-"""Efficient network generation for cells (DDPNAS Sec. 3.3, Table 4): two inputs a node, within limits.
+"""Generates cells with two inputs per node within limits (efficient network generation, DDPNAS Sec. 3.3, Table 4).
 
-A space is one of cells where all its choices are edges of cells (`costs.structure.cells_of`). `generate` and `pareto`
-come here for those; the answer holds `none` on the edges that it leaves out, and E[α] (DDPNAS Eq. 9) is the mean of θ
-over those that it keeps.
+A space consists of cells if all its choices are edges of cells (`costs.structure.cells_of`). `generate` and `pareto`
+come here for such spaces. The answer holds `none` on the edges that it leaves out, and E[α] (DDPNAS Eq. 9) is the mean
+of θ over the edges that it keeps.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ Costs = Mapping[str, CostTable | HeightCost]
 
 
 def known_costs(result: SearchResult) -> Mapping[str, CostTable]:
-    """The costs that limits may name: the result's, and of cells N and H.
+    """Returns the costs that limits may name: the result's, and for cells N and H.
 
-    H is no `CostTable`, but has what limits and pictures ask of one; whoever looks at entries asks first.
+    H is no `CostTable`, but has what limits and pictures need; code that reads entries must check first.
     """
     cells = cells_of(result.space)
     return result.costs if cells is None else {**cast(Mapping[str, CostTable], structural_costs(cells)), **result.costs}
 
 
 def reachable_range(table: CostTable) -> tuple[float, float]:
-    """The smallest and the largest cost that networks of a table's space can have, correctly rounded.
+    """Returns the smallest and the largest cost that networks of a table's space can have, correctly rounded.
 
-    Of cells only those count that can come out: with two inputs a node.
+    For cells, only those count that can be generated: they have two inputs per node.
     """
     cells = cells_of(table.space)
     return table.bounds() if cells is None else _range(CostRange(table, -math.inf, math.inf), Reach.all_of(cells))
 
 
 def reachable_mean(table: CostTable) -> float:
-    """The mean cost of networks of a table's space, everything about them drawn uniformly.
+    """Returns the mean cost of networks of a table's space, with everything about them drawn uniformly.
 
-    Of cells: with two inputs a node, and on both an operation other than `none`.
+    For cells, nodes have two inputs, and both hold an operation other than `none`.
     """
     cells = cells_of(table.space)
     if cells is None:
@@ -77,19 +77,20 @@ def generate_cells(
     reach: str,
     way_out: str,
 ) -> GeneratedArchitecture:
-    """The cells with the largest mean θ over their edges, two inputs a node, within the windows; `none` is no input.
+    """Returns the cells with the largest mean θ over their edges within the ranges; nodes have two inputs, never
+    `none`.
 
     Args:
-        distribution: θ.
-        windows: At most one a cost.
+        distribution: The distribution with θ.
+        windows: Ranges of cost, at most one per cost.
         tables: Costs that the certificate names.
-        cells: Of the distribution's space.
-        codes: Per choice, what is in reach.
-        reach: Of what, in words, e.g. "this space".
-        way_out: What to do where nothing is within the windows, besides moving a limit.
+        cells: Cells of the distribution's space.
+        codes: Codes in reach, for each choice.
+        reach: What is in reach, in words, e.g. "this space".
+        way_out: What to do if nothing is within the ranges, besides moving a limit.
 
     Raises:
-        InfeasibleLimitError: Nothing is; names the smallest value that can be met.
+        InfeasibleLimitError: Nothing is within the ranges; the error names the smallest value that can be met.
         InvalidInputError: A cost does not add up over the edges, or a node has fewer than two edges in reach.
     """
     _require_sums(windows)
@@ -119,7 +120,7 @@ def front_of_cells(
     cells: Cells,
     codes: Sequence[Sequence[int]],
 ) -> list[GeneratedArchitecture]:
-    """The exact front of E[α] against one cost, in increasing cost and E[α]; two inputs a node.
+    """Returns the exact front of E[α] against one cost, in increasing cost and E[α]; nodes have two inputs.
 
     Raises:
         InvalidInputError: The cost does not add up over the edges, or the front is too long.
@@ -150,20 +151,20 @@ def front_of_cells(
 def derive(
     result: SearchResult, *, candidates: Candidates = "survivors", exclude_none: bool = True
 ) -> GeneratedArchitecture:
-    """The cells as DARTS and DDPNAS derive them: in each node the two strongest edges, on each the strongest operation.
+    """Derives cells as DARTS and DDPNAS do: in each node the two strongest edges, on each the strongest operation.
 
-    An edge is as strong as the largest θ of its operations; of equal ones the first is taken. The paper derives from
-    the survivors of the search. Where `none` is excluded, as in DARTS's code, this is what `generate` finds without
-    limits.
+    An edge is as strong as the largest θ of its operations; among equals the first is taken. The paper derives from the
+    survivors of the search. If `none` is excluded, as in DARTS's code, this is what `generate` finds without limits.
 
     Args:
-        result: Of a search of cells that has a θ.
-        candidates: "survivors", or "all" with the θ that pruned ones keep.
+        result: Result of a search of cells that has a θ.
+        candidates: "survivors", or "all" with the θ that pruned candidates keep.
         exclude_none: Whether `none` is passed over. False: it competes, and an edge on which it is the strongest is
             taken and stays empty, so that a node may have one input.
 
     Raises:
-        InvalidInputError: The space is not one of cells, the result has no θ, or a node would have too few inputs.
+        InvalidInputError: The space does not consist of cells, the result has no θ, or a node would have too few
+            inputs.
     """
     cells, distribution = cells_of(result.space), result.distribution
     if cells is None or distribution is None:
@@ -199,7 +200,7 @@ def _unbound(
     within: Reach,
     reach: str,
 ) -> str:
-    """A sentence for each upper limit that takes nothing away; what it takes is solved only where there is one."""
+    """Returns a sentence for each upper limit that does not bind; it solves what this takes only if there is one."""
     upper = [window for window in windows if math.isfinite(window.high) and window.low < window.high]
     if not upper:
         return ""
@@ -220,7 +221,7 @@ def _require_sums(windows: Sequence[CostRange]) -> None:
 
 
 def _heights_front(distribution: ArchitectureDistribution, table: HeightCost, within: Reach) -> Codes:
-    """The best row of each height that there is, in order."""
+    """Returns the best row for each height that exists, in order."""
     theta = _theta(distribution, within.cells)
     answers = [solve_cells(theta, [_exactly(table, h)], within) for h in _all_heights(table)]
     return np.array([answer.row for answer in answers if answer is not None])
@@ -236,12 +237,12 @@ def _exactly(table: HeightCost, height: int) -> CostRange:
 
 
 def _theta(distribution: ArchitectureDistribution, cells: Cells) -> list[FloatArray]:
-    """θ, and 0 on edges that are left out."""
+    """Returns θ, with 0 on edges that are left out."""
     return [np.where(np.arange(len(t)) == none, 0.0, t) for t, none in zip(distribution.theta, cells.none, strict=True)]
 
 
 def _mean(distribution: ArchitectureDistribution, cells: Cells, row: Codes) -> Fraction:
-    """E[α] of a row of codes (DDPNAS Eq. 9) over the edges that it keeps, exactly."""
+    """Returns E[α] of a row of codes (DDPNAS Eq. 9) over the edges that it keeps, exactly."""
     kept = cells.left_out(row[None, :])[0]
     return exact_sum(distribution.theta, kept) / int((kept != INACTIVE).sum())
 
@@ -268,7 +269,7 @@ def _nothing_within(windows: Sequence[CostRange], within: Reach, reach: str, way
 
 
 def _range(window: CostRange, within: Reach) -> tuple[float, float]:
-    """The smallest and the largest cost in reach."""
+    """Returns the smallest and the largest cost in reach."""
     smallest, largest = _extreme(window, (), within, -1.0), _extreme(window, (), within, 1.0)
     assert smallest is not None, "without windows there is always an answer"
     assert largest is not None
@@ -276,7 +277,7 @@ def _range(window: CostRange, within: Reach) -> tuple[float, float]:
 
 
 def _extreme(window: CostRange, kept: Sequence[CostRange], within: Reach, sign: float) -> float | None:
-    """The largest (sign 1) or smallest (-1) of a cost within windows; None where there is none, or none was found."""
+    """Returns the largest (sign 1) or smallest (-1) cost within ranges; None if there is none, or none was found."""
     table = window.table
     try:
         if isinstance(table, HeightCost):

@@ -1,4 +1,4 @@
-"""Limits on costs that are coupled along the chain of choices (channel ratios): DDPNAS Eq. 10, exactly.
+"""Solves DDPNAS Eq. 10 exactly for limits on costs that are coupled along the chain of choices (channel ratios).
 
 An architecture is a path: a candidate in each layer, and numbers on each step from one layer's candidate to the next
 one's. So the lists of `knapsack` are kept apart by the last candidate, and a state goes when another *of the same last
@@ -33,11 +33,11 @@ from searchhub.generation.problem import IntArray
 
 @dataclass
 class _Ahead:
-    """Per layer, what the steps after each of its candidates bring.
+    """What the steps after each candidate bring, for each layer.
 
     Args:
-        costs: Integers [rows, candidates]: of each row the least.
-        losses: Per layer, [candidates before, candidates]: by how much a step falls short of the best path.
+        costs: The least cost of each row, integers [rows, candidates].
+        losses: By how much a step falls short of the best path, [candidates before, candidates] for each layer.
     """
 
     costs: tuple[IntArray, ...]
@@ -45,7 +45,7 @@ class _Ahead:
 
 
 def front(problem: ChainProblem) -> NDArray[np.intp]:
-    """All Pareto-optimal picks [n, layers] of value against the one cost, both strictly increasing; bounds are ignored.
+    """Returns all Pareto-optimal picks [n, layers] of value against the cost, both strictly rising; bounds are ignored.
 
     Raises:
         TooManyStatesError: A list is longer than the cap.
@@ -55,16 +55,16 @@ def front(problem: ChainProblem) -> NDArray[np.intp]:
 
 
 def best(problem: ChainProblem, start: Sequence[int] | None = None) -> list[int] | None:
-    """The picks of largest value that keep to the bounds; None where none do.
+    """Returns the picks of largest value that keep to the bounds; None if none do.
 
-    Of equal value those with the lower cost of the first row are taken, then of the second, and so on.
+    Among equal values it takes the lower cost of the first row, then of the second, and so on.
 
     Args:
-        problem: With one row or more.
-        start: Feasible picks whose value is to be reached at least.
+        problem: Problem with one row or more.
+        start: Feasible picks whose value must at least be reached.
 
     Raises:
-        TooManyStatesError: More states than the cap of their number of rows.
+        TooManyStatesError: The number of states exceeds the cap for their number of rows.
     """
     bounds = np.array(problem.bounds, dtype=problem.values[0].dtype)
     multipliers = lp_multipliers(problem)
@@ -93,7 +93,7 @@ def best(problem: ChainProblem, start: Sequence[int] | None = None) -> list[int]
 
 
 def _losses(reduced: Sequence[FloatArray]) -> tuple[float, tuple[FloatArray, ...]]:
-    """The largest sum along a path, and by how much each step falls short of the best way on from where it starts."""
+    """Returns the largest sum along a path, and by how much each step falls short of the best way on from its start."""
     losses: list[FloatArray] = []
     ahead = np.zeros(reduced[-1].shape[1])
     for step in reversed(reduced):
@@ -104,7 +104,7 @@ def _losses(reduced: Sequence[FloatArray]) -> tuple[float, tuple[FloatArray, ...
 
 
 def _least_costs(problem: ChainProblem) -> tuple[IntArray, ...]:
-    """Per layer, integers [rows, candidates]: the least cost of each row after each candidate."""
+    """Returns, for each layer, integers [rows, candidates]: the least cost of each row after each candidate."""
     ahead = np.zeros_like(problem.costs[-1][:, 0, :])
     least = [ahead]
     for step in reversed(problem.costs[1:]):
@@ -116,7 +116,7 @@ def _least_costs(problem: ChainProblem) -> tuple[IntArray, ...]:
 def _run(
     problem: ChainProblem, ahead: _Ahead | None, bounds: IntArray | None, budget: float
 ) -> tuple[States, list[tuple[Index, Index]]]:
-    """The states after the last layer; the trail holds, per layer, each state's parent and its pick."""
+    """Returns the states after the last layer, and a trail that holds each state's parent and pick for each layer."""
     rows = len(problem.bounds)
     dtype = problem.values[0].dtype
     cap = MAX_STATES[min(rows, 3)]
@@ -157,7 +157,7 @@ def _joined(lists: Sequence[States]) -> States:
 
 
 def _way_back(trail: Sequence[tuple[Index, Index]], index: Index) -> NDArray[Any]:
-    """Picks [n, layers] of final states."""
+    """Returns picks [n, layers] of final states."""
     picks = np.zeros((len(index), len(trail)), dtype=np.intp)
     for i in reversed(range(len(trail))):
         parents, chosen = trail[i]

@@ -1,4 +1,4 @@
-"""A space under limits that are coupled along its chain of choices, as integers (see `problem`)."""
+"""Writes a space under limits that are coupled along its chain of choices with integers (see `problem`)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from searchhub.space import Codes
 class ChainProblem:
     """max Σ values[i][pick_{i-1}, pick_i] s.t. Σ costs[i][r, pick_{i-1}, pick_i] <= bounds[r] for each row r.
 
-    The step to the first layer starts from one place. Shifted so that the smallest number of each step is 0.
+    The step to the first layer starts from one place. Numbers are shifted so that the smallest of each step is 0.
 
     Args:
-        codes: Per layer, the codes of its candidates; a pick is an index into them. A layer is a choice.
-        values: Per layer, integers [candidates before, candidates].
-        costs: Per layer, integers [rows, candidates before, candidates].
-        bounds: One a row; -1 where even the smallest numbers exceed it.
-        value_arrays: As `values`, float64, in units of the sum of each step's largest.
-        cost_arrays: As `costs`, likewise.
+        codes: Codes of each layer's candidates; a pick is an index into them. A layer is a choice.
+        values: Integers [candidates before, candidates] for each layer.
+        costs: Integers [rows, candidates before, candidates] for each layer.
+        bounds: One bound per row; -1 if even the smallest numbers exceed it.
+        value_arrays: The same as `values`, float64, in units of the sum of each step's largest.
+        cost_arrays: The same as `costs`, likewise.
         bound_array: float64 [rows], in the units of `cost_arrays`.
     """
 
@@ -40,16 +40,16 @@ class ChainProblem:
     bound_array: FloatArray
 
     def decode(self, picks: NDArray[Any]) -> Codes:
-        """Codes uint8 [n, choices] of picks [n, layers]."""
+        """Returns codes uint8 [n, choices] of picks [n, layers]."""
         return np.stack([own[column] for own, column in zip(self.codes, picks.T, strict=True)], axis=1)
 
     def feasible(self, picks: Sequence[int]) -> bool:
-        """Whether one pick a layer keeps to every bound."""
+        """Whether one pick per layer keeps to every bound."""
         steps = list(zip(self.costs, [0, *picks], picks, strict=False))
         return all(sum(int(c[r, j, k]) for c, j, k in steps) <= bound for r, bound in enumerate(self.bounds))
 
     def float_value(self, picks: Sequence[int]) -> float:
-        """The objective of one pick a layer, in the units of `value_arrays`."""
+        """Returns the objective of one pick per layer, in the units of `value_arrays`."""
         return sum(float(v[j, k]) for v, j, k in zip(self.value_arrays, [0, *picks], picks, strict=False))
 
 
@@ -61,14 +61,14 @@ def build_chain(
     *,
     exact: bool = False,
 ) -> ChainProblem:
-    """The problem of a space without conditional choices.
+    """Builds the problem of a space without conditional choices.
 
     Args:
-        objective: Per choice, one finite number a candidate.
-        pairs: Of the objective, as of a `CostTable`; empty where there are none.
-        rows: What must hold, at least one. All but the first are left out where nothing can break them.
-        branch: Per choice, the codes in reach.
-        exact: Keep every bit, with Python integers where int64 has too few.
+        objective: One finite number per candidate, for each choice.
+        pairs: Pairs of the objective, like those of a `CostTable`; empty if there are none.
+        rows: Inequalities that must hold, at least one. All but the first are left out if nothing can break them.
+        branch: Codes in reach, for each choice.
+        exact: Whether to keep every bit, with Python integers where int64 has too few.
     """
     codes = tuple(np.array(own, dtype=np.uint8) for own in branch)
     values, _ = _steps(objective, pairs, codes, None, exact)
@@ -102,7 +102,7 @@ def _steps(
     limit: Fraction | None,
     exact: bool,
 ) -> tuple[list[list[int]], int]:
-    """Per layer, what each step to it costs, [candidates before · candidates], over one denominator; and the limit."""
+    """Returns the cost of each layer's steps, [candidates before · candidates], over one denominator; and the limit."""
     own = [[x.as_integer_ratio() for x in entry[kept].tolist()] for entry, kept in zip(entries, codes, strict=True)]
     coupled = [
         [[x.as_integer_ratio() for x in line] for line in pair[np.ix_(codes[i], codes[i + 1])].tolist()]

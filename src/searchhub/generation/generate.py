@@ -1,4 +1,4 @@
-"""Efficient network generation (ENG, DDPNAS Sec. 3.3): from a finished search to one architecture for each limit."""
+"""Generates one architecture for each limit from a finished search (efficient network generation, DDPNAS Sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -35,24 +35,25 @@ WAY_OUT = {
 
 
 def generate(result: SearchResult, *limits: Limit, candidates: Candidates = "all") -> GeneratedArchitecture:
-    """The architecture with the largest expectation within the limits: DDPNAS Eq. 10, exactly.
+    """Returns the architecture with the largest expectation within the limits: DDPNAS Eq. 10, exactly.
 
         α* = argmax E[α]  s.t.  f(α) <= ν,  E[α] = mean of θ over the active choices of α (DDPNAS Eq. 9)
 
-    One branch of the space is solved at a time (BERT: one a depth), and the best is taken. One limit: list-DP; two:
-    two-cost list-DP; more, or a list that grows too long: HiGHS, whose answer the list-DP then proves where it can.
-    Costs that are coupled along the chain of choices (`CostTable.pairs`) have lists of their own, for any number of
-    limits. Sums of θ are compared to within layers · 2^-61 of their range, most often exactly; costs always exactly.
-    The certificate says what was done.
+    One branch of the space is solved at a time (for BERT, one for each depth), and the best is taken. One limit is
+    solved by list-DP, two by two-cost list-DP; more, or a list that grows too long, by HiGHS, whose answer the list-DP
+    then proves if it can. Costs that are coupled along the chain of choices (`CostTable.pairs`) have lists of their
+    own, for any number of limits. Sums of θ are compared to within layers · 2^-61 of their range, most often exactly;
+    costs always exactly. The certificate says what was done.
 
-    1. No limits: argmax θ.
-    2. Of equal expectation the lower cost of the first limit wins, then the first branch.
-    3. Costs are compared as `CostTable.of_row` gives them, correctly rounded; a limit is never exceeded.
-    4. A result without θ (random search): the evaluated architecture with the best score within the limits.
-    5. The certificate's note says of a `max` that takes nothing away that it does not bind.
-    6. Cells (a space of edges, `spaces.darts`) get two inputs a node, and never `none` for one; limits on them may name
-       "non_parameter" (N of DDPNAS Table 4) and "height" (H), or those of one kind: "normal.height".
-    7. DDPNAS generates from the survivors; where a space has no groups they leave nothing to choose. Pruned candidates
+    1. Without limits the answer is argmax θ.
+    2. Among equal expectations the lower cost of the first limit wins, then the first branch.
+    3. Costs are compared as `CostTable.of_row` returns them, correctly rounded; a limit is never exceeded.
+    4. For a result without θ (random search) the answer is the evaluated architecture with the best score within the
+       limits.
+    5. The certificate's note says if a `max` does not bind.
+    6. Cells (a space of edges, `spaces.darts`) get two inputs per node, and never `none` as one. Limits on them may
+       name "non_parameter" (N of DDPNAS Table 4) and "height" (H), or those of one kind: "normal.height".
+    7. DDPNAS generates from the survivors; if a space has no groups they leave nothing to choose. Pruned candidates
        keep a θ, and by default take part.
 
     >>> from searchhub.costs.table import CostTable
@@ -70,11 +71,11 @@ def generate(result: SearchResult, *limits: Limit, candidates: Candidates = "all
 
     Args:
         result: A finished search.
-        limits: What the architecture may cost; all of them hold.
+        limits: Limits on the architecture's costs; all of them hold.
         candidates: "all", or only those that the search did not prune.
 
     Raises:
-        InfeasibleLimitError: Nothing meets the limits; names the smallest value that can be met.
+        InfeasibleLimitError: Nothing meets the limits; the error names the smallest value that can be met.
         InvalidInputError: A limit names an unknown cost, or `candidates="survivors"` without a θ.
     """
     cells = cells_of(result.space)
@@ -113,16 +114,16 @@ def generate(result: SearchResult, *limits: Limit, candidates: Candidates = "all
 
 
 def pareto(result: SearchResult, cost: CostTable | str, candidates: Candidates = "all") -> list[GeneratedArchitecture]:
-    """The whole exact front of expectation against one cost, in increasing cost and expectation.
+    """Returns the whole exact front of expectation against one cost, in increasing cost and expectation.
 
-    For every limit ν on this cost the last architecture with f(α) <= ν is what `generate` finds (DDPNAS Eq. 10).
+    For every limit ν on this cost, the last architecture with f(α) <= ν is what `generate` finds (DDPNAS Eq. 10).
 
     1. Architectures whose cost and expectation are equal as floats count once.
-    2. A result without θ: the front of score against cost of the evaluated architectures.
+    2. For a result without θ, it is the front of score against cost of the evaluated architectures.
 
     Args:
         result: A finished search.
-        cost: The table, or the name of one that the result carries.
+        cost: The cost table, or the name of one in the result.
         candidates: "all", or only those that the search did not prune.
 
     Raises:
@@ -153,7 +154,7 @@ def pareto(result: SearchResult, cost: CostTable | str, candidates: Candidates =
 
 
 def _distribution(result: SearchResult, candidates: Candidates) -> ArchitectureDistribution | None:
-    """θ, where there is one; checks what was asked of it."""
+    """Returns θ if there is one, after it checked what was asked of it."""
     if candidates not in ("all", "survivors"):
         raise InvalidInputError(f'`candidates` must be "all" or "survivors", but got {candidates!r}.')
     distribution = result.distribution
@@ -171,7 +172,7 @@ def _distribution(result: SearchResult, candidates: Candidates) -> ArchitectureD
 
 
 def _branches(result: SearchResult, distribution: ArchitectureDistribution, candidates: Candidates) -> Branches:
-    """What is in reach; a branch that needs a pruned candidate drops out."""
+    """Returns what is in reach; a branch that needs a pruned candidate drops out."""
     everything = [branch.codes for branch in result.space.branches()]
     if candidates == "all":
         return everything
@@ -185,7 +186,7 @@ def _branches(result: SearchResult, distribution: ArchitectureDistribution, cand
 def _best_answer(
     distribution: ArchitectureDistribution, windows: Sequence[CostRange], branches: Branches
 ) -> Answer | None:
-    """The best answer of all branches; those whose largest θ cannot reach it are left out."""
+    """Returns the best answer of all branches; those whose largest θ cannot reach it are left out."""
     best: Answer | None = None
     best_key: tuple[Fraction, ...] = ()
     undecided: UndecidedError | None = None
@@ -217,18 +218,18 @@ def _best_answer(
 
 
 def _mean(distribution: ArchitectureDistribution, row: Codes) -> Fraction:
-    """E[α] of a row of codes (DDPNAS Eq. 9), exactly."""
+    """Returns E[α] of a row of codes (DDPNAS Eq. 9), exactly."""
     return exact_sum(distribution.theta, row) / int((row != INACTIVE).sum())
 
 
 def _largest_mean(distribution: ArchitectureDistribution, branches: Branches) -> Fraction:
-    """The largest E[α] without any limit, exactly."""
+    """Returns the largest E[α] without any limit, exactly."""
     answers = [solve(distribution.theta, (), branch) for branch in branches]
     return max(_mean(distribution, answer.row) for answer in answers if answer is not None)
 
 
 def _branch_front(distribution: ArchitectureDistribution, table: CostTable, branch: Sequence[Sequence[int]]) -> Codes:
-    """Codes [n, choices] of the front of one branch."""
+    """Returns codes [n, choices] of the front of one branch."""
     row = Row(table.entries, UNLIMITED, table.pairs)
     try:
         if table.pairs:

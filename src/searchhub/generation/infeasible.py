@@ -1,4 +1,4 @@
-"""Limits that nothing meets: which of them fails, and what would have to hold."""
+"""Explains limits that nothing meets: which of them fails, and what would have to hold."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from searchhub.generation.limits import CostRange, did_you_mean, number
 from searchhub.generation.solve import UndecidedError, solve
 
 Branches = Sequence[Sequence[Sequence[int]]]
-"""Per branch in reach, per choice, the codes in reach; none where the choice is inactive."""
+"""For each branch and each of its choices, the codes in reach; none if the choice is inactive."""
 
 Nearest = Callable[[CostRange, Sequence[CostRange]], "tuple[float | None, float | None] | None"]
-"""For a window and windows that can be kept together: the largest cost at or below its high end, and the smallest at or
-above its low end, of all that keep them; None for what does not exist, or where that end is open. None altogether: the
-kept ones leave nothing."""
+"""Function of a range and of ranges that can be met together. Among all that meet these, it returns the largest cost at
+or below the range's high end, and the smallest at or above its low end; None for one that does not exist, or if that
+end is open. It returns None if nothing meets them.
+"""
 
 
 def nothing_within(
     windows: Sequence[CostRange], branches: Branches, *, reach: str, way_out: str
 ) -> InfeasibleLimitError:
-    """The error for branches that hold nothing within the windows.
+    """Returns the error for branches that hold nothing within the ranges.
 
     Args:
-        windows: What nothing meets.
-        branches: What was in reach.
-        reach: Of what, e.g. "this space".
-        way_out: What to do besides moving the limit; ends the message.
+        windows: Ranges that nothing meets.
+        branches: Branches that were in reach.
+        reach: What was in reach, in words, e.g. "this space".
+        way_out: What to do besides moving the limit; the message ends with it.
     """
 
     def nearest(window: CostRange, kept: Sequence[CostRange]) -> tuple[float | None, float | None] | None:
         table = window.table
         if extreme(table, kept, branches, -1.0) is None:
             return None
-        # Beside an open end nothing can lie. To come close to a bound from there would be a subset-sum problem.
+        # Nothing can lie beyond an open end. To come close to a bound from there would be a subset-sum problem.
         below = above = None
         if math.isfinite(window.low):
             below = extreme(table, [*kept, CostRange(table, -math.inf, window.high)], branches, 1.0)
@@ -48,7 +49,7 @@ def nothing_within(
 
 
 def cost_range(table: CostTable, branches: Branches) -> tuple[float, float]:
-    """The smallest and the largest cost in reach."""
+    """Returns the smallest and the largest cost in reach."""
     smallest, largest = extreme(table, [], branches, -1.0), extreme(table, [], branches, 1.0)
     assert smallest is not None, "without windows every branch holds something"
     assert largest is not None
@@ -56,7 +57,7 @@ def cost_range(table: CostTable, branches: Branches) -> tuple[float, float]:
 
 
 def extreme(table: CostTable, windows: Sequence[CostRange], branches: Branches, sign: float) -> float | None:
-    """The largest (sign 1) or smallest (-1) cost within the windows; None where there is none, or none was found."""
+    """Returns the largest (sign 1) or smallest (-1) cost within the ranges; None if none exists or none was found."""
     objective, pairs = (tuple(sign * array for array in arrays) for arrays in (table.entries, table.pairs))
     found = []
     for branch in branches:
@@ -77,14 +78,14 @@ def infeasible_error(
     reach: str,
     way_out: str,
 ) -> InfeasibleLimitError:
-    """The error that names the first limit that cannot be met once those before it are.
+    """Returns the error that names the first limit that cannot be met once those before it are.
 
     Args:
-        windows: Nothing meets all of them.
-        nearest: What there is on both sides of a window.
-        ranges: By name, the smallest and the largest cost in reach.
-        reach: Of what, e.g. "this space".
-        way_out: What to do besides moving the limit; ends the message.
+        windows: Ranges that cannot all be met.
+        nearest: Function that returns the costs on both sides of a range.
+        ranges: Smallest and largest cost in reach, by name.
+        reach: What was in reach, in words, e.g. "this space".
+        way_out: What to do besides moving the limit; the message ends with it.
     """
     smallest = {name: low for name, (low, _) in ranges.items()}
     for i, window in enumerate(windows):

@@ -1,4 +1,4 @@
-"""Dominance list dynamic programming: DDPNAS Eq. 10 for additive costs, exactly.
+"""Solves DDPNAS Eq. 10 exactly for additive costs, by dynamic programming over lists of undominated states.
 
 States are partial architectures, layer by layer, in numpy arrays: the integer value so far, the integer cost so far of
 each row, and the way back. A state goes when another has at least its value at no more cost of any row; with one row
@@ -25,15 +25,15 @@ from searchhub.generation.milp import lp_multipliers
 from searchhub.generation.problem import NEVER, IntArray, Problem
 
 MAX_STATES = {1: 1_000_000, 2: 20_000, 3: 200_000}
-"""By number of rows, 3 for more; a list that would grow longer is given up. Dominance of two rows is a Python loop."""
+"""Largest length of a list by number of rows (3 for more); longer lists are given up. Two rows need a Python loop."""
 MARGIN = 1e-11
-"""Rounding of the losses, relative to the terms of Lagrange's bound; it is some 1e-15."""
+"""Margin for the rounding of losses, relative to the terms of Lagrange's bound; the rounding is some 1e-15."""
 
 Index = NDArray[np.intp]
 
 
 class TooManyStatesError(Exception):
-    """The list grew past its cap; never reaches users."""
+    """Raised when the list grows past its cap. It never reaches users."""
 
 
 @dataclass
@@ -58,7 +58,7 @@ class States:
 
 
 def front(problem: Problem) -> NDArray[np.intp]:
-    """All Pareto-optimal picks [n, layers] of value against the one cost, both strictly increasing; bounds are ignored.
+    """Returns all Pareto-optimal picks [n, layers] of value against the cost, both strictly rising; bounds are ignored.
 
     Raises:
         TooManyStatesError: The front is longer than the cap.
@@ -69,19 +69,19 @@ def front(problem: Problem) -> NDArray[np.intp]:
 
 
 def best(problem: Problem, start: Sequence[int] | None = None) -> list[int] | None:
-    """The picks of largest value that keep to the bounds; None where none do.
+    """Returns the picks of largest value that keep to the bounds; None if none do.
 
-    Of equal value those with the lower cost of the first row are taken, then of the second, and so on.
+    Among equal values it takes the lower cost of the first row, then of the second, and so on.
 
-    Only states within a budget of losses are kept. It starts from a guess, or from what `start` needs, and grows until
-    what was found proves that nothing better was left out: picks of value v have losses of at most U − v.
+    Only states within a budget of losses are kept. The budget starts from a guess, or from what `start` needs, and
+    grows until the picks found prove that nothing better was left out: picks of value v have losses of at most U − v.
 
     Args:
-        problem: With one row or more.
-        start: Feasible picks whose value is to be reached at least.
+        problem: Problem with one row or more.
+        start: Feasible picks whose value must at least be reached.
 
     Raises:
-        TooManyStatesError: More states than the cap of their number of rows.
+        TooManyStatesError: The number of states exceeds the cap for their number of rows.
     """
     if any(bound < 0 for bound in problem.bounds):
         return None
@@ -111,14 +111,14 @@ def proven(
     everything: float,
     margin: float,
 ) -> list[int] | None:
-    """The best feasible picks, by a budget of losses that grows until it proves them; None where there are none.
+    """Finds the best feasible picks, by a budget of losses that grows until it proves them; None if there are none.
 
     Args:
-        within: The best feasible picks of at most so many losses; None where there are none.
-        losses_of: How many losses picks of the same value may have.
-        start: Feasible picks; None where none are known.
-        everything: No picks have more losses.
-        margin: More than the rounding of losses.
+        within: Function that returns the best feasible picks within a budget of losses; None if there are none.
+        losses_of: Function that returns how many losses picks of the same value may have.
+        start: Feasible picks. None: none are known.
+        everything: A budget that no picks exceed.
+        margin: A number larger than the rounding of losses.
     """
     budget = max(1e-4 if start is None else losses_of(start), margin)
     while True:
@@ -130,7 +130,7 @@ def proven(
 
 
 def _within(problem: Problem, losses: FloatArray, budget: float) -> list[int] | None:
-    """The best feasible picks among those whose losses are within the budget."""
+    """Returns the best feasible picks among those whose losses are within the budget."""
     bounds = np.array(problem.bounds, dtype=problem.values[0].dtype)
     states, trail = _run(problem, _layers(problem, losses, budget), bounds, budget)
     if not len(states.values):
@@ -147,9 +147,9 @@ def _float_value(problem: Problem, picks: Sequence[int]) -> float:
 
 
 def _layers(problem: Problem, losses: FloatArray, budget: float) -> list[_Layer]:
-    """The layers without candidates that cannot be in an answer.
+    """Returns the layers, stripped of candidates that cannot be in an answer.
 
-    First those where nothing is left to choose, then those with most candidates: the last work on the longest lists.
+    Layers with nothing left to choose come first, then those with most candidates: the last work on the longest lists.
     """
     layers = []
     for i, (values, costs) in enumerate(zip(problem.values, problem.costs, strict=True)):
@@ -159,7 +159,7 @@ def _layers(problem: Problem, losses: FloatArray, budget: float) -> list[_Layer]
 
 
 def _undominated(values: IntArray, costs: IntArray) -> NDArray[np.bool_]:
-    """Which states no other matches in value at no more cost of any row; of equal ones the first. O(n²)."""
+    """Tells which states no other matches in value at no more cost of any row; among equals the first stays. O(n²)."""
     as_good = values[:, None] >= values[None, :]
     for cost in costs:
         as_good &= cost[:, None] <= cost[None, :]
@@ -171,7 +171,7 @@ def _undominated(values: IntArray, costs: IntArray) -> NDArray[np.bool_]:
 def _run(
     problem: Problem, layers: list[_Layer], bounds: IntArray | None, budget: float
 ) -> tuple[States, list[tuple[_Layer, Index, Index]]]:
-    """The states after the last layer; the trail holds, per layer, each state's parent and its pick."""
+    """Returns the states after the last layer, and a trail that holds each state's parent and pick for each layer."""
     rows = len(problem.bounds)
     dtype = problem.values[0].dtype
     states = States(np.zeros(1, dtype), np.zeros((rows, 1), dtype), np.zeros(1))
@@ -191,7 +191,7 @@ def _run(
 
 
 def _extend(states: States, layer: _Layer, bounds: IntArray | None, budget: float) -> tuple[States, Index]:
-    """Every state with every candidate, less what breaks a bound or the budget; and its place in [candidates, n]."""
+    """Extends every state by every candidate, less what breaks a bound or the budget; with places [candidates, n]."""
     costs = (states.costs[:, None, :] + layer.costs[:, :, None]).reshape(len(layer.costs), -1)
     values = (states.values[None, :] + layer.values[:, None]).ravel()
     if bounds is None:
@@ -205,9 +205,9 @@ def _extend(states: States, layer: _Layer, bounds: IntArray | None, budget: floa
 
 
 def list_dominance(states: States) -> Index:
-    """Indices of the states that no other dominates, in order of the first cost, then of the second, and so on.
+    """Returns indices of the states that no other dominates, in order of the first cost, then of the second, and so on.
 
-    With more than two rows only states of the very same costs are compared.
+    With more than two rows, only states with exactly equal costs are compared.
     """
     values, costs = states.values, states.costs
     if len(values) <= 1:
@@ -222,7 +222,7 @@ def list_dominance(states: States) -> Index:
 
 
 def _rising(values: IntArray, cost: IntArray) -> Index:
-    """One row: in order of cost, the states whose value is above that of all before, of equal cost the last."""
+    """Handles one row: in order of cost, keeps states whose value exceeds all before; of equal cost the last."""
     order = np.argsort(cost, kind="stable")
     sorted_values = values[order]
     rising = np.ones(len(order), dtype=bool)
@@ -240,9 +240,9 @@ def _object_order(values: IntArray, costs: IntArray) -> Index:
 
 
 def _staircase(values: IntArray, second: IntArray) -> Index:
-    """Two rows: of states in order of the first cost, those that no earlier one beats in second cost and value.
+    """Handles two rows: of states in order of the first cost, keeps those unbeaten in second cost and value so far.
 
-    The stairs hold the states so far that matter: second costs rising, values rising.
+    The staircase holds the states so far that matter: both second costs and values rise.
     """
     stairs: list[int] = []
     heights: list[int] = []
@@ -259,7 +259,7 @@ def _staircase(values: IntArray, second: IntArray) -> Index:
 
 
 def _way_back(problem: Problem, trail: list[tuple[_Layer, Index, Index]], index: Index) -> NDArray[np.intp]:
-    """Picks [n, layers] of final states."""
+    """Returns picks [n, layers] of final states."""
     picks = np.zeros((len(index), len(problem.layers)), dtype=np.intp)
     for layer, parents, chosen in reversed(trail):
         picks[:, layer.position] = layer.picks[chosen[index]]
@@ -271,14 +271,14 @@ def _way_back(problem: Problem, trail: list[tuple[_Layer, Index, Index]], index:
 
 
 def lagrange_multipliers(problem: Problem) -> FloatArray:
-    """λ >= 0 [rows] that make Lagrange's bound small; any would do, the smaller the bound the fewer the states."""
+    """Returns λ >= 0 [rows] that make Lagrange's bound small. Any λ is valid; a smaller bound leaves fewer states."""
     if len(problem.bounds) == 1:
         return np.array([_one_multiplier(problem.value_array, problem.cost_array[0], float(problem.bound_array[0]))])
     return lp_multipliers(problem)
 
 
 def _one_multiplier(values: FloatArray, costs: FloatArray, bound: float) -> float:
-    """The minimum over λ of λ·b + Σ max (v − λ·c): where the lines of a too dear and of an affordable choice cross."""
+    """Returns the minimum over λ of λ·b + Σ max (v − λ·c), where lines of a too dear and an affordable choice cross."""
     rows = np.arange(len(values))
 
     def at(multiplier: float) -> tuple[float, float]:
@@ -308,9 +308,9 @@ def _one_multiplier(values: FloatArray, costs: FloatArray, bound: float) -> floa
 
 
 def _greedy(problem: Problem, picks: NDArray[np.intp]) -> list[int] | None:
-    """Feasible picks, not far from the best: drop to what fits, then take the largest gain that fits until none does.
+    """Finds feasible picks near the best: drops to what fits, then takes the largest gain that fits until none does.
 
-    None where a start cannot be found; the answer does not depend on it, only how soon it is found.
+    It returns None if it finds no start. The answer does not depend on the start, only the time does.
     """
     values, costs, bounds = problem.value_array, problem.cost_array, problem.bound_array
     layers = np.arange(len(values))

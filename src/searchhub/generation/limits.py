@@ -1,4 +1,4 @@
-"""What a network may cost: limits as a user writes them, and the windows that they come to."""
+"""Defines what a network may cost: limits as a user writes them, and the ranges of cost that they amount to."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from searchhub.errors import InvalidInputError
 from searchhub.space import SearchSpace
 
 SLIPS = (1e3, 1e6, 1e9)
-"""Factors by which units are mistaken for each other: 600 for 600M."""
+"""Factors by which people confuse units: 600 for 600M."""
 
 FAR = 10.0
-"""How many times beyond what there is a limit lies that looks like a slip of units."""
+"""A limit that lies this many times beyond what there is looks like a slip of units."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """ν of DDPNAS Eq. 10: what a cost f(α) may be.
+    """A limit ν of DDPNAS Eq. 10 on a cost f(α).
 
     1. Bounds are inclusive and are compared with `CostTable.of_row`, the correctly rounded cost; there is no tolerance.
-    2. `equal` therefore asks for the very same number. It is meant for costs that count something (the number of
+    2. `equal` therefore asks for exactly that number. It is meant for costs that count something (the number of
        non-parameter operations of DDPNAS Table 4); for costs that are measured, give `min` and `max`.
 
     >>> str(Limit("macs", max=600_000_000))
     'macs <= 600,000,000'
 
     Args:
-        cost: The table, or the name of one that the result carries (`SearchResult.costs`).
-        max: f(α) <= max.
-        min: f(α) >= min.
-        equal: f(α) = equal; stands alone.
+        cost: The cost table, or the name of one in the result (`SearchResult.costs`).
+        max: Upper bound: f(α) <= max.
+        min: Lower bound: f(α) >= min.
+        equal: Exact value: f(α) = equal. Give it alone.
     """
 
     cost: CostTable | str
@@ -67,18 +67,18 @@ class Limit:
 
     @property
     def name(self) -> str:
-        """What the cost is called."""
+        """Name of the cost."""
         return self.cost if isinstance(self.cost, str) else self.cost.name
 
     @property
     def low(self) -> float:
-        """The smallest cost allowed; -inf where there is none."""
+        """The smallest cost allowed; -inf if there is no lower bound."""
         bound = self.min if self.equal is None else self.equal
         return -math.inf if bound is None else float(bound)
 
     @property
     def high(self) -> float:
-        """The largest cost allowed; inf where there is none."""
+        """The largest cost allowed; inf if there is no upper bound."""
         bound = self.max if self.equal is None else self.equal
         return math.inf if bound is None else float(bound)
 
@@ -105,11 +105,11 @@ class CostRange:
 def windows_of(
     limits: Iterable[Limit], space: SearchSpace, costs: Mapping[str, CostTable] | None = None
 ) -> list[CostRange]:
-    """One window a cost, in the order in which the limits first name them.
+    """Returns one range per cost, in the order in which the limits first name the costs.
 
     Args:
-        limits: Several may be on one cost; their windows are intersected.
-        space: What the tables must price.
+        limits: Limits, of which several may be on one cost; their ranges are intersected.
+        space: Space that the tables must price.
         costs: The tables that limits may name.
 
     Raises:
@@ -129,10 +129,10 @@ def windows_of(
 
 
 def table_of(cost: CostTable | str, space: SearchSpace, costs: Mapping[str, CostTable] | None = None) -> CostTable:
-    """The table that a limit means.
+    """Returns the cost table that a limit means.
 
     Raises:
-        InvalidInputError: There is none of this name, or it prices another space.
+        InvalidInputError: There is no table of this name, or it prices another space.
     """
     if isinstance(cost, str):
         known = dict(costs or {})
@@ -170,14 +170,14 @@ def unbound(
     unconstrained: bool,
     reach: str,
 ) -> str:
-    """A sentence for each upper limit that takes nothing away; "" where all bind, or cannot be told not to.
+    """Returns a sentence for each upper limit that does not bind; "" if all bind, or if that is unknown.
 
     Args:
-        windows: That were met.
-        costs: Of the answer, by name.
-        ranges: By name, the smallest and the largest cost in reach.
+        windows: Ranges that were met.
+        costs: Costs of the answer, by name.
+        ranges: Smallest and largest cost in reach, by name.
         unconstrained: Whether the answer is as good as any without limits.
-        reach: Of what, e.g. "this space".
+        reach: What the ranges are those of, in words, e.g. "this space".
     """
     notes = []
     for window in windows:
@@ -195,12 +195,12 @@ def unbound(
 
 
 def did_you_mean(window: CostRange, smallest: float, largest: float) -> str:
-    """A question where a limit is far from what there is, and would be among it in another unit; else "".
+    """Returns a question if a limit is far from all costs but among them in another unit; else "".
 
     Args:
-        window: What was asked for.
-        smallest: Of the costs in reach.
-        largest: Of the costs in reach.
+        window: Range that was asked for.
+        smallest: The smallest cost in reach.
+        largest: The largest cost in reach.
     """
     bounds = list(dict.fromkeys(bound for bound in (window.low, window.high) if math.isfinite(bound)))
     if not all(bound * FAR < smallest or bound > largest * FAR for bound in bounds):
@@ -208,13 +208,13 @@ def did_you_mean(window: CostRange, smallest: float, largest: float) -> str:
     for factor in SLIPS:
         for scaled in ([bound * factor for bound in bounds], [bound / factor for bound in bounds]):
             if all(smallest <= bound <= largest for bound in scaled):
-                # Fifteen digits: 0.0021 was meant as 2.1, not as 2.0999999999999996.
+                # Fifteen digits are kept: 0.0021 was meant as 2.1, not as 2.0999999999999996.
                 return f"Did you mean {' and '.join(number(float(f'{bound:.15g}')) for bound in scaled)}?"
     return ""
 
 
 def describe(name: str, low: float, high: float) -> str:
-    """A window in words, e.g. "macs <= 600,000"."""
+    """Returns a range in words, e.g. "macs <= 600,000"."""
     if low == high:
         return f"{name} = {number(low)}"
     left = "" if math.isinf(low) else f"{number(low)} <= "
@@ -223,5 +223,5 @@ def describe(name: str, low: float, high: float) -> str:
 
 
 def number(x: float) -> str:
-    """A cost with thousands separated, and every digit it has: what is named as feasible must be when typed in."""
+    """Returns a cost with thousands separated and all digits: what is named as feasible must be so when typed in."""
     return f"{int(x):,}" if x == int(x) and abs(x) < 1e15 else f"{x:,}"

@@ -1,8 +1,8 @@
-"""Limits on many costs at once, by HiGHS (`scipy.optimize`), with every answer compared with the limits as integers.
+"""Solves limits on many costs at once by HiGHS (`scipy.optimize`); every answer is checked against them as integers.
 
 HiGHS works with absolute tolerances of some 1e-6, and stops by default at a gap of 1e-4; 27 of 40 answers were then not
-the best. So the gap is 0, and objective and rows are scaled to `SCALE`, whatever θ and costs are. What slips through
-the tolerance of a row is forbidden by a cut, and solved again.
+the best. So the gap is 0, and objective and rows are scaled to `SCALE`, whatever θ and costs are. An answer that passes
+only by the tolerance of a row is forbidden by a cut, and the problem is solved again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Found:
-    """What HiGHS made of a problem.
+    """What HiGHS found for a problem.
 
     Args:
-        picks: Feasible ones; None where it has none.
-        decided: They are the best to within its tolerance, or there are none.
+        picks: Feasible picks. None: it has none.
+        decided: Whether they are the best to within its tolerance, or there are none.
     """
 
     picks: list[int] | None
@@ -38,11 +38,11 @@ class Found:
 
 
 def solve(problem: Problem | ChainProblem, *, seconds: float) -> Found:
-    """The best feasible picks, to within HiGHS's tolerance.
+    """Finds the best feasible picks, to within HiGHS's tolerance.
 
     Args:
-        problem: With one row or more.
-        seconds: When to stop and take what there is.
+        problem: Problem with one row or more.
+        seconds: Time after which it stops and takes what there is.
     """
     deadline = time.monotonic() + seconds
     program = program_of(problem)
@@ -73,7 +73,7 @@ def solve(problem: Problem | ChainProblem, *, seconds: float) -> Found:
 
 
 def lp_multipliers(problem: Problem | ChainProblem) -> FloatArray:
-    """The dual prices λ >= 0 [rows] of the linear relaxation; zeros where it has no solution."""
+    """Returns the dual prices λ >= 0 [rows] of the linear relaxation; zeros if it has no solution."""
     program = program_of(problem)
     outcome = linprog(
         -program.values,
@@ -94,8 +94,8 @@ class Program:
     """max values · x, such that equal x = equal_to, rows x <= bounds, 0 <= x <= 1; in each layer one x is 1.
 
     Args:
-        layer_of: Per x, its layer.
-        pick_of: Per x, what it picks there.
+        layer_of: Layer of each x.
+        pick_of: Pick that each x stands for in its layer.
     """
 
     values: FloatArray
@@ -108,7 +108,7 @@ class Program:
 
 
 def program_of(problem: Problem | ChainProblem) -> Program:
-    """An x a candidate, of which each layer takes one; along a chain an x for two that follow each other: a path."""
+    """Gives each candidate an x, of which each layer takes one; along a chain, an x for two in sequence: a path."""
     if isinstance(problem, ChainProblem):
         return _paths(problem)
 
@@ -127,7 +127,7 @@ def program_of(problem: Problem | ChainProblem) -> Program:
 
 
 def _paths(problem: ChainProblem) -> Program:
-    """One unit flows from the start through the layers: what comes to a candidate goes on from it."""
+    """Sends one unit from the start through the layers: what comes to a candidate goes on from it."""
     shapes = [values.shape for values in problem.value_arrays]
     start = np.cumsum([0, 1, *(own for _, own in shapes)])  # the number of each layer's first place; 0 is the start
     layer_of = np.repeat(np.arange(len(shapes)), [before * own for before, own in shapes])

@@ -1,4 +1,4 @@
-"""Cells with two inputs a node (DDPNAS Sec. 3.3, Table 4): the architecture of largest expectation, exactly.
+"""Finds cells with two inputs per node of largest expectation, exactly (DDPNAS Sec. 3.3, Table 4).
 
 What is chosen is not an operation on each edge but, in each node, two edges and an operation on each: the options of a
 node. Nodes are the layers of a `Problem`, so limits that add up over edges are solved as everywhere else. Height is no
@@ -32,7 +32,7 @@ from searchhub.space import Codes
 from searchhub.spaces.darts import NUM_INPUTS
 
 INPUTS = 2
-"""How many edges enter a node of an architecture that is generated."""
+"""Number of edges that enter a node of a generated architecture."""
 
 METHOD = "list-DP over nodes"
 
@@ -41,7 +41,7 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Reach:
-    """What may be generated: per choice, the codes on offer where its edge is kept; `none` is never one of them.
+    """What may be generated: for each choice, the codes on offer if its edge is kept; `none` is never one of them.
 
     Raises:
         InvalidInputError: A node has fewer than two edges left.
@@ -61,14 +61,14 @@ class Reach:
 
     @classmethod
     def of(cls, cells: Cells, codes: Sequence[Sequence[int]]) -> Reach:
-        """What is in reach of some codes a choice."""
+        """Returns what is in reach, given the codes of each choice."""
         return cls(
             cells, tuple(tuple(k for k in own if k != none) for own, none in zip(codes, cells.none, strict=True))
         )
 
     @classmethod
     def all_of(cls, cells: Cells) -> Reach:
-        """Everything."""
+        """Returns everything that the cells allow."""
         return cls.of(cells, [range(len(choice.candidates)) for choice in cells.space.choices])
 
 
@@ -78,9 +78,9 @@ class Nodes:
 
     Args:
         reach: What may be generated.
-        edges: Per node, int [options, 2]: which two of its edges are kept.
-        codes: Per node, int [options, 2]: what they hold.
-        problem: Candidates of a layer are the options of a node; its `decode` has no meaning.
+        edges: The two edges that each option keeps, int [options, 2] for each node.
+        codes: The codes on these edges, int [options, 2] for each node.
+        problem: Problem in which the candidates of a layer are the options of a node. Its `decode` has no meaning.
     """
 
     reach: Reach
@@ -89,7 +89,7 @@ class Nodes:
     problem: Problem
 
     def only(self, kept: Sequence[Index]) -> Problem:
-        """The same problem with some options of each node, by their positions."""
+        """Returns the same problem with some options of each node, by their positions."""
         whole, most = self.problem, max(len(own) for own in kept)
         value_array = np.full((len(kept), most), NEVER)
         cost_array = np.zeros((len(whole.bounds), len(kept), most))
@@ -105,7 +105,7 @@ class Nodes:
         )
 
     def row(self, picks: Sequence[int]) -> Codes:
-        """The codes [choices] of one option a node."""
+        """Returns the codes [choices] of one option per node."""
         row = np.array(self.reach.cells.none, dtype=np.uint8)
         for node, edges, codes, pick in zip(self.reach.cells.nodes, self.edges, self.codes, picks, strict=True):
             row[np.array(node.choices)[edges[pick]]] = codes[pick]
@@ -113,13 +113,13 @@ class Nodes:
 
 
 def solve_cells(objective: Sequence[FloatArray], windows: Sequence[CostRange], reach: Reach) -> Answer | None:
-    """The largest Σ objective over all edges, `none` on those left out, within the windows; None: nothing is within.
+    """Returns the largest Σ objective over all edges within the ranges, or None; edges left out hold `none`.
 
-    Of equal objective the answer has the lower cost of the first window that adds up, then of the first height.
+    Among equal objectives it takes the lower cost of the first range that adds up, then of the first height.
 
     Args:
-        objective: Per choice, one finite number an operation.
-        windows: At most one a cost; tables that add up over the edges, or heights.
+        objective: One finite number per operation, for each choice.
+        windows: Ranges of cost, at most one per cost; tables that add up over the edges, or heights.
         reach: What may be generated.
 
     Raises:
@@ -129,7 +129,7 @@ def solve_cells(objective: Sequence[FloatArray], windows: Sequence[CostRange], r
     rows = [row for window in additive for row in rows_of(window)]
     entries = additive[0].table.entries if additive else tuple(np.zeros_like(o) for o in objective)
     if not rows or rows[0].entries is not entries:
-        # The first row decides between equal ones.
+        # The first row decides between equal answers.
         rows = [Row(entries, UNLIMITED), *rows]
     for exact in (False, True):
         nodes = build_nodes(objective, rows, reach, exact=exact)
@@ -140,7 +140,7 @@ def solve_cells(objective: Sequence[FloatArray], windows: Sequence[CostRange], r
 
 
 def front_codes(objective: Sequence[FloatArray], table: CostTable, reach: Reach) -> Codes:
-    """Codes [n, choices] of the whole front of Σ objective against a cost that adds up.
+    """Returns codes [n, choices] of the whole front of Σ objective against a cost that adds up.
 
     Raises:
         TooManyStatesError: The front is longer than the list-DP's cap.
@@ -153,7 +153,7 @@ def front_codes(objective: Sequence[FloatArray], table: CostTable, reach: Reach)
 
 
 def build_nodes(objective: Sequence[FloatArray], rows: Sequence[Row], reach: Reach, *, exact: bool = False) -> Nodes:
-    """The problem over nodes, from the integers of the problem over edges: `none` on an edge that is left out."""
+    """Builds the problem over nodes from the integers of that over edges: `none` is on an edge that is left out."""
     branch = [(none, *own) for none, own in zip(reach.cells.none, reach.codes, strict=True)]
     over_edges = build(objective, rows, branch, exact=exact)
     edges, codes, values, costs = [], [], [], []
@@ -162,7 +162,7 @@ def build_nodes(objective: Sequence[FloatArray], rows: Sequence[Row], reach: Rea
         own_costs = [over_edges.costs[i] for i in node.choices]
         kept, picks = _options([len(v) - 1 for v in own_values])
         edges.append(kept)
-        # Of every edge what `none` takes, and what changes where it is kept.
+        # The numbers separate what `none` takes on every edge from what changes where the edge is kept.
         values.append(sum(v[0] for v in own_values) + _gains([v[None] for v in own_values], kept, picks)[0])
         costs.append(np.sum([c[:, :1] for c in own_costs], axis=0) + _gains(own_costs, kept, picks))
         offers = _padded([np.array([branch[i]]) for i in node.choices])
@@ -172,7 +172,7 @@ def build_nodes(objective: Sequence[FloatArray], rows: Sequence[Row], reach: Rea
 
 
 def _options(sizes: Sequence[int]) -> tuple[Index, Index]:
-    """Two edges and a candidate (from 1) on each, int [options, 2] both, for the numbers of operations of each edge."""
+    """Lists two edges and a candidate (from 1) on each, int [options, 2] both, for each edge's number of operations."""
     options = [
         ((a, b), (p, q))
         for a, b in itertools.combinations(range(len(sizes)), INPUTS)
@@ -183,19 +183,19 @@ def _options(sizes: Sequence[int]) -> tuple[Index, Index]:
 
 
 def _gains(numbers: Sequence[IntArray], edges: Index, picks: Index) -> IntArray:
-    """[rows, options]: of the two kept edges, how much more than `none` they take; numbers are [rows, candidates]."""
+    """Returns [rows, options]: how much more than `none` the two kept edges take; numbers are [rows, candidates]."""
     gains = _padded([own - own[:, :1] for own in numbers])
     return np.asarray(np.sum([gains[edges[:, side], :, picks[:, side]] for side in range(INPUTS)], axis=0).T)
 
 
 def _padded(numbers: Sequence[IntArray]) -> IntArray:
-    """[edges, rows, most candidates] of [rows, candidates] an edge."""
+    """Returns [edges, rows, most candidates] from [rows, candidates] per edge."""
     most = max(own.shape[1] for own in numbers)
     return np.array([np.pad(own, ((0, 0), (0, most - own.shape[1]))) for own in numbers])
 
 
 def _scaled(over_edges: Problem, values: list[IntArray], costs: list[IntArray]) -> Problem:
-    """The problem of these layers; values and costs shifted so that the smallest of each layer is 0."""
+    """Returns the problem of these layers, with values and costs shifted so that the smallest of each layer is 0."""
     lowest = [c.min(axis=1) for c in costs]
     bounds = [int(b) - sum(int(low[r]) for low in lowest) for r, b in enumerate(over_edges.bounds)]
     values = [v - v.min() for v in values]
@@ -226,9 +226,9 @@ def _scaled(over_edges: Problem, values: list[IntArray], costs: list[IntArray]) 
 
 
 def _best_layout(nodes: Nodes, windows: Sequence[CostRange]) -> Answer | None:
-    """The best answer of all layouts; those that cannot reach it by Lagrange's bound are not solved.
+    """Returns the best answer of all layouts; those that cannot reach it by Lagrange's bound are not solved.
 
-    HiGHS has `SECONDS` for all of them together, and a second for each.
+    HiGHS gets `SECONDS` for all of them together, and a second for each.
     """
     deadline = time.monotonic() + SECONDS
     problem = nodes.problem
@@ -276,7 +276,7 @@ def _best_layout(nodes: Nodes, windows: Sequence[CostRange]) -> Answer | None:
 def _solve_one(
     problem: Problem, windows: Sequence[CostRange], seconds: float
 ) -> tuple[list[int], str, bool, str] | None:
-    """Picks, method, whether they are proved the best, and a note."""
+    """Returns picks, the method, whether they are proved the best, and a note."""
     try:
         picks = knapsack.best(problem)
     except knapsack.TooManyStatesError:
@@ -289,7 +289,7 @@ def _is_height(window: CostRange) -> bool:
 
 
 def _layouts(nodes: Nodes, windows: Sequence[CostRange]) -> Iterator[list[Index]]:
-    """Per node, the options in reach, by their positions, for every way in which nodes may lie within the heights."""
+    """Yields each node's options in reach, by position, for every way in which nodes may lie within the heights."""
     cells, limits = nodes.reach.cells, [(w, w.table) for w in windows if isinstance(w.table, HeightCost)]
     if not limits:
         yield [np.arange(len(options)) for options in nodes.edges]
@@ -303,7 +303,7 @@ def _layouts(nodes: Nodes, windows: Sequence[CostRange]) -> Iterator[list[Index]
 
 
 def _layouts_of_kind(nodes: Nodes, kind: str) -> list[tuple[int, dict[int, Index]]]:
-    """The height, and per node the options that put it at its depth, for all depths that nodes of a kind may have."""
+    """Lists, for all depths that nodes of a kind may have, the height and each node's options that give its depth."""
     layouts: list[tuple[dict[int, int], dict[int, Index]]] = [(dict.fromkeys(range(NUM_INPUTS), 0), {})]
     for n, node in enumerate(nodes.reach.cells.nodes):
         if node.kind != kind:

@@ -1,4 +1,4 @@
-"""One branch under limits: which solver, and what its answer is worth."""
+"""Solves one branch under limits: chooses the solver, and says what its answer is worth."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from searchhub.generation.problem import Problem, Row, build, exact_sum, negated
 from searchhub.space import INACTIVE, Codes
 
 TIE_SECONDS = 5.0
-"""For looking for a cheaper one of equal expectation, where that takes a search of its own."""
+"""Seconds to look for a cheaper answer of equal expectation, if that takes a search of its own."""
 
 LIST_DP = {1: "list-DP", 2: "two-cost list-DP"}
-"""Methods by number of rows; with more it is MILP."""
+"""Names of the methods by number of rows; with more rows it is MILP."""
 
 CHAIN_LIST_DP = "list-DP along the chain"
-"""Of costs that are coupled, with any number of rows as long as the lists stay short."""
+"""Name of the method for coupled costs, with any number of rows as long as the lists stay short."""
 
 
 class UndecidedError(InvalidInputError):
-    """HiGHS found nothing in its time, nor proved that there is nothing."""
+    """Raised when HiGHS found nothing in its time, and did not prove that there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ def solve(
     branch: Sequence[Sequence[int]],
     pairs: Sequence[FloatArray] = (),
 ) -> Answer | None:
-    """The largest Σ objective over a branch's active choices within the windows; None where nothing is within them.
+    """Returns the largest Σ objective over a branch's active choices within the ranges; None if nothing is within them.
 
-    Of equal objective the answer has the lower cost of the first window.
+    Among equal objectives the answer has the lower cost of the first range.
 
     Args:
-        objective: Per choice, one finite number a candidate.
-        windows: At most one a cost.
-        branch: Per choice, the codes in reach; none where it is inactive.
-        pairs: Of the objective, as of a `CostTable`.
+        objective: One finite number per candidate, for each choice.
+        windows: Ranges of cost, at most one per cost.
+        branch: Codes in reach, for each choice; none if it is inactive.
+        pairs: Pairs of the objective, like those of a `CostTable`.
 
     Raises:
         UndecidedError: HiGHS found nothing in its time, nor proved that there is nothing.
@@ -70,7 +70,7 @@ def solve(
 
 
 def _argmax(objective: Sequence[FloatArray], windows: Sequence[CostRange], branch: Sequence[Sequence[int]]) -> Codes:
-    """Each choice on its own; of equal candidates the one with the lower costs, then the first."""
+    """Decides each choice on its own; among equal candidates it takes the lower costs, then the first."""
     if windows and windows[0].table.pairs:
         best = [
             [k for k in own if entry[k] == max(entry[j] for j in own)]
@@ -92,9 +92,9 @@ def _cheapest_equal(
     branch: Sequence[Sequence[int]],
     windows: Sequence[CostRange],
 ) -> Answer:
-    """The cheapest architecture that is as good as the answer.
+    """Returns the cheapest architecture that is as good as the answer.
 
-    Where the first limit is a `min`, the solvers' dominance prefers the dearer of equal ones.
+    If the first limit is a `min`, the solvers' dominance prefers the dearer of equal ones.
     """
     as_good = Row(negated(objective), -exact_sum(objective, answer.row, pairs), negated(pairs))
     saving = negated(windows[0].table.entries), negated(windows[0].table.pairs)
@@ -118,7 +118,7 @@ def _solve_rows(
     *,
     seconds: float = milp.SECONDS,
 ) -> Answer | None:
-    """Solve in 62 bits; where that let something through that a limit forbids, again in as many bits as it takes."""
+    """Solves in 62 bits. If that lets through what a limit forbids, it solves again in as many bits as it takes."""
     chained = bool(pairs) or any(row.pairs for row in rows)
     problem: Problem | ChainProblem
     for exact in (False, True):
@@ -139,7 +139,7 @@ def _solve_rows(
 def optimise(
     problem: Problem | ChainProblem, windows: Sequence[CostRange], seconds: float
 ) -> tuple[list[int], str, bool, str] | None:
-    """Picks, method, whether they are proved the best, and a note."""
+    """Returns picks, the method, whether they are proved the best, and a note."""
     rows = len(problem.bounds)
     if any(bound < 0 for bound in problem.bounds):
         return None
