@@ -31,7 +31,7 @@ class Checkpoint:
     Args:
         path: Its folder.
         trial: The number of the last trial that is in it.
-        journal: Where the journal ended then.
+        journal: Place at which the journal ended then.
     """
 
     path: Path
@@ -58,7 +58,7 @@ def publish(
         trial: Number of the last trial.
         searcher_state: Plain JSON.
         save: Writes the evaluator's state into the empty folder that it is given.
-        journal: Where the journal ends now.
+        journal: Place at which the journal ends now.
 
     Raises:
         RunFolderError: The disk is full or cannot be written to; earlier checkpoints are intact.

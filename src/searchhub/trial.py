@@ -18,7 +18,7 @@ class Budget:
     Args:
         epochs: Passes over the training split, at least 1.
         max_steps: Upper bound on optimizer steps; None: no bound.
-        data_share: Of the training split, in (0, 1]; below 1 it is a reduced one (σ of DC-NAS Eq. 2).
+        data_share: Share of the training split, in (0, 1]. Below 1 the split is a reduced one (σ of DC-NAS Eq. 2).
     """
 
     epochs: int = 1
@@ -59,8 +59,8 @@ class Trial:
     Args:
         number: 0, 1, 2, … in the order in which a searcher proposes.
         architecture: What to evaluate.
-        budget: For how long to train it.
-        round: Which round of the search it belongs to, from 0; `WARMUP`: none.
+        budget: How long to train it.
+        round: Round of the search to which it belongs, from 0. `WARMUP`: it belongs to none.
     """
 
     number: int

@@ -37,7 +37,7 @@ class _Ahead:
 
     Args:
         costs: The least cost of each row, integers [rows, candidates].
-        losses: By how much a step falls short of the best path, [candidates before, candidates] for each layer.
+        losses: Shortfall of each step from the best path, [candidates before, candidates] for each layer.
     """
 
     costs: tuple[IntArray, ...]

@@ -62,7 +62,7 @@ class GlueMetric(evaluate.Metric):
 
     Args:
         task_name: A key of `GLUE_METRICS`.
-        **kwargs: Of `evaluate.Metric`.
+        **kwargs: Further arguments of `evaluate.Metric`.
 
     Raises:
         InvalidInputError: There is no such task.

@@ -39,7 +39,7 @@ def kept_layers(depth: int, num_hidden_layers: int) -> tuple[int, ...]:
 
     Args:
         depth: 1 (the first layer alone) to `num_hidden_layers`.
-        num_hidden_layers: Of the checkpoint.
+        num_hidden_layers: Number of layers of the checkpoint.
 
     Raises:
         InvalidInputError: There are not as many layers.
@@ -69,9 +69,9 @@ def bert_space(
     [(3, 4, 5, 6), (256, 384, 512, 1536), (4, 8, 12)]
 
     Args:
-        num_hidden_layers: Of the checkpoint, at least 1.
+        num_hidden_layers: Number of layers of the checkpoint, at least 1.
         intermediate_size: Feed-forward width of the checkpoint, at least 1.
-        num_attention_heads: Of each layer of the checkpoint, at least 1.
+        num_attention_heads: Number of heads in each layer of the checkpoint, at least 1.
         depths: Numbers of layers on offer; None: 1/2, 2/3, 5/6 and all of the checkpoint's.
         intermediate_sizes: Widths on offer in every layer; None: 1/6, 1/4, 1/3 and all.
         num_heads: Numbers of heads on offer in every layer; None: 1/3, 2/3 and all.

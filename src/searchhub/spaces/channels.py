@@ -21,7 +21,7 @@ def channels_space(num_layers: int = 6, ratios: Sequence[float] = RATIOS) -> Sea
 
     Args:
         num_layers: Convolutions, at least 1.
-        ratios: On offer in every layer, each greater than 0, in increasing order.
+        ratios: Ratios on offer in every layer, each greater than 0, in increasing order.
     """
     if num_layers < 1:
         raise InvalidInputError(f"`num_layers >= 1` must hold, but got {num_layers}.")

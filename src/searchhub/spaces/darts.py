@@ -72,7 +72,7 @@ def darts_space(
 
     Args:
         num_nodes: Intermediate nodes of a cell, at least 1.
-        operations: On offer on each edge, of `OPERATIONS`.
+        operations: Operations on offer on each edge, a subset of `OPERATIONS`.
         groups: Whether a search keeps one operation with parameters and one without (DDPNAS Sec. 3.2). False: a
             pruned search ends with one operation an edge.
     """

@@ -62,7 +62,7 @@ class Genotype:
 
         Args:
             text: Holds one genotype, or several with a name each.
-            name: Which of them is read, as it stands there or before `identifier` made it; None: the only one.
+            name: Name of the one to read, as it stands there or before `identifier` made it. None: the only one.
 
         Raises:
             InvalidInputError: Text of another form, unknown operations, an input that is not there, two edges from the
