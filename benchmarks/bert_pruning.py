@@ -1,7 +1,7 @@
 r"""What a search has to beat: magnitude pruning with torch-pruning to the same size, then trained alike.
 
     python benchmarks/bert_pruning.py --config recipes/ddp_bert_minilm.yaml --task_name sst2 --output_dir runs/sst2 \
-        --model_name_or_path nreimers/MiniLM-L6-H384-uncased --max_encoder_params 6480000
+        --model_name_or_path nreimers/MiniLM-L6-H384-uncased --max encoder_params=6.48M
 
 Give the settings of a run of `recipes/ddp_bert_glue.py`. For each limit, the fine-tuned original in that run's folder
 is pruned to the largest size within it (feed-forward neurons and whole heads; the hidden size and all layers stay), and
@@ -40,7 +40,6 @@ from searchhub.files import read_json_object, write_json
 from searchhub.formatting import markdown_table
 from searchhub.models.bert.plain_bert import as_plain_bert
 from searchhub.models.identity import name_labels, plain_config, weights_digest
-from searchhub.networks.choose import limits_together
 from searchhub.networks.network import BASELINES, network_name
 from searchhub.run_folder import ORIGINAL
 from searchhub.spaces.bert import DEPTH, heads_choice, intermediate_choice, kept_layers
@@ -317,15 +316,13 @@ def wanted_limits(wanted: BertNetworkArguments) -> dict[str, tuple[Limit, ...]]:
     Raises:
         InvalidInputError: There is no limit, or one on what cannot be counted.
     """
-    asked = wanted.limits()
-    if not any(asked.values()) or asked["latency_ms"]:
-        given = [f"`--max_{name}`" for name, values in asked.items() if values]
+    together = [x if isinstance(x, tuple) else (x,) for x in wanted.limits()]
+    names = list(dict.fromkeys(limit.name for limits in together for limit in limits))
+    if not names or not set(names) <= set(COSTS):
         raise InvalidInputError(
-            f"There must be limits on {', '.join(COSTS)} (`--max_encoder_params 6480000`), and on nothing else, but "
-            f"there are {', '.join(given) or 'none'}."
+            f"There must be limits on {', '.join(COSTS)} (`--max encoder_params=6.48M`), and on nothing else, but "
+            f"there are {', '.join(f'`{name}`' for name in names) or 'none'}."
         )
-    limits = limits_together(asked, together=wanted.together)
-    together = [x if isinstance(x, tuple) else (x,) for x in limits]
     return {f"{network_name(x)}-{ROLE}": x for x in together}
 
 

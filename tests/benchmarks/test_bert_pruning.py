@@ -147,7 +147,7 @@ def words(tmp_path, *more):
 def test_is_a_column_of_the_run(script, tmp_path, capsys, monkeypatch):
     supernet = tiny_bert_supernet(num_hidden_layers=2)
     limit = round(0.6 * params_table(supernet, embeddings=False)(whole(supernet)))
-    argv = words(tmp_path, f"--max_encoder_params={limit}")
+    argv = words(tmp_path, f"--max=encoder_params={limit}")
     save_supernet(supernet, tmp_path / "run" / ORIGINAL)
     script.main(argv)
     name, line = capsys.readouterr().out.splitlines()[-1].split(" ", 1)
@@ -176,7 +176,7 @@ def test_is_a_column_of_the_run(script, tmp_path, capsys, monkeypatch):
 def test_dry_run_trains_nothing(script, tmp_path, capsys):
     supernet = tiny_bert_supernet(num_hidden_layers=2)
     save_supernet(supernet, tmp_path / "run" / ORIGINAL)
-    script.main(words(tmp_path, "--max_encoder_params", "6000", "7000", "--dry_run"))
+    script.main(words(tmp_path, "--max", "encoder_params=6000", "encoder_params=7000", "--dry_run"))
     table = capsys.readouterr().out
     assert "6,000" in table
     assert "7,000" in table
@@ -188,7 +188,7 @@ def test_dry_run_trains_nothing(script, tmp_path, capsys):
     [
         (["--max_params=9000"], "ddp_bert_glue.py"),
         ([], "there are none"),
-        (["--max_latency_ms=1"], "`--max_latency_ms`"),
+        (["--max=latency_ms=1"], "there are `latency_ms`"),
     ],
 )
 def test_says_what_it_needs(script, tmp_path, more, said):

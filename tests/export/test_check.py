@@ -7,7 +7,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.export.check import ExportError, compare, open_session, time_both
 from searchhub.export.inputs import PlainNetwork
 
-from .test_model_inputs import bert
+from .test_inputs import bert
 
 
 class Session:

@@ -16,8 +16,8 @@ from transformers import (
 from searchhub.errors import InvalidInputError
 from searchhub.export.inputs import ModelInputs, PlainNetwork
 
+from ..hub.test_folder import small_model
 from ..training.tiny import tiny_supernet
-from .test_folder import small_model
 
 SIZES = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 

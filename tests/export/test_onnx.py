@@ -17,7 +17,7 @@ from searchhub.errors import InvalidInputError, RunFolderError
 from searchhub.export import onnx as export
 from searchhub.export.check import ExportError, open_session
 
-from .test_folder import save, small_model
+from ..hub.test_folder import save, small_model
 
 FAST = {"threads": 1, "rounds": 1, "min_run_time": 0.001}
 

@@ -7,7 +7,7 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import GeneratedArchitecture, Limit, generate
-from searchhub.networks.choose import check_limits, choose_networks, first_within, limits_from, limits_together
+from searchhub.networks.choose import check_limits, choose_networks, default_limits, first_within
 from searchhub.networks.network import Network, TrainedNetwork, comparison
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, Choice, Condition, SearchSpace
@@ -121,7 +121,7 @@ def test_without_random_networks_and_the_largest():
 def test_limits_that_cannot_be_compared():
     with pytest.raises(InvalidInputError, match=r"Limits must be distinct, but \['macs-3M', 'macs-3M-random0'"):
         choose(LIMITS[0], LIMITS[0])
-    with pytest.raises(InvalidInputError, match="A limit must give `max` to be compared with random networks"):
+    with pytest.raises(InvalidInputError, match="A limit must have an upper end for random networks"):
         choose(Limit("macs", min=3_000_000))
 
 
@@ -137,18 +137,8 @@ def test_a_limit_that_does_not_bind():
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 
-def test_limits_as_given():
-    assert limits_from(COSTS, [3e6, 4e6], [7e4]) == [
-        Limit("macs", max=3e6),
-        Limit("macs", max=4e6),
-        Limit("params", max=7e4),
-    ]
-    assert limits_from(COSTS, None, [7e4]) == [Limit("params", max=7e4)]
-    assert limits_from(COSTS, [], []) == []
-
-
 def test_default_limits_have_two_digits_and_spread_over_the_space():
-    limits = limits_from(COSTS, None, None)
+    limits = default_limits(COSTS)
     assert [x.name for x in limits] == ["macs", "macs", "macs", "params"]
     low, high = MACS.bounds()
     shares = [(x.max - low) / (high - low) for x in limits[:3]]
@@ -164,7 +154,7 @@ def test_default_limits_are_feasible_and_distinct_in_every_space(fixed, spread):
         CostTable(name, SPACE, fixed + 1.0, tuple(spread * np.array([0.0, 0.2, 0.5, 1.0]) for _ in range(6)))
         for name in ("macs", "params")
     ]
-    limits = limits_from(costs, None, None)
+    limits = default_limits(costs)
     low, high = costs[0].bounds()
     assert all(low <= x.max < high for x in limits)
     assert len(set(map(str, limits))) == 4
@@ -173,7 +163,7 @@ def test_default_limits_are_feasible_and_distinct_in_every_space(fixed, spread):
 
 def test_a_space_of_equal_costs_has_one_default_limit():
     costs = [CostTable(name, SPACE, 0.0, (np.full(4, 7.0),) * 6) for name in ("macs", "params")]
-    assert limits_from(costs, None, None) == [Limit("macs", max=42), Limit("params", max=42)]
+    assert default_limits(costs) == [Limit("macs", max=42), Limit("params", max=42)]
 
 
 def test_limits_are_checked_before_a_search():
@@ -272,16 +262,6 @@ def test_one_random_network_has_no_spread():
 # -- several limits at once -------------------------------------------------------------------------------------------
 
 
-def test_limits_apart_and_together():
-    asked = {"macs": [3e6, 4e6], "params": [7e4, 8e4], "latency_ms": None}
-    apart = [Limit("macs", max=3e6), Limit("macs", max=4e6), Limit("params", max=7e4), Limit("params", max=8e4)]
-    assert limits_together(asked) == apart
-    assert limits_together(asked, together=True) == [(apart[0], apart[2]), (apart[1], apart[3])]
-    assert limits_together({"macs": None}) == limits_together({"macs": None}, together=True) == []
-    with pytest.raises(InvalidInputError, match="as many numbers of every cost, but there are 1 of macs, 2 of params"):
-        limits_together({"macs": [3e6], "params": [7e4, 8e4]}, together=True)
-
-
 def test_a_network_for_limits_at_once_with_random_ones_of_what_binds():
     together = (Limit("macs", max=4e6), Limit("params", max=80_000))
     network, *random, _ = choose(together)
@@ -304,15 +284,17 @@ def test_a_network_for_limits_at_once_with_random_ones_of_what_binds():
 def test_baselines_that_are_found_stand_beside_and_others_stay_away():
     cheap, dear = SPACE.decode([0] * 6), SPACE.decode([3] * 6)
     find = first_within([dear, cheap])
-    networks = choose(LIMITS[0], Limit("macs", max=MACS(dear)), beside={"plain": find}, random_networks=0)
+    networks = choose(LIMITS[0], Limit("macs", max=MACS(dear)), baselines={"plain": find}, random_networks=0)
     beside = {n.name: n for n in networks if n.name.endswith("plain")}
     assert [n.architecture for n in beside.values()] == [cheap, dear]
     assert not any(n.published for n in beside.values())
     assert beside["macs-3M-plain"].limits == (LIMITS[0],)
     tight = Limit("macs", max=MACS(cheap) + 1)
-    assert [n.name for n in choose(tight, beside={"plain": first_within([dear])}, random_networks=0)][1:] == ["largest"]
+    assert [n.name for n in choose(tight, baselines={"plain": first_within([dear])}, random_networks=0)][1:] == [
+        "largest"
+    ]
     said = []
-    choose(tight, beside={"plain": first_within([dear])}, random_networks=0, on_unmet=said.append)
+    choose(tight, baselines={"plain": first_within([dear])}, random_networks=0, on_unmet=said.append)
     assert said == [
         f"No plain network for {tight}: One of 1 architectures must keep to {tight}, but they have at least "
         f"{MACS(dear):,.6g} macs. Raise the limit."

@@ -8,6 +8,7 @@ from searchhub.data.sources import load_task
 from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.hub.card import ComputeUsed
 from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, MobileSupernetForImageClassification
+from searchhub.networks.card_facts import Provenance
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.search import search
 from searchhub.searchers.ddp import DDPSearcher
@@ -30,5 +31,6 @@ def tiny_trainer(folder, **changes):
     settings = TrainingSettings(batch_size=32)
     evaluator = SupernetEvaluator(supernet, task, settings, accelerator, num_trials=searcher.num_trials)
     result = search(searcher, evaluator, run_dir=folder).with_costs(macs_table(supernet), params_table(supernet))
-    options = {"epochs": 1, "seed": 3, "search_cost": ComputeUsed(trials=len(result.history), device="cpu"), **changes}
+    told = Provenance(search_cost=ComputeUsed(trials=len(result.history), device="cpu"))
+    options = {"epochs": 1, "seed": 3, "provenance": told, **changes}
     return NetworkTrainer(supernet, result, task, settings, accelerator, folder=folder, **options)

@@ -23,7 +23,7 @@ SMALLEST = {
     "original_epochs": 1,
     "epochs": 1,
     "random_networks": 1,
-    "max_encoder_params": [9000],
+    "max": ["encoder_params=9000"],
 }
 ALONE = ["--random_networks=0", "--no_uniform_network", "--no_train_largest"]
 TRIALS = 3 + 2  # a trial a candidate and round

@@ -195,7 +195,7 @@ def searched(context, tmp_path_factory):
         "estimation_epochs": 1,
         "random_networks": 0,
         "train_largest": False,
-        "max_macs": [300_000],
+        "max": ["macs=300K"],
     }
     folder = tmp_path_factory.mktemp("ddp") / "searched"
     code, said = Run(context, RECIPES / "ddp_mobile.py", folder, *words(small)).end()

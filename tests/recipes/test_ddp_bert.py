@@ -155,7 +155,7 @@ def test_again_nothing_is_done_again(finished, finish):
 def test_other_limits_train_only_what_is_new(finished, finish):
     before = content(finished / "models", finished / "baselines", finished / "original")
     result = (finished / "result.json").read_bytes()
-    said = finish(finished, "--max_encoder_params", "7000", "9000")
+    said = finish(finished, "--max", "encoder_params=7000", "encoder_params=9000")
     assert "No uniform network for encoder_params <= 7,000: " in said
     after = content(finished / "models", finished / "baselines", finished / "original")
     assert before.items() <= after.items()
@@ -164,7 +164,7 @@ def test_other_limits_train_only_what_is_new(finished, finish):
     assert new == {("models", "encoder_params-7K"), ("baselines", "encoder_params-7K-random0.json")}
 
     # One network for two limits at once.
-    finish(finished, "--max_encoder_params", "12000", "--max_macs", "80000", "--together", *ALONE)
+    finish(finished, "--max", "encoder_params=12K,macs=80K", *ALONE)
     (made,) = {path.name for path in (finished / "models").iterdir()} - {NAME, "encoder_params-7K"}
     assert made == "encoder_params-12K-macs-80K"
     model = AutoModelForSequenceClassification.from_pretrained(finished / "models" / made)
@@ -178,7 +178,7 @@ def test_other_limits_train_only_what_is_new(finished, finish):
 
 @pytest.mark.slow
 def test_latency_is_measured_once(finished, finish, run):
-    words_ = ["--max_latency_ms=15", *ALONE]
+    words_ = ["--max=latency_ms=15", *ALONE]
     assert "latency is measured" in finish(finished, *words_)
     table = (finished / "latency.json").read_bytes()
     facts = read_facts(finished / "models" / "latency_ms-15")
@@ -273,7 +273,7 @@ def test_without_a_search_the_network_is_evenly_spread_whole_layers(order, finis
 
 @pytest.mark.slow
 def test_what_stock_bert_can_express_is_published_as_stock_bert(finish, tmp_path):
-    both = ["--plain_bert", "--max_encoder_params", "9000", "12000", *ALONE]
+    both = ["--plain_bert", "--max", "encoder_params=9000", "encoder_params=12000", *ALONE]
     said = finish(tmp_path / "run", "--searcher=uniform", *both)
     model_dir = tmp_path / "run" / "models" / NAME
     model = AutoModelForSequenceClassification.from_pretrained(model_dir)
@@ -294,7 +294,7 @@ def test_what_stock_bert_can_express_is_published_as_stock_bert(finish, tmp_path
 
 @pytest.mark.slow
 def test_random_search_generates_the_best_that_it_tried(finish, tmp_path):
-    finish(tmp_path / "run", "--searcher=random", "--evaluations=4", "--max_encoder_params=14000", *ALONE)
+    finish(tmp_path / "run", "--searcher=random", "--evaluations=4", "--max=encoder_params=14K", *ALONE)
     result = SearchResult.load(tmp_path / "run")
     assert (result.distribution, len(result.history)) == (None, 4)
     cost = result.costs["encoder_params"]
@@ -362,7 +362,7 @@ def test_what_is_fine_tuned_already_is_taken_as_it_is(finish, tmp_path, bert_onc
 
 @pytest.mark.slow
 def test_sizes_that_leave_no_layer_whole_are_offered(finish, tmp_path):
-    sizes_ = ["--num_heads", "2", "--intermediate_sizes", "8", "16", "--max_encoder_params", "7000"]
+    sizes_ = ["--num_heads", "2", "--intermediate_sizes", "8", "16", "--max", "encoder_params=7000"]
     said = finish(tmp_path / "run", *sizes_, "--random_networks=0")
     assert "No uniform networks: the sizes on offer leave no layer whole" in said
     assert {p.name for p in (tmp_path / "run" / "baselines").iterdir()} == {"largest.json"}
@@ -429,7 +429,7 @@ def test_warmup_is_done_once_and_goes_on_to_the_same_bits(bert_once, run, finish
 @pytest.mark.slow
 def test_two_processes_find_the_same(run, tmp_path):
     folder = tmp_path / "run"
-    options = ["--max_latency_ms=15", *ALONE]
+    options = ["--max=latency_ms=15", *ALONE]
     runs = [
         # With what `accelerate launch` sets: the fresh process that measures networks again must not inherit it.
         run(folder, *options, env={**env, "ACCELERATE_USE_CPU": "true"}, tell=tmp_path / f"{r}.json", reload=True)

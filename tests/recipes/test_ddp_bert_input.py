@@ -26,7 +26,7 @@ from .harness import RECIPES, content, started_by_a_user, words
 
 @pytest.mark.slow
 def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(run, tmp_path):
-    limits = ["--max_encoder_params", "9000", "1000", "--max_latency_ms=1"]
+    limits = ["--max", "encoder_params=9000", "encoder_params=1000", "latency_ms=1"]
     dry = run(tmp_path / "run", "--dry_run", "--epochs=7", "--warmup_trials=4", *limits)
     code, said = dry.end()
     assert code == 0, said
@@ -93,12 +93,15 @@ BAD = {
     "both kinds of data": (["--dataset=x.csv"], "Either `--task_name` (one of cola, sst2, "),
     "columns of a GLUE task": (["--text_column=sentence"], "`--text_column` is for `--dataset`"),
     "nothing in data_dir": (["--data_dir=empty"], "`--data_dir` must hold sst2: `train.tsv`, `dev.tsv`"),
-    "infeasible limit": (["--max_encoder_params=1000"], "must hold for this space, but got 1,000. Raise the limit"),
+    "infeasible limit": (["--max=encoder_params=1000"], "must hold for this space, but got 1,000. Raise the limit"),
     "infeasible where nobody searches": (
-        ["--searcher=uniform", f"--max_encoder_params={SHALLOW - 1}"],
+        ["--searcher=uniform", f"--max=encoder_params={SHALLOW - 1}"],
         f"they have at least {SHALLOW:,} encoder_params. Raise the limit",
     ),
-    "limits of different numbers": (["--together", "--max_macs", "1e5", "2e5"], "Limits together must have as many"),
+    "limits of different numbers": (
+        ["--max", "macs=1e5", "macs=2e5", "--min", "macs=1", "macs=2", "macs=3"],
+        "one word of each option for all networks, or one for each network",
+    ),
     "a batch beyond the split": (["--batch_size=128"], "must hold at least one batch of 128, but holds 86 examples"),
     "longer than the positions": (["--max_length=65"], "`--max_length` must be at most the checkpoint's 64 positions"),
     "sequences longer than the positions": (["--sequence_length=65"], "`sequence_length` must be from 1 to 64"),

@@ -29,7 +29,7 @@ SMALLEST = {
     "drop_path": 0.1,
     "cutout": 2,
     "random_networks": 1,
-    "limits": ["non_parameter=2,height=2"],
+    "equal": ["non_parameter=2,height=2"],
 }
 WORDS = words(SMALLEST)
 TRIALS = 4 + 3  # a trial a candidate and round, until each edge has one of each group
@@ -205,8 +205,8 @@ def test_settings_of_small_runs_are_read():
     [
         (["--searcher=random"], "--searcher"),
         (["--inherit_weights=true"], "--inherit_weights"),
-        (["--limits", "params"], "--limits"),
-        (["--limits", "non_parameter=99"], "non_parameter"),
+        (["--max", "params"], "--max"),
+        (["--equal", "non_parameter=99"], "non_parameter"),
         (["--auxiliary_weight=0.4"], "8 x 8"),
         (["--final_width=0"], "width"),
     ],
@@ -221,9 +221,9 @@ def test_wrong_input_is_refused_before_the_search(tmp_path, context, argv, messa
 
 @pytest.mark.slow
 def test_a_dry_run_says_which_limits_are_feasible(tmp_path, context):
-    argv = ["--dry_run=true", "--limits", "non_parameter=2,height=2", "params<=1"]
-    code, said = Run(context, RECIPE, tmp_path / "run", *WORDS, *argv).end()
-    assert code == 0, said
-    assert "non_parameter = 2 and height = 2: feasible" in said
-    assert re.search(r"params <= 1: NOT feasible \(the space spans [\d,]+ to [\d,]+\)", said)
+    together = r"params <= 1 and non_parameter = 2 and height = 2: NOT feasible \(the space spans [\d,]+ to [\d,]+\)"
+    for argv, words_ in (([], "non_parameter = 2 and height = 2: feasible"), (["--max", "params=1"], together)):
+        code, said = Run(context, RECIPE, tmp_path / "run", *WORDS, "--dry_run=true", *argv).end()
+        assert code == 0, said
+        assert re.search(words_, said)
     assert not (tmp_path / "run").exists()

@@ -39,7 +39,7 @@ SMALLEST = {
     "steps_per_trial": 1,
     "estimation_epochs": 1,
     "random_networks": 1,
-    "max_macs": [300_000],
+    "max": ["macs=300K"],
 }
 WORDS = words(SMALLEST)
 TRIALS = 4 + 3 + 2  # a trial a candidate and round
@@ -148,7 +148,7 @@ def test_again_nothing_is_done_again(finished, context):
 def test_another_limit_trains_only_what_is_new(finished, context):
     before = content(finished / "models", finished / "baselines")
     result = (finished / "result.json").read_bytes()
-    code, said = run(context, finished, "--max_macs", "400000", "300000", "--max_params", "20000").end()
+    code, said = run(context, finished, "--max", "macs=400K", "macs=300K", "params=20K").end()
     assert code == 0, said
     after = content(finished / "models", finished / "baselines")
     assert before.items() <= after.items()
@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_said_before_any_work(finished, context, tmp_path):
     assert "`evaluator.training.learning_rate` was 0.05, now 0.1" in said
     assert "Traceback" not in said
 
-    code, said = run(context, tmp_path / "new", "--max_macs", "1000").end()
+    code, said = run(context, tmp_path / "new", "--max", "macs=1K").end()
     assert code == 1
     assert re.search(r"error: `max macs >= [\d,]+` must hold for this space, but got 1,000\.", said)
     code, said = run(context, tmp_path / "new", "--random_networks=50").end()
@@ -193,7 +193,7 @@ def test_what_does_not_fit_is_said_before_any_work(finished, context, tmp_path):
 @pytest.mark.slow
 def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(context, tmp_path):
     started = time.perf_counter()
-    dry = run(context, tmp_path / "run", "--dry_run", "--max_macs", "300000", "1000", "--epochs=7")
+    dry = run(context, tmp_path / "run", "--dry_run", "--max", "macs=300K", "macs=1K", "--epochs=7")
     code, said = dry.end()
     assert time.perf_counter() - started < 20  # about 1.5, when nothing else runs
     assert code == 0, said
@@ -209,7 +209,7 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(context, tmp_path)
 
 @pytest.mark.slow
 def test_random_search_generates_the_best_that_it_tried(context, tmp_path):
-    words = ["--searcher=random", "--evaluations=3", "--max_macs", "500000", "--random_networks=0"]
+    words = ["--searcher=random", "--evaluations=3", "--max", "macs=500K", "--random_networks=0"]
     code, said = run(context, tmp_path / "run", *words).end()
     assert code == 0, said
     result = SearchResult.load(tmp_path / "run")

@@ -15,7 +15,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 import searchhub
-from searchhub.networks.choose import check_limits, limits_from
+from searchhub.networks.choose import check_limits
 from searchhub.workflows.arguments import parse
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "ddp_mobile.py"
@@ -53,7 +53,7 @@ def test_the_space_and_its_limits(settings):
     assert (len(space.choices), space.size) == (21, 6**6 * 7**15)
     costs = (searchhub.macs_table(supernet), searchhub.params_table(supernet))
     assert [round(bound / 1e6, 1) for bound in costs[0].bounds()] == [102.5, 606.6]
-    limits = limits_from(costs, wanted.max_macs, wanted.max_params)
+    limits = wanted.limits()
     assert [limit.max for limit in limits] == [600e6, 400e6, 200e6]
     check_limits(costs, limits, random_networks=wanted.random_networks)
     searcher = searching.build(space, run.seed)
@@ -104,7 +104,7 @@ def test_from_end_to_end(imagenet, tmp_path):
     words += (
         " --stage_strides 2 2 --head_width 32 --kernel_sizes 3 --estimation_epochs 1 --steps_per_trial 2 --epochs 1"
     )
-    words += " --batch_size 8 --final_batch_size 8 --max_macs 300000 --batch_norm_batches 1"
+    words += " --batch_size 8 --final_batch_size 8 --max macs=300K --batch_norm_batches 1"
     done = subprocess.run(
         [sys.executable, RECIPE, f"--config={SETTINGS}", f"--dataset={imagenet}", "--output_dir=run", *words.split()],
         cwd=tmp_path,

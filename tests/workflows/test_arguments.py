@@ -1,12 +1,15 @@
 import dataclasses
+import sys
 
 import pytest
 import torch
 
 from searchhub.data.images import Augmentation
 from searchhub.errors import InvalidInputError
+from searchhub.generation import Limit
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.evolution import EvolutionSearcher
+from searchhub.searchers.named import SEARCHERS
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Choice, SearchSpace
 from searchhub.training.settings import TrainingSettings
@@ -45,13 +48,13 @@ def config(tmp_path):
 def test_defaults():
     found = settings()
     assert (found["dataset"], found["searcher"], found["epochs"], found["seed"]) == ("digits", "ddp", 15, 0)
-    assert (found["max_macs"], found["flip"], found["train_largest"], found["config"]) == (None, None, True, None)
+    assert (found["max"], found["flip"], found["train_largest"], found["config"]) == (None, None, True, None)
 
 
 def test_the_command_line_wins_over_the_file_over_the_default(config):
-    file = config("epochs: 3\nlearning_rate: 0.5\nmax_macs: [1000, 2000]\ndataset: birds\n")
-    found = settings(file, "--epochs", "7", "--max_macs", "5000")
-    assert (found["epochs"], found["max_macs"]) == (7, [5000.0])
+    file = config("epochs: 3\nlearning_rate: 0.5\nmax: [macs=1K, macs=2K]\ndataset: birds\n")
+    found = settings(file, "--epochs", "7", "--max", "macs=5K")
+    assert (found["epochs"], found["max"]) == (7, ["macs=5K"])
     assert (found["learning_rate"], found["dataset"]) == (0.5, "birds")
     assert found["batch_size"] == RecipeTrainingArguments().batch_size
     # Wherever on the line the file is named.
@@ -66,15 +69,15 @@ def test_what_a_file_can_say(config):
             "flip: false\n"
             "train_largest: no\n"
             "dry_run: true\n"
-            "max_macs: 300000\n"  # one limit, not in a list
-            "max_params: []\n"
+            "max: macs=300K\n"  # one limit, not in a list
+            "min: []\n"
             "validation_size: 100\n"
             "image_column: '-x'\n"
         )
     )
     assert (found["learning_rate"], found["max_grad_norm"]) == (0.01, None)
     assert (found["flip"], found["train_largest"], found["dry_run"]) == (False, False, True)
-    assert (found["max_macs"], found["max_params"], found["validation_size"]) == ([300000.0], [], 100.0)
+    assert (found["max"], found["min"], found["validation_size"]) == (["macs=300K"], [], 100.0)
     assert found["image_column"] == "-x"
 
 
@@ -120,9 +123,9 @@ def test_unknown_settings(config):
 
 
 def test_no_abbreviations():
-    """`--max_m` would become another setting as soon as there is a second that begins so."""
-    with pytest.raises(InvalidInputError, match="holds --max_mac 5"):
-        settings("--max_mac", "5")
+    """`--max_t` would become another setting as soon as there is a second that begins so."""
+    with pytest.raises(InvalidInputError, match="holds --max_train 5"):
+        settings("--max_train", "5")
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "3"])
@@ -144,16 +147,15 @@ def test_files_that_cannot_be_read(config, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("searcher: ddp_noprune", "invalid choice: 'ddp_noprune'"),
+        ("estimator: median", "invalid choice: 'median'"),
         ("epochs: many", "invalid int value: 'many'"),
         ("epochs: 1.5", "invalid int value: '1.5'"),
-        ("max_macs: [1, x]", "invalid float value: 'x'"),
         ("flip: perhaps", "Truthy value expected: got perhaps"),
     ],
 )
 def test_wrong_values_are_refused_from_the_file_as_from_the_command_line(config, capsys, text, words):
     name, _, value = text.partition(": ")
-    for argv in ([config(text + "\n")], [f"--{name}", *value.strip("[]").split(", ")]):
+    for argv in ([config(text + "\n")], [f"--{name}", value]):
         with pytest.raises(SystemExit, match="2"):
             settings(*argv)
         said = capsys.readouterr().err
@@ -217,8 +219,42 @@ def test_what_ddp_makes_of_scores_can_be_set():
 )
 def test_others_have_none_of_it(changed):
     for searcher in ("random", "evolution"):
-        with pytest.raises(InvalidInputError, match=rf"`--{next(iter(changed))}` is for `--searcher ddp`"):
+        with pytest.raises(
+            InvalidInputError, match=rf"`--{next(iter(changed))}` is for `--searcher` `ddp` and `ddp-noprune`"
+        ):
             SearcherArguments(searcher=searcher, **changed).build(SPACE, seed=0)
+
+
+class MySearcher(RandomSearcher):
+    """A third party's: named by its dotted path, or put into the table."""
+
+
+def test_a_searcher_of_ones_own(monkeypatch):
+    name = f"{MySearcher.__module__}:MySearcher"
+    monkeypatch.setitem(sys.modules, MySearcher.__module__, sys.modules[__name__])
+    built = SearcherArguments(searcher=name, estimation_epochs=3).build(SPACE, seed=4)
+    assert isinstance(built, MySearcher)
+    assert (built.num_trials, built.seed) == ((3 + 2) * 3, 4)
+    monkeypatch.setitem(SEARCHERS, "mine", MySearcher)
+    assert isinstance(SearcherArguments(searcher="mine", evaluations=2).build(SPACE, seed=4), MySearcher)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "annealing",
+            r"must be one of \['ddp', .*\], or a class as `package.module:Class`, but is 'annealing'",
+        ),
+        ("nowhere:Searcher", "must name a class that can be imported, but `nowhere:Searcher` cannot"),
+        ("searchhub:Nothing", "must name a class that can be imported"),
+        ("searchhub:__version__", "must name a class, but"),
+        ("builtins:dict", "must make a `searchhub.Searcher`|`.*` is for"),
+    ],
+)
+def test_names_of_no_searcher(name, message):
+    with pytest.raises(InvalidInputError, match=message):
+        SearcherArguments(searcher=name).build(SPACE, seed=0)
 
 
 def test_warmup_comes_before_any_searcher():
@@ -265,3 +301,13 @@ def test_data_settings():
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 50, "validation": 60, "test": 60}
     assert data.splits["test"]["label"][:] == task._labels["test"].tolist()
     assert arguments.splits(seed=1).splits["test"]["label"][:] != task._labels["test"].tolist()
+
+
+def test_limits_are_read_as_the_command_line_reads_them():
+    wanted = NetworkArguments(max=["macs=3M", "macs=4M,params=70K"], min=["params=2K"])
+    assert wanted.limits() == [
+        (Limit("macs", max=3_000_000), Limit("params", min=2_000)),
+        (Limit("macs", max=4_000_000), Limit("params", max=70_000), Limit("params", min=2_000)),
+    ]
+    assert NetworkArguments(equal=["non_parameter=4"]).limits() == [Limit("non_parameter", equal=4)]
+    assert NetworkArguments().limits() == []

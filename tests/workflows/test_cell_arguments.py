@@ -8,12 +8,12 @@ from searchhub.spaces.darts import darts_space
 from searchhub.spaces.genotype import Genotype
 from searchhub.workflows.cell_arguments import (
     CellArguments,
+    CellNetworkArguments,
     CellSearcherArguments,
     CellTrainingArguments,
     describe_cells,
     read_cells,
 )
-from searchhub.workflows.cell_arguments import read_limits_together as read
 
 TEXT = (
     "Genotype(normal=[('skip_connect', 0), ('sep_conv_3x3', 1)], normal_concat=range(2, 3), "
@@ -21,15 +21,13 @@ TEXT = (
 )
 
 
-def test_limits_that_hold_together():
-    assert read("non_parameter=4,height=2") == [Limit("non_parameter", equal=4), Limit("height", equal=2)]
-    assert read("params <= 3.3M, normal.height>=2") == [Limit("params", max=3_300_000), Limit("normal.height", min=2)]
-
-
-@pytest.mark.parametrize("words", ["", "params", "params<=", "params<=many", "params<3M", "params<=3M,"])
-def test_other_words_are_refused(words):
-    with pytest.raises(InvalidInputError, match="non_parameter=4"):
-        read(words)
+def test_limits_of_table_4():
+    wanted = CellNetworkArguments(equal=["non_parameter=4,height=2", "non_parameter=4"])
+    assert wanted.limits() == [
+        (Limit("non_parameter", equal=4), Limit("height", equal=2)),
+        Limit("non_parameter", equal=4),
+    ]
+    assert CellNetworkArguments(min=["normal.height=2"]).limits() == [Limit("normal.height", min=2)]
 
 
 def test_cells_are_read_from_text_file_and_network(tmp_path):

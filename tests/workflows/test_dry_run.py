@@ -28,8 +28,8 @@ SETTINGS = TrainingSettings(batch_size=8)
 @pytest.fixture(scope="module")
 def supernet():
     torch.manual_seed(0)
-    sizes = {"width": 2, "num_cells": 3, "num_nodes": 2, "image_size": 8, "num_labels": 4}
-    config = DartsSupernetConfig(**sizes, operations=["none", "skip_connect", "sep_conv_3x3"], final={"width": 4})
+    sizes = {"width": 4, "num_cells": 3, "num_nodes": 2, "image_size": 8, "num_labels": 4}
+    config = DartsSupernetConfig(**sizes, operations=["none", "skip_connect", "sep_conv_3x3"], final={"width": 8})
     return DartsSupernetForImageClassification(config)
 
 

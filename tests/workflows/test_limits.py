@@ -4,7 +4,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.formatting import read_amount
 from searchhub.generation import Limit
 from searchhub.networks.network import network_name
-from searchhub.workflows.limits import read_limits
+from searchhub.workflows.limits import read_limit_sets, read_limits
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,37 @@ def test_limits_of_every_kind_in_order():
         Limit("non_parameter", equal=4),
     ]
     assert read_limits(None, None, None) == []
+
+
+def test_limits_that_a_comma_joins_hold_together():
+    assert read_limits(["macs=812,004, params=15K"], None, ["non_parameter=4,height=2"]) == [
+        Limit("macs", max=812_004),
+        Limit("params", max=15_000),
+        Limit("non_parameter", equal=4),
+        Limit("height", equal=2),
+    ]
+
+
+def test_a_network_for_each_word():
+    assert read_limit_sets(["macs=3M", "params=1M"], None, None) == [
+        (Limit("macs", max=3_000_000),),
+        (Limit("params", max=1_000_000),),
+    ]
+    # As on the command line: one word of each is one network.
+    words = (["macs=300M"], ["params=15K"], ["non_parameter=4"])
+    assert read_limit_sets(*words) == [tuple(read_limits(*words))]
+    # First with first, second with second; a single word holds for all.
+    assert read_limit_sets(["macs=3M", "macs=4M"], ["macs=1M", "macs=2M"], ["height=2"]) == [
+        (Limit("macs", max=3_000_000), Limit("macs", min=1_000_000), Limit("height", equal=2)),
+        (Limit("macs", max=4_000_000), Limit("macs", min=2_000_000), Limit("height", equal=2)),
+    ]
+    assert read_limit_sets(None, [], None) == []
+
+
+def test_words_that_do_not_go_together():
+    message = r"or one for each network, but there are 2 of `--max`, 3 of `--min`, 1 of `--equal`"
+    with pytest.raises(InvalidInputError, match=message):
+        read_limit_sets(["a=1", "a=2"], ["b=1", "b=2", "b=3"], ["c=1"])
 
 
 @pytest.mark.parametrize("word", ["macs", "macs=", "=300M", "macs:300M", "macs=30ms", "macs=x=3"])

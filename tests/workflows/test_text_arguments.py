@@ -4,8 +4,10 @@ import pytest
 
 from searchhub.data.glue import GlueTask
 from searchhub.errors import InvalidInputError
+from searchhub.generation import Limit
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.random import RandomSearcher
+from searchhub.searchers.uniform import UniformSearcher
 from searchhub.spaces.bert import bert_space
 from searchhub.workflows.arguments import RunArguments, parse
 from searchhub.workflows.text_arguments import (
@@ -89,7 +91,9 @@ def test_who_searches():
     built = {name: BertSearcherArguments(searcher=name).build(space, 5) for name in ("ddp", "ddp-noprune", "random")}
     assert [type(s) for s in built.values()] == [DDPSearcher, DDPSearcher, RandomSearcher]
     assert len({s.num_trials for s in built.values()}) == 1  # the same number of evaluations
-    assert BertSearcherArguments(searcher=UNIFORM).build(space, 5) is None
+    nobody = BertSearcherArguments(searcher=UNIFORM).build(space, 5)
+    assert (type(nobody), nobody.num_trials, nobody.ask()) == (UniformSearcher, 0, ())
+    assert nobody.result().searcher == {"searcher": "uniform"}
     with pytest.raises(InvalidInputError, match=r"`--evaluations` is for a search"):
         BertSearcherArguments(searcher=UNIFORM, evaluations=3).build(space, 5)
     for changed in ({"warmup_trials": 2}, {"search_distillation": True}, {"estimator": "pairs"}, {"momentum": 0.5}):
@@ -142,12 +146,17 @@ def test_numbers_that_are_too_small(argument, message):
 
 
 def test_words_that_are_none(capsys):
-    for argument in ("--searcher=annealing", "--estimator=median", "--order=taylor", "--start=scratch"):
+    for argument in ("--estimator=median", "--order=taylor", "--start=scratch"):
         with pytest.raises(SystemExit):
             settings(argument)
         assert "invalid choice" in capsys.readouterr().err
 
 
-def test_limits_by_the_name_of_their_cost():
-    wanted = BertNetworkArguments(max_params=[1.0], max_encoder_params=[2.0], max_macs=[3.0], max_latency_ms=[4.0])
-    assert wanted.limits() == {"params": [1.0], "encoder_params": [2.0], "macs": [3.0], "latency_ms": [4.0]}
+def test_max_params_is_short_for_a_limit():
+    wanted = BertNetworkArguments(max_params=[67e6, 5.0], max=["macs=3M"])
+    assert wanted.limits() == [
+        Limit("macs", max=3_000_000),
+        Limit("params", max=67_000_000),
+        Limit("params", max=5),
+    ]
+    assert settings("--max_params", "67e6")["max"] == ["params=67000000.0"]
