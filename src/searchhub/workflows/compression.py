@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 FINE_TUNING = TrainingSettings(
     optimizer="adamw", learning_rate=5e-5, weight_decay=0.01, max_grad_norm=1.0, warmup_steps=20
 )
-"""How a checkpoint is fine-tuned unless somebody says otherwise."""
+"""How a checkpoint, and what comes out of it, is fine-tuned unless somebody says otherwise."""
+
+SEARCH_FINE_TUNING = replace(FINE_TUNING, min_learning_rate=2e-5)
+"""The same for trials of a search, whose late rounds are not to stand still."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +148,7 @@ def prepare(trainer: SearchTrainer, progress: ProgressDisplay) -> Prepared:
         InvalidInputError: The supernet is of no checkpoint.
         RunMismatchError: The run's folder holds a checkpoint that was fine-tuned otherwise.
     """
-    args, supernet, task = trainer.args.compression, trainer.supernet, trainer.task
+    args, supernet, task = trainer.compression, trainer.supernet, trainer.task
     assert args is not None
     full = getattr(supernet, "full_architecture", None)
     if full is None:

@@ -60,16 +60,19 @@ class DCNASOutput:
         return [self.trainer.folder / MODELS / str(row["network"]) for row in self.rows]
 
     def conclude(self) -> None:
-        """End the run: save the trainer, load the winners anew, print what came of it, and write the report.
+        """End the run: save the trainer, load the winners anew in a fresh process, and tell what came of it.
 
         Every process makes this call.
         """
         save_trainer(self.trainer)
         accelerator = self.trainer.accelerator
         accelerator.end_training()
-        if not accelerator.is_main_process:
-            return
-        reload_networks(self.models, mixed_precision=str(accelerator.mixed_precision))
+        if accelerator.is_main_process:
+            reload_networks(self.models, mixed_precision=str(accelerator.mixed_precision))
+            self.tell()
+
+    def tell(self) -> None:
+        """Print what came of it, on the main process, and write the report."""
         title = f"The best of each cluster, fully trained, best first; {self.trainer.task.metric_name}"
         Console().print(rich_table(narrow(self.rows), title=title))
         if self.lost:

@@ -26,9 +26,10 @@ class SearchArguments:
             with `budget`, `seed` and `searcher_options`.
         searcher_options: Further arguments of a searcher that is named, e.g. {"estimation_epochs": 3}.
         budget: What each trial of a searcher that is named is given.
-        training: How the trials of the search are trained.
+        training: How the trials of the search are trained; None: as `TrainingSettings` says, or, where a checkpoint is
+            compressed, as `searchhub.workflows.compression` fine-tunes.
         final_training: How the networks are trained in the end; None: as the trials, on a cosine to 0.
-        epochs: Passes of the final training of each network.
+        epochs: Passes of the final training of each network; None: 15, or 3 where a checkpoint is compressed.
         train_on: The split of the final training: "full" (train and validation) for final numbers, "train" where
             networks are ranked by validation.
         inherit_weights: Whether the final training starts from the supernet's weights, or, as in DDPNAS, from scratch.
@@ -44,9 +45,9 @@ class SearchArguments:
     searcher: Searcher | str = "ddp"
     searcher_options: Mapping[str, Any] = field(default_factory=dict)
     budget: Budget = Budget()
-    training: TrainingSettings = field(default_factory=TrainingSettings)
+    training: TrainingSettings | None = None
     final_training: TrainingSettings | None = None
-    epochs: int = 15
+    epochs: int | None = None
     train_on: Split = "full"
     inherit_weights: bool | None = None
     compression: CompressionArguments | None = None

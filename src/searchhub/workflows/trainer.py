@@ -43,8 +43,9 @@ from searchhub.searchers.base import Searcher
 from searchhub.searchers.named import build_searcher
 from searchhub.training.accelerator import make_accelerator
 from searchhub.training.batches import check_batch_size
+from searchhub.training.settings import TrainingSettings
 from searchhub.trial import TrialResult
-from searchhub.workflows.compression import CompressionArguments, Prepared, load_checkpoint, prepare
+from searchhub.workflows.compression import SEARCH_FINE_TUNING, CompressionArguments, Prepared, load_checkpoint, prepare
 from searchhub.workflows.dry_run import estimate
 from searchhub.workflows.reloading import reload_networks
 from searchhub.workflows.search_arguments import SearchArguments
@@ -106,18 +107,23 @@ class SearchTrainer:
             logging_dir=self.folder / "trackers",
             seed=args.seed,
         )
+        self.compression = args.compression
         if isinstance(supernet, str):
-            args = replace(args, compression=args.compression or CompressionArguments(base_model=supernet))
+            self.compression = args.compression or CompressionArguments(base_model=supernet)
             torch.manual_seed(args.seed)
-            supernet = load_checkpoint(supernet, task, self.accelerator)
+            supernet = load_checkpoint(supernet, task, self.accelerator, fine_tuned=not self.compression.epochs)
         self.supernet = supernet.to(self.accelerator.device)
         self.task, self.final_task = task, final_task or task
         self.args = args
+        compressed = self.compression is not None
+        self.training = args.training or (SEARCH_FINE_TUNING if compressed else TrainingSettings())
+        self.final_training = args.final_training or replace(self.training, min_learning_rate=0.0)
+        self.epochs = (3 if compressed else 15) if args.epochs is None else args.epochs
+        self.inherit_weights = compressed if args.inherit_weights is None else args.inherit_weights
         self.callbacks = tuple(callbacks)
         self.score, self.objective = score, objective
         # Limits are of the networks that are trained in the end, which may have other sizes than those of the search.
-        self.costs = (macs_table(supernet.final), params_table(supernet.final)) if costs is None else tuple(costs)
-        self.final_training = args.final_training or replace(args.training, min_learning_rate=0.0)
+        self.costs = tuple(costs or default_costs(supernet.final, compressed=compressed))
         self._evaluator, self._evaluator_options = evaluator, dict(evaluator_options or {})
         self._tracked = tracked
         self._search_settings = search_settings
@@ -167,7 +173,7 @@ class SearchTrainer:
             accelerator=networks.accelerator,
             progress=progress,
         )
-        trainer._networks = replace(networks, provenance=replace(networks.provenance, command=trainer._command))
+        trainer._networks = replace(networks, provenance=replace(networks.provenance, command=trainer.command))
         return trainer
 
     # -- before anything expensive ------------------------------------------------------------------------------------
@@ -194,9 +200,8 @@ class SearchTrainer:
     def progress(self) -> ProgressDisplay:
         """What shows how far the run is; nothing on other processes than the main one."""
         if self._display is None:
-            stages = (self.args.compression is not None) + (self.searcher.num_trials > 0) + 1
-            enabled = self._show and self.accelerator.is_main_process
-            self._display = ProgressDisplay(1 if self._networks else stages, enabled=enabled)
+            stages = 1 if self._networks else (self.compression is not None) + (self.searcher.num_trials > 0) + 1
+            self._display = ProgressDisplay(stages, enabled=self._show and self.accelerator.is_main_process)
         return self._display
 
     def check(self, *limits: LimitSet, random_networks: int = 0) -> None:
@@ -219,14 +224,13 @@ class SearchTrainer:
             raise InvalidInputError(
                 f"`{self.folder}` must not hold a search where nobody searches. Choose another folder."
             )
-        compression = self.args.compression
-        if compression is not None and compression.distil_search and not self.final_training.distillation_weight:
+        if self.compression and self.compression.distil_search and not self.final_training.distillation_weight:
             raise InvalidInputError(
                 "`--search_distillation` needs a teacher's part in the loss, but `--distillation_weight` is 0. "
                 "Raise it."
             )
         if self.searcher.num_trials:
-            check_batch_size(self.task, "train", self.args.training, self.accelerator)
+            check_batch_size(self.task, "train", self.training, self.accelerator)
         check_batch_size(self.final_task, self.args.train_on, self.final_training, self.accelerator)
         check_limits(self.costs, limits, random_networks=random_networks, seed=self.args.seed, find=self.objective)
 
@@ -235,11 +239,11 @@ class SearchTrainer:
         return estimate(
             self.supernet,
             self.task,
-            self.args.training,
+            self.training,
             self.searcher,
             self.costs,
             limits,
-            self.args.epochs,
+            self.epochs,
             self.final_training,
         )
 
@@ -254,7 +258,7 @@ class SearchTrainer:
         if self._networks is None:
             self.check()
             with self.progress as progress:
-                prepared = prepare(self, progress) if self.args.compression else Prepared(self.supernet, self.task)
+                prepared = prepare(self, progress) if self.compression else Prepared(self.supernet, self.task)
                 # Each trial lets go of its model and collects garbage; what is here now need not be looked at again.
                 gc.freeze()
                 result = self._search(prepared.search_task or self.task).with_costs(*self.costs)
@@ -390,18 +394,18 @@ class SearchTrainer:
             **changes: Other fields of the trainer.
         """
         args, prepared = self.args, prepared or Prepared(self.supernet, self.task)
-        settings = {"searcher": dict(result.searcher or self.searcher.config), "training": args.training.to_dict()}
+        settings = {"searcher": dict(result.searcher or self.searcher.config), "training": self.training.to_dict()}
         settings = settings if self._search_settings is None else dict(self._search_settings)
         fields: dict[str, Any] = {
-            "epochs": args.epochs,
+            "epochs": self.epochs,
             "seed": args.seed,
             "folder": self.folder,
-            "inherit_weights": bool(args.compression) if args.inherit_weights is None else args.inherit_weights,
+            "inherit_weights": self.inherit_weights,
             "train_on": args.train_on,
             "publish_as": args.publish_as,
             "provenance": Provenance(
                 start=prepared.start,
-                base_model=args.compression.base_model if args.compression else None,
+                base_model=self.compression.base_model if self.compression else None,
                 search_settings=settings,
                 search_cost=compute_used(result.history, self.accelerator),
                 command=self.command,
@@ -424,7 +428,7 @@ class SearchTrainer:
             evaluator = evaluator(
                 self.supernet,
                 task,
-                self.args.training,
+                self.training,
                 self.accelerator,
                 num_trials=searcher.num_trials,
                 epochs_per_trial=searcher.budget.epochs,
@@ -438,6 +442,12 @@ class SearchTrainer:
 
     def _reload(self, folders: Sequence[Path]) -> None:
         reload_networks(folders, mixed_precision=str(self.accelerator.mixed_precision))
+
+
+def default_costs(supernet: Supernet, *, compressed: bool) -> list[CostTable]:
+    """Multiply-adds and parameters; of a checkpoint that is compressed also parameters without embeddings."""
+    tables = [macs_table(supernet), params_table(supernet)]
+    return [*tables, params_table(supernet, embeddings=False)] if compressed else tables
 
 
 def compute_used(trials: Sequence[TrialResult], accelerator: Accelerator) -> ComputeUsed:
