@@ -277,22 +277,20 @@ def main(
 ) -> dict[str, float]:
     """Search on handwritten digits, train the network for a limit, load it again; its metrics on the test split."""
     register()
-    task, accelerator = sh.load_image_task("digits", **data), sh.make_accelerator()
+    task = sh.load_image_task("digits", **data)
     torch.manual_seed(0)
     supernet = MixerSupernet(MixerSupernetConfig(num_labels=task.num_labels, image_size=task.image_size))
-    settings = sh.TrainingSettings(optimizer="adamw", learning_rate=3e-3, min_learning_rate=1e-3, batch_size=32)
-    searcher = sh.DDPSearcher(supernet.search_space, estimation_epochs=2, seed=0)
-    evaluator = sh.SupernetEvaluator(supernet, task, settings, accelerator, num_trials=searcher.num_trials)
-    result = sh.search(searcher, evaluator, run_dir=run_dir)
-    result = result.with_costs(sh.macs_table(supernet), sh.params_table(supernet))
-    result.save(Path(run_dir) / "result.json")
-
-    model = supernet.extract(sh.generate(result, sh.Limit("macs", max=max_macs)))
-    metrics = sh.fit(model, task, settings, accelerator, epochs=epochs, seed=0).metrics
-    model.save_pretrained(Path(run_dir) / "model")
-    loaded = AutoModelForImageClassification.from_pretrained(Path(run_dir) / "model")
-    print(f"{type(loaded).__name__}: {loaded.config.mixers}, {loaded.config.hidden}: {metrics}")
-    return metrics
+    arguments = sh.SearchArguments(
+        output_dir=run_dir,
+        searcher_options={"estimation_epochs": 2},
+        training=sh.TrainingSettings(optimizer="adamw", learning_rate=3e-3, min_learning_rate=1e-3, batch_size=32),
+        epochs=epochs,
+    )
+    trainer = sh.SearchTrainer(supernet, task, arguments)
+    [network] = trainer.train(sh.Limit("macs", max=max_macs))
+    loaded = AutoModelForImageClassification.from_pretrained(network.folder)
+    print(f"{type(loaded).__name__}: {loaded.config.mixers}, {loaded.config.hidden}: {network.metrics}")
+    return dict(network.metrics)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,11 @@ def test_my_data(folder, cli, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "bands", raising=False)
     namespace = run(page_of("my_data"))
     assert "('1', '2', '3', '4', '5') " in capsys.readouterr().out
-    assert len(namespace["result"].history) == namespace["searcher"].num_trials
+    history = namespace["sh"].SearchResult.load("runs/bands").history
+    assert [r.trial.number for r in history] == list(range(len(history)))
+    assert (
+        len(history) == namespace["sh"].DDPSearcher(namespace["supernet"].search_space, estimation_epochs=1).num_trials
+    )
     splits = {split: tuple(t.clone() for t in part) for split, part in namespace["task"].splits.items()}
     splits["test"][1][0] = 1 - splits["test"][1][0]
     changed = type(namespace["task"])("bands", ["upper", "lower"], splits)

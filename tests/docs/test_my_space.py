@@ -61,7 +61,7 @@ def test_it_searches_and_loads_again(searched):
     assert 0 <= metrics["accuracy"] <= 1
     result = sh.SearchResult.load(folder / "runs" / "my_space")
     assert len(result.history) == 10
-    model = my_space.MixerForImageClassification.from_pretrained(folder / "runs" / "my_space" / "model")
+    model = my_space.MixerForImageClassification.from_pretrained(folder / "runs" / "my_space" / "models" / "macs-60K")
     (macs,) = {sh.macs_table(supernet_like(model))(chosen(model))}
     assert macs <= 60_000
 

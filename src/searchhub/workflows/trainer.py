@@ -253,7 +253,8 @@ class SearchTrainer:
         """Search, go on with an interrupted search, or read a finished one; a second call returns the same result.
 
         With `compression` the checkpoint is first fine-tuned as a whole. The run's folder then holds what `from_run`
-        makes this trainer from.
+        makes this trainer from; where the task was put together by hand, without a `source`, a message says that it
+        does not.
         """
         if self._networks is None:
             self.check()
@@ -264,7 +265,13 @@ class SearchTrainer:
                 result = self._search(prepared.search_task or self.task).with_costs(*self.costs)
             self._searched = self.supernet if prepared.supernet is not self.supernet else None
             self._networks = self.network_trainer(result, prepared)
-            self.save()
+            if self._networks.task.source:
+                self.save()
+            else:
+                self.progress.message(
+                    f"`{self.task.name}` was put together by hand, so that networks cannot be trained or measured from "
+                    f"`{self.folder}` later. Load it with `load_task` for that."
+                )
         return self._networks.result
 
     def train(
