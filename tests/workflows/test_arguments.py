@@ -235,6 +235,9 @@ def test_a_searcher_of_ones_own(monkeypatch):
     built = SearcherArguments(searcher=name, estimation_epochs=3).build(SPACE, seed=4)
     assert isinstance(built, MySearcher)
     assert (built.num_trials, built.seed) == ((3 + 2) * 3, 4)
+    monkeypatch.setitem(SEARCHERS, "none", lambda space, seed, budget: {})
+    with pytest.raises(InvalidInputError, match="`none` must make a `searchhub.Searcher`, but makes a dict"):
+        SearcherArguments(searcher="none").build(SPACE, seed=4)
     monkeypatch.setitem(SEARCHERS, "mine", MySearcher)
     assert isinstance(SearcherArguments(searcher="mine", evaluations=2).build(SPACE, seed=4), MySearcher)
 
@@ -248,8 +251,9 @@ def test_a_searcher_of_ones_own(monkeypatch):
         ),
         ("nowhere:Searcher", "must name a class that can be imported, but `nowhere:Searcher` cannot"),
         ("searchhub:Nothing", "must name a class that can be imported"),
-        ("searchhub:__version__", "must name a class, but"),
-        ("builtins:dict", "must make a `searchhub.Searcher`|`.*` is for"),
+        ("searchhub:__version__", "must name a subclass of `searchhub.Searcher`, but `searchhub:__version__` is"),
+        ("builtins:dict", "must name a subclass of `searchhub.Searcher`, but `builtins:dict` is"),
+        ("builtins:print", "must name a subclass of `searchhub.Searcher`, but `builtins:print` is"),
     ],
 )
 def test_names_of_no_searcher(name, message):

@@ -59,9 +59,9 @@ def find_searcher(name: str) -> SearcherFactory:
             f"`searcher` must name a class that can be imported, but `{name}` cannot: {error}. Put its module on "
             "PYTHONPATH, or mend the name."
         ) from error
-    if not callable(found):
-        raise InvalidInputError(f"`searcher` must name a class, but `{name}` is {found!r}.")
-    return found  # type: ignore[no-any-return]
+    if not (isinstance(found, type) and issubclass(found, Searcher)):
+        raise InvalidInputError(f"`searcher` must name a subclass of `searchhub.Searcher`, but `{name}` is {found!r}.")
+    return found
 
 
 def searcher_settings(name: str) -> frozenset[str]:
