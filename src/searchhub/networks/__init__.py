@@ -1,1 +1,1 @@
-"""What comes out of a search: which networks, trained alike, and read back."""
+"""Chooses the networks that come out of a search, trains them all alike, and reads them back."""

@@ -1,4 +1,4 @@
-"""What the card of a trained network says: where the network comes from, what it cost, and what it reached."""
+"""Gathers what the card of a trained network says: where it comes from, what it cost, and what it reached."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a run's networks come from, as their cards tell it. Nothing of it changes how they are trained.
+    """Where a run's networks come from, as their cards tell it. It does not change how they are trained.
 
     Args:
-        start: What the weights are that a network inherits.
-        base_model: The checkpoint that the supernet was made from; None: there was none.
+        start: Name of the weights that a network inherits.
+        base_model: The checkpoint that the supernet was made from. None: there was none.
         search_settings: The settings of the search, as plain JSON.
-        search_cost: What the search took.
-        command: The command of the run, word by word.
+        search_cost: The compute that the search used.
+        command: The words of the run's command.
     """
 
     start: str = "weights of the supernet"
@@ -44,13 +44,13 @@ class Provenance:
 def card_facts(
     trainer: NetworkTrainer, network: Network, model: PreTrainedModel, facts: Mapping[str, Any]
 ) -> CardFacts:
-    """All that the card of a network says.
+    """Returns all facts that the card of a network states.
 
     Args:
         trainer: The trainer of the network.
         network: The network.
-        model: What is published of it, of which only the class counts.
-        facts: What was measured of it, as its folder holds it.
+        model: The model that is published. Only its class counts.
+        facts: The network's measured facts, as its folder holds them.
     """
     costs, task, told = facts["costs"], trainer.task, trainer.provenance
     data = task.published
@@ -117,14 +117,14 @@ def card_facts(
 
 
 def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
+    """Returns the versions that a result depends on."""
     python = ".".join(str(n) for n in sys.version_info[:3])
     others = {name: version(name) for name in ("torch", "transformers", "accelerate", "datasets")}
     return {"python": python, "searchhub": __version__, **others}
 
 
 def _evaluations(task: Task, split: str, found: Mapping[str, Any] | None) -> list[Evaluation]:
-    """What was measured on a split, the primary metric first, by the names that others know."""
+    """Returns what was measured on a split, the primary metric first, under the names that the Hub knows."""
     if found is None:
         return []
     data = task.published
@@ -138,7 +138,7 @@ def _evaluations(task: Task, split: str, found: Mapping[str, Any] | None) -> lis
 
 
 def _original_settings(folder: Path) -> dict[str, Any]:
-    """For the card, how the run fine-tuned its checkpoint before the search; empty where there was none."""
+    """Returns how the run fine-tuned its checkpoint before the search; empty if there was no checkpoint."""
     identity = (read_original(folder) or {}).get("identity")
     if not identity:
         return {}

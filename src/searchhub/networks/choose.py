@@ -1,4 +1,4 @@
-"""Which networks come out of a search."""
+"""Chooses the networks that come out of a search."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from searchhub.space import Architecture
 from searchhub.training.batches import derive_seed
 
 Finder: TypeAlias = Callable[..., Architecture]
-"""Finds the architecture for some limits: takes a result and limits, as `generate` does."""
+"""Function that finds the architecture for some limits. It takes a result and limits, as `generate` does."""
 
 LimitSet: TypeAlias = Limit | tuple[Limit, ...]
-"""What one network must keep to: a limit, or several that all hold."""
+"""The limits of one network: a single limit, or several that must all hold."""
 
 
 def default_limits(costs: Sequence[CostTable]) -> list[LimitSet]:
-    """Three limits on multiply-adds and one on parameters, across the space; for a search for which none is given."""
+    """Returns three limits on multiply-adds and one on parameters, across the space, for a search without limits."""
     tables = {cost.name: cost for cost in costs}
-    # Where all architectures cost the same, the three are one.
+    # If all architectures cost the same, the three are one.
     macs = list(dict.fromkeys(between(tables["macs"], share) for share in (0.1, 0.2, 0.35)))
     return [*(Limit("macs", max=value) for value in macs), Limit("params", max=between(tables["params"], 0.2))]
 
@@ -42,9 +42,9 @@ def check_limits(
     seed: int = 0,
     find: Finder = generate,
 ) -> None:
-    """Fail now, rather than after the search, if `choose_networks` could not serve these limits.
+    """Fails now, rather than after the search, if `choose_networks` could not serve these limits.
 
-    It takes the same arguments. Random cells are not counted: how many there are depends on what is derived.
+    It takes the same arguments. Random cells are not counted, because their number depends on the derived network.
 
     Raises:
         InfeasibleLimitError: No architecture of the space meets a limit.
@@ -58,7 +58,7 @@ def check_limits(
 
 
 def between(cost: CostTable, share: float) -> float:
-    """A number at a share of the way from the smallest to the largest cost; of two digits, or more in narrow spaces."""
+    """Returns a cost at a share of the way from the smallest to the largest, in two digits (more in narrow spaces)."""
     low, high = cost.bounds()
     if low == high:
         return high
@@ -78,29 +78,29 @@ def choose_networks(
     find: Finder = generate,
     baselines: Mapping[str, Finder] | None = None,
 ) -> list[Network]:
-    """For each limit the generated network and random ones of its cost; and the one with the most multiply-adds.
+    """Returns, for each limit, the generated network and random ones of its cost, then the largest network.
 
-    Of cells the derived network comes first, and random ones have its number of parameters (`choose_cells`).
-    A search without θ (random search) can only return what it tried. Where that meets a limit nowhere, the limit goes
-    without a network, and `on_unmet` hears of it.
+    In a space of cells the derived network comes first, and random ones have its number of parameters (`choose_cells`).
+    A search without θ (random search) can only return architectures that it tried. If none of them meets a limit, that
+    limit gets no network, and `on_unmet` is told.
 
     Args:
         result: The result of the search, with cost tables.
-        limits: What each network must keep to.
-        random_networks: How many random architectures stand beside each network: their cost is in (0.95 ν, ν]. Of
-            several limits at once, the one that binds the generated network most counts, and its cost takes the place
-            of ν.
-        with_largest: Whether the largest network is among them.
-        seed: The seed of the random ones; they depend neither on the search nor on other limits.
-        on_unmet: Told what was not met; None: that is an error.
-        find: What finds the network for some limits.
-        baselines: By name, what finds baselines to train beside each network; one that finds nothing stays away, and
-            `on_unmet` hears of it.
+        limits: The limits of each network.
+        random_networks: Number of random architectures beside each network. Their cost is in (0.95 ν, ν]. If several
+            limits hold at once, the one that binds the generated network most counts, and the network's cost takes the
+            place of ν.
+        with_largest: Whether to add the network with the most multiply-adds.
+        seed: Seed of the random architectures. They depend neither on the search nor on other limits.
+        on_unmet: Function that is told which limits were not met. None: an unmet limit is an error.
+        find: Function that finds the architecture for some limits.
+        baselines: Functions that find baselines to train beside each network, by name. If one finds nothing, there is
+            no such baseline, and `on_unmet` is told.
 
     Raises:
         InfeasibleLimitError: Nothing meets a limit.
-        InvalidInputError: Two limits are the same, or have too few architectures in the window beside them; or random
-            ones are asked for where no limit has an upper end.
+        InvalidInputError: Two limits are the same, or have too few architectures in the window beside them; or there
+            are to be random architectures, but no limit has an upper end.
     """
     together = [wanted if isinstance(wanted, tuple) else (wanted,) for wanted in limits]
     if cells_of(result.space) is not None:
@@ -145,7 +145,7 @@ def _found(
 
 
 def first_within(candidates: Sequence[Architecture]) -> Finder:
-    """Finds the first of some architectures that keeps to the limits; for `choose_networks`."""
+    """Returns a `Finder` of the first of these architectures that keeps to the limits."""
 
     def find(result: SearchResult, *limits: Limit) -> Architecture:
         costs = {limit.name: result.costs[limit.name] for limit in limits}

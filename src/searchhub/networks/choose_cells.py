@@ -1,4 +1,4 @@
-"""Which networks of cells come out of a search: the derived one, one a limit, and random ones of their sizes."""
+"""Chooses the networks that come out of a search of cells: derived, one per limit, and random ones of their sizes."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def choose_cells(
     on_unmet: Callable[[str], None] | None = None,
     find: Callable[..., Architecture] = generate,
 ) -> list[Network]:
-    """The derived network and one for each of some limits; beside each, random cells with its number of parameters.
+    """Returns the derived network and one per limit; beside each, random cells with its number of parameters.
 
     Args:
-        result: Of a search of cells, with the cost "params".
-        limits: Per network, what it keeps to.
-        random_networks: How many random networks stand beside each.
-        seed: Of the random ones.
-        on_unmet: Told where fewer random networks were found; None: that is an error.
-        find: What finds the network for some limits.
+        result: The result of a search of cells, with the cost "params".
+        limits: The limits of each network.
+        random_networks: Number of random networks beside each.
+        seed: Seed of the random networks.
+        on_unmet: Function that is told if fewer random networks were found. None: that is an error.
+        find: Function that finds the architecture for some limits.
 
     Raises:
         InfeasibleLimitError: Nothing meets some limits.
@@ -52,17 +52,17 @@ def choose_cells(
 def random_beside(
     network: Network, result: SearchResult, n: int, seed: int, on_unmet: Callable[[str], None] | None = None
 ) -> list[Network]:
-    """Random cells with a network's number of parameters, to train beside it.
+    """Returns random cells with a network's number of parameters, to train beside it.
 
     Args:
-        network: Of cells.
-        result: With the cost "params".
-        n: How many.
-        seed: Of the draw, with the network's name.
-        on_unmet: Told where fewer are found; None: that is an error.
+        network: A network of cells.
+        result: A search result with the cost "params".
+        n: Number of random networks.
+        seed: Seed of the draw, together with the network's name.
+        on_unmet: Function that is told if fewer were found. None: that is an error.
 
     Raises:
-        InvalidInputError: Fewer are found, and nobody is told.
+        InvalidInputError: Fewer were found, and `on_unmet` is None.
     """
     params = result.costs["params"]
     rng = np.random.default_rng(derive_seed(seed, "random cells", network.name))

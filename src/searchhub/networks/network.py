@@ -1,4 +1,4 @@
-"""Networks that a run trained, in numbers: read back from its folder, and set side by side. Knows no torch."""
+"""Reads a run's trained networks, as numbers, from its folder and compares them. It does not need torch."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from searchhub.run_folder import ORIGINAL
 from searchhub.space import Architecture
 
 TRAINING = "training.json"
-"""How a run trains its networks, to train more of them alike."""
+"""File that holds how a run trains its networks, so that more of them can be trained alike."""
 
 MODELS, BASELINES = "models", "baselines"
-"""Where in a run's folder published networks and baselines are."""
+"""Subfolders of a run's folder for published networks and for baselines."""
 
 LARGEST, RANDOM = "largest", "random"
 
 _LONGEST_NAME = 200
-"""Bytes of a folder's name; file systems take 255, and what is written first has a longer name."""
+"""Most bytes of a folder's name. File systems take 255, and the temporary folder that is written first has a longer
+name."""
 
 ORIGINAL_FACTS = "original.json"
-"""In a run's folder of the checkpoint that it fine-tuned before the search: how, and what it reached."""
+"""File that holds how a run fine-tuned its checkpoint before the search, and what the checkpoint reached."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class Network:
     """An architecture to train.
 
     Args:
-        name: Of its folder, unique in a run.
-        architecture: What to build.
-        limits: Under which it was generated or drawn.
-        published: Whether it becomes a Hub-ready folder, or is only measured (a baseline).
+        name: Name of the network and its folder, unique in a run.
+        architecture: The architecture to build.
+        limits: The limits under which it was generated or drawn.
+        published: Whether it becomes a Hub-ready folder. False: it is only measured (a baseline).
     """
 
     name: str
@@ -53,14 +54,14 @@ class Network:
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A trained network in numbers.
+    """The numbers of a trained network.
 
     Args:
-        network: What was trained.
-        costs: What it costs, by the name of the cost, e.g. "macs".
-        metrics: What it reaches on the test split.
-        facts: All that its folder says of it.
-        folder: The Hub-ready folder of a published network; None: it is a baseline, of which no weights are kept.
+        network: The network that was trained.
+        costs: Its costs by name, e.g. "macs".
+        metrics: Its metrics on the test split.
+        facts: All facts that its folder holds.
+        folder: The Hub-ready folder of a published network. None: it is a baseline, whose weights are not kept.
     """
 
     network: Network
@@ -70,14 +71,14 @@ class TrainedNetwork:
     folder: Path | None = None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> PublishedRevision:
-        """Publish the network's folder: card, modeling files and weights in one commit, never over another network.
+        """Publishes the network's folder: card, modeling files and weights in one commit, never over another network.
 
         Args:
             repo_id: "name" or "owner/name".
             **options: Further arguments of `searchhub.publish`.
 
         Raises:
-            InvalidInputError: The network is a baseline, of which no weights are kept.
+            InvalidInputError: The network is a baseline, whose weights are not kept.
         """
         if self.folder is None:
             raise InvalidInputError(
@@ -88,7 +89,7 @@ class TrainedNetwork:
 
 
 def network_name(limits: Sequence[Limit]) -> str:
-    """The name of a network under limits, of its folder too.
+    """Returns the name of a network under limits, which also names its folder.
 
     >>> network_name([Limit("macs", max=300e6), Limit("params", min=2e6)]), network_name([])
     ('macs-300M-params-min-2M', 'unlimited')
@@ -103,10 +104,10 @@ def network_name(limits: Sequence[Limit]) -> str:
 
 
 def check_distinct(networks: Sequence[Network]) -> None:
-    """Check that no two networks of a run have one name, as equal limits would give them.
+    """Checks that no two networks of a run have the same name, as equal limits would give them.
 
     Raises:
-        InvalidInputError: Some have.
+        InvalidInputError: Two networks have the same name.
     """
     names = [network.name for network in networks]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -114,10 +115,10 @@ def check_distinct(networks: Sequence[Network]) -> None:
 
 
 def check_name(name: str, run_dir: str | Path, architecture: Architecture) -> None:
-    """Check before work starts that a network may take a name that somebody gave, in a run's `models/`.
+    """Checks, before any work, that a network may take a name that somebody gave, in a run's `models/`.
 
     Raises:
-        InvalidInputError: It is no name of a folder, or its folder holds a network of another architecture.
+        InvalidInputError: The name cannot name a folder, or its folder holds a network of another architecture.
     """
     if not name or Path(name).name != name or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
         raise InvalidInputError(f"`--name` must be the name of a folder, like `macs-300M`, but got `{name}`.")
@@ -136,7 +137,7 @@ def _short(value: float) -> str:
 
 
 def read_reports(run_dir: str | Path) -> list[TrainedNetwork]:
-    """The networks that a run has trained so far, the cheapest first; what is no network's folder is passed over."""
+    """Returns the networks that a run has trained so far, the cheapest first. It skips folders of anything else."""
     run_dir = Path(run_dir)
     models = [(path, True) for path in sorted((run_dir / MODELS).glob(f"*/{FACTS}"))]
     baselines = [(path, False) for path in sorted((run_dir / BASELINES).glob("*.json"))]
@@ -155,7 +156,7 @@ def _report(facts: dict[str, Any] | None, folder: Path | None) -> TrainedNetwork
             str(facts["name"]), Architecture(facts["identity"]["architecture"]), limits, folder is not None
         )
         return TrainedNetwork(network, _numbers(facts["costs"]), _numbers(facts["metrics"]), facts, folder)
-    except (KeyError, TypeError, ValueError, AttributeError):  # not one of ours, or of another version
+    except (KeyError, TypeError, ValueError, AttributeError):  # another program or version wrote the folder
         return None
 
 
@@ -171,12 +172,12 @@ def _order(report: TrainedNetwork) -> tuple[object, ...]:
 def comparison(
     reports: Sequence[TrainedNetwork], metric: str, original: Mapping[str, Any] | None = None
 ) -> list[dict[str, str]]:
-    """Rows of a table: a limit each, with the mean and spread of random networks beside it, and other baselines.
+    """Returns table rows, one per limit, with the mean and spread of its random networks, and other baselines.
 
     Args:
         reports: Published networks and baselines of one run.
-        metric: Which; a network without it is compared by nothing, and its cell is empty.
-        original: What `read_original` gave: the checkpoint as it was before the search has a row of its own.
+        metric: Metric to compare by. Networks that lack it get an empty cell.
+        original: The facts that `read_original` returned. The checkpoint as it was before the search gets its own row.
     """
     rows = []
     baselines = [r for r in reports if not r.network.published and r.network.name != LARGEST]
@@ -205,7 +206,7 @@ def comparison(
             }
         )
     if original is not None:
-        costs = original.get("costs", {})  # those of earlier versions have none
+        costs = original.get("costs", {})  # facts of earlier versions have no costs
         known = {
             "limit": "none: the original, before the search",
             macs: _shown(costs.get("macs"), ",.0f"),
@@ -217,7 +218,10 @@ def comparison(
 
 
 def _largest(report: TrainedNetwork, original: Mapping[str, Any] | None) -> str:
-    """What the largest network is: of a compressed checkpoint it has come a long way since it was that."""
+    """Returns the row label of the largest network.
+
+    For a compressed checkpoint it is no longer the original: it was trained further, with the search and after it.
+    """
     if original is None:
         return "the largest"
     whole = original.get("costs", {}).get("params") == report.costs.get("params")
@@ -225,7 +229,7 @@ def _largest(report: TrainedNetwork, original: Mapping[str, Any] | None) -> str:
 
 
 def _beside(baseline: Network, network: Network) -> bool:
-    """Whether a network is a baseline to another: of the same limits, or without any of its name."""
+    """Whether a network is a baseline to another: it has the same limits, or none and the other's name in its own."""
     if baseline.published:
         return False
     if baseline.limits:
@@ -234,18 +238,18 @@ def _beside(baseline: Network, network: Network) -> bool:
 
 
 def role_of(report: TrainedNetwork) -> str:
-    """What a baseline is: the last part of its name without a number."""
+    """Returns the kind of a baseline: the last part of its name, without a number."""
     return report.network.name.rpartition("-")[2].rstrip("0123456789")
 
 
 def _heading(cost: str, units: Mapping[str, str]) -> str:
-    """The name of a cost; of a latency with what it was measured on."""
+    """Returns the column title of a cost: its name, and for a latency also what it was measured on."""
     unit = units.get(cost, "")
     return f"{cost} ({unit.removeprefix('ms, ')})" if unit.startswith("ms, ") else cost
 
 
 def _shown(value: float | None, form: str) -> str:
-    """A number in a form; a large one in full."""
+    """Returns a number in a format, but a large one in full."""
     return "" if value is None else format(value, ",.0f" if value >= 1e5 else form)
 
 
@@ -253,17 +257,17 @@ def _shown(value: float | None, form: str) -> str:
 
 
 def read_facts(folder: str | Path) -> dict[str, Any] | None:
-    """The facts of a model folder; None where there are none that can be read."""
+    """Returns the facts of a model folder; None if it holds none that can be read."""
     return read_json_object(Path(folder) / FACTS)
 
 
 def read_original(run_dir: str | Path) -> dict[str, Any] | None:
-    """How a run fine-tuned its checkpoint before the search, and what that reached; None: it had none."""
+    """Returns how a run fine-tuned its checkpoint before the search, and what that reached; None without checkpoint."""
     return read_json_object(Path(run_dir) / ORIGINAL / ORIGINAL_FACTS)
 
 
 def read_run_task(folder: str | Path) -> dict[str, Any]:
-    """The `Task.source` that a run of this machine keeps for its networks; empty: the model's folder is in no run.
+    """Returns the `Task.source` that a run of this machine keeps for its networks; empty if the folder is in no run.
 
     A run's own word may name code to import (`load_task`); what a model's folder says of itself may not.
     """
@@ -273,10 +277,10 @@ def read_run_task(folder: str | Path) -> dict[str, Any]:
 
 
 def read_task_source(folder: str | Path) -> dict[str, Any]:
-    """From what the task of a model's folder is loaded again (`Task.source`); empty where nothing says it.
+    """Returns what loads the task of a model's folder again (`Task.source`); empty if nothing tells it.
 
-    A published folder does not tell where data lay on somebody's machine; the run that it lies in does. Texts are
-    tokenised as the folder itself says.
+    A published folder does not tell where the data lay on somebody's machine, but the run that holds it does. The
+    folder itself says how texts are tokenised.
     """
     source = {**((read_facts(folder) or {}).get("task") or {}), **read_run_task(folder)}
     if "tokenizer" in source:

@@ -1,4 +1,4 @@
-"""Before a compression search: the checkpoint fine-tuned on the task, whole, as start, teacher and baseline."""
+"""Fine-tunes a whole checkpoint on the task before a compression search, as start, teacher and baseline."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class AfterTraining:
-    """What is done to a supernet after its checkpoint is fine-tuned, e.g. ordering its parts by importance.
+    """A change to a supernet after its checkpoint is fine-tuned, e.g. ordering its parts by importance.
 
     Args:
-        change: Changes the supernet in place; what the whole network computes stays the same.
-        settings: All that decides the change, as plain JSON: it is compared when a run goes on.
+        change: Function that changes the supernet in place. The output of the whole network must stay the same.
+        settings: All settings of the change, as plain JSON. They are compared when a run goes on.
     """
 
     change: Callable[[Supernet], None]
@@ -48,9 +48,9 @@ class AfterTraining:
 
 @dataclass(frozen=True)
 class OriginalTrainer:
-    """Fine-tunes a checkpoint on a task before its parts are searched, once a run.
+    """Fine-tunes a checkpoint on a task before its parts are searched, once per run.
 
-    The checkpoint learns from the train split alone: the search is scored by validation examples.
+    The checkpoint learns from the train split alone, because validation examples score the search.
 
     Args:
         supernet: The supernet of the checkpoint, which is trained in place.
@@ -58,10 +58,10 @@ class OriginalTrainer:
         task: Data and metric.
         settings: Optimizer, schedule and batch.
         accelerator: The accelerator of this process.
-        epochs: Passes over the train split; 0: the checkpoint is fine-tuned already.
+        epochs: Passes over the train split. 0: the checkpoint is fine-tuned already.
         seed: The seed of order and dropout.
         folder: The run's folder.
-        then: What is done to the supernet afterwards; None: nothing.
+        then: The change to the supernet afterwards. None: it is not changed.
     """
 
     supernet: Supernet
@@ -75,10 +75,14 @@ class OriginalTrainer:
     then: AfterTraining | None = None
 
     def train(self, on_step: StepCallback | None = None) -> dict[str, Any]:
-        """Train, or take the weights of an earlier run of the same settings; returns what was measured on the test.
+        """Trains the checkpoint, or loads its weights from an earlier run of the same settings.
+
+        Returns:
+            The facts of the checkpoint, with its metrics on the test split.
 
         Raises:
-            RunMismatchError: The run's folder holds one that was fine-tuned otherwise; a search may go on from it.
+            RunMismatchError: The run's folder holds a checkpoint that was fine-tuned otherwise, and a search may go on
+                from it.
         """
         self.supernet.to(self.accelerator.device)
         identity = self._identity()
@@ -146,7 +150,7 @@ class OriginalTrainer:
 def importance_batches(
     task: Task, examples: int, batch_size: int, device: torch.device, seed: int
 ) -> list[dict[str, Any]]:
-    """Batches of randomly drawn training examples, to measure importance on; the same on every process."""
+    """Returns batches of randomly drawn training examples to measure importance on, the same on every process."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "importance"))
     drawn = torch.randperm(task.size("train"), generator=generator)[:examples]
     return [task.batch("train", part, device=device) for part in drawn.split(batch_size)]

@@ -1,10 +1,12 @@
-"""What a finished search leaves for later: its supernet, and how its networks are trained, to train more of them alike.
+"""Saves how a search trains its networks, with the supernet, and loads it later to train more networks alike.
+
+A finished run's folder holds:
 
 result.json                  θ, history and costs
 supernet/                    shared weights after the search, Hub-ready
-original/                    the fine-tuned checkpoint, where networks start from that and not from those
-training.json                task, settings, epochs, seed, and what the search took
-teacher_logits.safetensors   of a distilled task only
+original/                    the fine-tuned checkpoint, if networks start from it and not from the supernet
+training.json                task, settings, epochs, seed, and the compute that the search used
+teacher_logits.safetensors   the teacher's outputs, if the task is distilled
 """
 
 from __future__ import annotations
@@ -42,25 +44,25 @@ SUPERNET = "supernet"
 LOGITS = f"{TEACHER_LOGITS}.safetensors"
 
 _KEPT = ("epochs", "seed", "inherit_weights", "train_on")
-"""Fields of a trainer that are plain JSON."""
+"""Fields of a trainer that are saved as they are, as plain JSON."""
 
 _TOLD = ("start", "base_model", "search_settings")
-"""Fields of its provenance that are."""
+"""Fields of the trainer's provenance that are saved as they are."""
 
 
 def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> None:
-    """Write into the run's folder what `load_trainer` makes the same trainer from.
+    """Writes a trainer into the run's folder, from which `load_trainer` makes the same trainer.
 
     Each file appears whole or not at all. Every process makes this call, once after the search; the main one writes.
 
     Args:
-        trainer: Of the run's networks.
-        searched: The shared weights after the search, where the trainer's own are those of the fine-tuned checkpoint
-            in `original/`, from which its networks start; None: they are the trainer's.
+        trainer: The trainer of the run's networks.
+        searched: Supernet after the search. Pass it when networks start from the fine-tuned checkpoint (`original/`),
+            so that `trainer.supernet` is not the searched one. None: both are the same.
 
     Raises:
-        InvalidInputError: The task cannot be loaded again, for it was put together by hand; or what is published is
-            made by a function that is not of a module.
+        InvalidInputError: The task was put together by hand, so that it cannot be loaded again; or `publish_as` is not
+            a function of a module.
         RunFolderError: The place cannot be written to.
     """
     task = trainer.task
@@ -99,15 +101,16 @@ def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> N
 def load_trainer(
     folder: str | Path, accelerator: Accelerator | None = None, *, data: Mapping[str, Any] | None = None
 ) -> NetworkTrainer:
-    """The trainer of a finished run: networks that it trains compare with those that the run trained.
+    """Returns the trainer of a finished run. Networks that it trains compare with those that the run trained.
 
     Args:
-        folder: The run's.
-        accelerator: Of this process; None: one with the run's mixed precision.
+        folder: The run's folder.
+        accelerator: The accelerator of this process. None: one with the run's mixed precision.
         data: Other arguments for the task's loader, e.g. {"dataset": where it is on this machine}.
 
     Raises:
-        InvalidInputError: The run holds no trainer, its data cannot be loaded, or are not those that it searched with.
+        InvalidInputError: The run holds no trainer, or its data cannot be loaded or are not those that it searched
+            with.
     """
     folder = Path(folder)
     saved = _read(folder)
@@ -118,7 +121,7 @@ def load_trainer(
         _check_same(task, saved["task_fingerprint"], folder)
         weights = folder / saved.get("weights", SUPERNET)
         supernet = supernet_class(folder / SUPERNET).from_pretrained(weights)
-        supernet.config._name_or_path = ""  # of this machine; configurations of networks would carry it on
+        supernet.config._name_or_path = ""  # a path of this machine, which configurations of networks would pass on
         accelerator = accelerator or make_accelerator(mixed_precision=saved["mixed_precision"], seed=saved["seed"])
         return NetworkTrainer(
             supernet,
@@ -144,12 +147,12 @@ def load_trainer(
 
 
 def supernet_class(folder: Path) -> type[Supernet]:
-    """The class of the supernet in a folder.
+    """Returns the class of the supernet in a folder.
 
-    A run of one's own names it in full; of a published one only the name is taken, among those of searchhub.
+    Your own run names the class in full. From a published run only the class name is read, and looked up in searchhub.
 
     Raises:
-        InvalidInputError: There is no supernet, or its class is not found.
+        InvalidInputError: The folder holds no supernet, or its class is not found.
     """
     config, saved = read_json_object(folder / MODEL_CONFIG), read_json_object(folder.parent / TRAINING)
     if config is None:
@@ -172,10 +175,11 @@ def supernet_class(folder: Path) -> type[Supernet]:
 
 
 def supernet_config(folder: Path) -> PreTrainedConfig:
-    """The configuration of the supernet in a folder.
+    """Returns the configuration of the supernet in a folder.
 
     Raises:
-        InvalidInputError: As `supernet_class`; or it is not a configuration of that class.
+        InvalidInputError: The folder holds no supernet, its class is not found, or its configuration does not fit the
+            class.
     """
     kind = supernet_class(folder)
     assert kind.config_class is not None, "every supernet names its configuration"
@@ -199,7 +203,7 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 
 def _imported(name: str) -> Any:
-    """What a dotted name stands for; one without dots is a public name of searchhub."""
+    """Returns the object that a dotted name refers to; a name without dots is a public name of searchhub."""
     module, _, attribute = name.rpartition(".")
     return getattr(importlib.import_module(module), attribute) if module else public(name)
 

@@ -1,4 +1,4 @@
-"""From architectures to networks: trained alike, evaluated once, each a Hub-ready folder. Finished ones are kept."""
+"""Trains architectures all alike, evaluates each once, and writes Hub-ready folders. Finished networks are kept."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class NetworkTrainer:
         epochs: Passes over the split that is trained on.
         seed: The seed of weights, order, augmentation and dropout.
         folder: The run's folder. Published networks go to its `models/`, baselines to its `baselines/`.
-        inherit_weights: Whether networks start from the supernet's weights; False, as in DDPNAS: from scratch.
-        train_on: The split to train on. "full" (train + validation) for final numbers; "train" if networks are ranked
-            on validation, whose metrics are then saved too.
-        publish_as: Makes what is published of a trained model, e.g. a stock class that expresses it; None: the model
-            itself is published.
-        provenance: What the cards tell of where the networks come from.
+        inherit_weights: Whether networks start from the supernet's weights. False: from scratch, as in DDPNAS.
+        train_on: Split to train on. "full" (train + validation) for final numbers; "train" if you rank networks on
+            validation, whose metrics are then saved too.
+        publish_as: Function that turns a trained model into the one that is published, e.g. of a stock class. None:
+            the trained model itself is published.
+        provenance: Origin of the networks, for their cards.
     """
 
     supernet: Supernet
@@ -76,7 +76,7 @@ class NetworkTrainer:
             check_inheritable(self.supernet)
 
     def train(self, network: Network, on_step: StepCallback | None = None) -> TrainedNetwork:
-        """Train a network and write its folder, or read it where it is finished already.
+        """Trains a network and writes its folder, or reads the folder if the network is finished already.
 
         Every process makes this call; the main one writes.
         """
@@ -89,7 +89,7 @@ class NetworkTrainer:
         )
 
     def train_all(self, networks: Sequence[Network], progress: ProgressDisplay) -> list[TrainedNetwork]:
-        """Train networks one after another, as a stage of a progress display."""
+        """Trains networks one after another, as a stage of a progress display."""
         reports: list[TrainedNetwork] = []
         with progress.stage(f"train {len(networks)} networks", len(networks)) as stage:
             for network in networks:
@@ -99,7 +99,7 @@ class NetworkTrainer:
         return reports
 
     def model(self, architecture: Architecture) -> PreTrainedModel:
-        """The untrained model of an architecture, or one with the supernet's weights."""
+        """Returns the model of an architecture before training: new, or with the supernet's weights."""
         if self.inherit_weights:
             model = self.supernet.extract(architecture)
         else:
@@ -110,10 +110,10 @@ class NetworkTrainer:
         return model
 
     def rewrite_card(self, report: TrainedNetwork, **changes: Any) -> None:
-        """Write a finished network's card anew, with what is known only once others are finished too.
+        """Writes a finished network's card again, with facts that are known only once other networks are finished.
 
         Args:
-            report: Of a published network.
+            report: A published network.
             **changes: Fields of `CardFacts`, e.g. `comparison`.
         """
         if self.accelerator.is_main_process:
@@ -125,14 +125,14 @@ class NetworkTrainer:
             write_text(self._path(report.network) / "README.md", model_card(card))
 
     def tables(self, network: Network) -> dict[str, CostTable]:
-        """The cost tables of the result, and those of what else a network's limits name."""
+        """Returns the cost tables of the result, and tables of other costs that the network's limits name."""
         known = known_costs(self.result)
         return {**self.result.costs, **{x.name: known[x.name] for x in network.limits}}
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _identity(self, network: Network) -> dict[str, Any]:
-        """All that decides how a network comes out; a folder with another identity is trained anew."""
+        """Returns all that decides how a network comes out. If a folder has another identity, training starts anew."""
         return {
             "architecture": network.architecture.to_dict(),
             "model": plain_config(self.supernet.final.subnet_config(network.architecture)),
@@ -208,10 +208,10 @@ class NetworkTrainer:
 
 
 def check_inheritable(supernet: Supernet) -> None:
-    """Check that networks can start from a supernet's weights.
+    """Checks that networks can start from a supernet's weights.
 
     Raises:
-        InvalidInputError: They are not networks of the search.
+        InvalidInputError: The networks have other sizes, or other BatchNorm, than those of the search.
     """
     if supernet.final is not supernet:
         raise InvalidInputError(
