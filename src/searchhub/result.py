@@ -35,7 +35,7 @@ class SearchResult:
         searcher: Settings of the searcher.
         costs: Cost tables by name, so that limits can refer to them: `Limit("macs", max=6e8)`.
         division: How DC-NAS divided what it sampled and what won, as plain JSON (`searchhub.searchers.dc.Division`).
-            Empty: it was no such search.
+            Empty: the search was not of DC-NAS.
     """
 
     space: SearchSpace
@@ -47,15 +47,15 @@ class SearchResult:
     division: Mapping[str, Any] = field(default_factory=dict)
 
     def with_costs(self, *costs: CostTable) -> SearchResult:
-        """The same result that also carries these cost tables."""
+        """Returns the same result with these cost tables added."""
         return replace(self, costs={**self.costs, **{cost.name: cost for cost in costs}})
 
     @property
     def best_trial(self) -> TrialResult:
-        """The trial with the best score among those of the largest budget; of equal ones the first.
+        """The trial with the best score among those of the largest budget; if scores are equal, the first.
 
         Raises:
-            InvalidInputError: There was no trial of the search.
+            InvalidInputError: The search has no trial.
         """
         compared = most_trained(self.history)
         if not compared:
@@ -63,19 +63,19 @@ class SearchResult:
         return max(compared, key=lambda r: r.score)
 
     def generate(self, *limits: Limit, candidates: Literal["all", "survivors"] = "all") -> GeneratedArchitecture:
-        """The best architecture within limits: `searchhub.generate(result, *limits)`, which says more."""
+        """Returns the best architecture within limits. See `searchhub.generate(result, *limits)`."""
         generated: GeneratedArchitecture = public("generate")(self, *limits, candidates=candidates)
         return generated
 
     def pareto(
         self, cost: CostTable | str, candidates: Literal["all", "survivors"] = "all"
     ) -> list[GeneratedArchitecture]:
-        """The front of expectation against a cost: `searchhub.pareto(result, cost)`, which says more."""
+        """Returns the front of expectation against a cost. See `searchhub.pareto(result, cost)`."""
         front: list[GeneratedArchitecture] = public("pareto")(self, cost, candidates=candidates)
         return front
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON; `from_dict` reads it."""
+        """Returns plain JSON, which `from_dict` reads."""
         data = {
             "format_version": FORMAT_VERSION,
             "space": self.space.to_dict(),
@@ -89,7 +89,7 @@ class SearchResult:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SearchResult:
-        """The result that `to_dict` wrote."""
+        """Returns the result that `to_dict` wrote."""
         if data.get("format_version") != FORMAT_VERSION:
             raise InvalidInputError(
                 f"A search result must have format version {FORMAT_VERSION}, but has {data.get('format_version')!r}. "
@@ -108,17 +108,17 @@ class SearchResult:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write `result.json`, atomically."""
+        """Writes `result.json`, atomically."""
         write_json(Path(path), self.to_dict())
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes what `push_to_hub` pushes, result.json and a card: `searchhub.save_result_folder(result, folder)`.
+        """Writes what `push_to_hub` pushes, result.json and a card. See `searchhub.save_result_folder(result, folder)`.
 
-        `from_pretrained` reads it. Each file appears whole or not at all.
+        `from_pretrained` reads the folder. Each file appears whole or not at all.
 
         Raises:
             InvalidInputError: The folder holds a model, whose card would be replaced.
-            RunFolderError: The place cannot be written to.
+            RunFolderError: The folder cannot be written.
         """
         public("save_result_folder")(self, folder)
 
@@ -133,7 +133,7 @@ class SearchResult:
         create_pr: bool = False,
         overwrite: bool = False,
     ) -> PublishedRevision:
-        """Pushes result.json and a card in one commit: `searchhub.publish(result, repo_id, …)`, which says more.
+        """Pushes result.json and a card in one commit. See `searchhub.publish(result, repo_id, …)`.
 
         Raises:
             InvalidInputError: The repository holds something else.
@@ -155,15 +155,15 @@ class SearchResult:
     def from_pretrained(
         cls, name: str | Path, *, revision: str | None = None, token: str | None = None
     ) -> SearchResult:
-        """A published search result, or one in a folder: `generate` makes networks from it without searching again.
+        """Loads a search result from the Hub or a folder; `generate` makes networks from it without another search.
 
         Args:
             name: A repository on the Hub, "owner/name"; or a folder.
             revision: Branch, tag or commit of the repository.
-            token: Of one who may read it; None: the one that is logged in with.
+            token: Access token with read access. None: the token of the login.
 
         Raises:
-            InvalidInputError: It holds no search result.
+            InvalidInputError: The repository or folder holds no search result.
             HubError: The repository cannot be read, or the Hub cannot be reached.
         """
         if Path(name).exists():
@@ -172,10 +172,10 @@ class SearchResult:
 
     @classmethod
     def load(cls, path: str | Path) -> SearchResult:
-        """Read a `result.json`, or the one in a run folder.
+        """Reads a `result.json`, or the one in a run folder.
 
         Raises:
-            InvalidInputError: There is none, or it is not a search result.
+            InvalidInputError: There is no such file, or it is not a search result.
         """
         path = Path(path)
         file = path / "result.json" if path.is_dir() else path

@@ -1,4 +1,4 @@
-"""One call from a folder, a model, a search result or a supernet to a revision on the Hub."""
+"""Publishes a folder, a model, a search result or a supernet as a revision on the Hub, with one call."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from searchhub.models.supernet import Supernet
 
-# What searchhub writes: in a repository, those of them that a new version lacks would be loaded in its place.
+# Files that searchhub writes. Those that a new version lacks are deleted from a repository, or they would be loaded.
 _OURS = (
     MODEL_CONFIG,
     RESULT,
@@ -42,7 +42,7 @@ _OURS = (
     "modeling_*.py",
     "configuration_*.py",
 )
-# What a repository may hold before anything is published in it.
+# Files that a repository may hold before anything is published in it.
 _NEUTRAL = re.compile(r"\.git.*|README\.md|LICEN[CS]E.*")
 _PLACE = re.compile(r'from_pretrained\("path/to/[^"]*"')
 _TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
@@ -50,14 +50,14 @@ _TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
 
 @dataclass(frozen=True)
 class PublishedRevision:
-    """Where something was published.
+    """The place where something was published.
 
     Args:
-        repo_id: With its owner.
-        revision: The commit, to be pinned by those who load it.
-        url: Of that commit.
-        changed: False: the Hub had the same files already, and no commit was made.
-        pull_request: Address of the pull request; None: there is none.
+        repo_id: Id of the repository, with its owner.
+        revision: The commit, which those who load it can pin.
+        url: Address of that commit.
+        changed: Whether a commit was made. False: the Hub had the same files already.
+        pull_request: Address of the pull request. None: there is none.
     """
 
     repo_id: str
@@ -85,31 +85,32 @@ def publish(
 ) -> PublishedRevision:
     """Pushes a network, a search result or a supernet to the Hub, in one commit.
 
-    1. The repository is made where there is none. The same files again make no commit.
+    1. The repository is created if it does not exist. Pushing the same files again makes no commit.
     2. A repository that holds another architecture, another search, or something that is not searchhub's is left as it
        is, unless `overwrite=True`.
-    3. Where a push fails, the repository stays at the revision it was at. What had arrived is not sent again.
+    3. If a push fails, the repository stays at its revision. The next push does not send again what had arrived.
     4. A file that holds an access token is not sent, and neither are hidden files. No error repeats the token.
     5. Files that searchhub wrote there and that this version lacks are deleted; others stay.
     6. A model in memory is pushed with its code and a card of what the model itself says: class, blocks and sizes.
-       What was measured is known to the folder that a run wrote. Where the model was loaded from such a folder (it
-       holds a searchhub.json) and its weights are unchanged, publishing the folder keeps the measured numbers.
+       Only the folder that a run wrote knows what was measured. If the model was loaded from such a folder (it holds a
+       searchhub.json) and its weights are unchanged, publish the folder to keep the measured numbers.
 
     Args:
         what: A model's folder that `save_model_folder` wrote; a model of a searchhub family; a run folder, for its
             search result; a search result; or a supernet. They load with the Auto classes,
             `SearchResult.from_pretrained` and the supernet's `from_pretrained`.
-        repo_id: "owner/name"; without an owner it is the token's.
-        token: With write access; None: the one that is logged in with (`HF_TOKEN`, `hf auth login`).
-        private: Who sees a new repository; None: the owner's default. It must agree with one that exists.
-        revision: Branch to push to, made from the main one where it is not there; None: the main one.
-        commit_message: None: says what it is and which searchhub wrote it.
-        create_pr: Open a pull request instead of pushing to the main branch.
-        overwrite: Push over something else.
+        repo_id: "owner/name". Without an owner, the token's user is the owner.
+        token: Access token with write access. None: the token of the login (`HF_TOKEN`, `hf auth login`).
+        private: Whether a new repository is private. None: the owner's default. It must agree with a repository that
+            exists.
+        revision: Branch to push to; a missing one is made from the main branch. None: the main branch.
+        commit_message: Message of the commit. None: it says what is pushed and which searchhub wrote it.
+        create_pr: Whether to open a pull request instead of pushing to the main branch.
+        overwrite: Whether to push over something else.
 
     Raises:
         InvalidInputError: There is nothing to publish in `what`, or the repository holds something else.
-        HubError: The Hub refused or could not be reached; names the call that goes on.
+        HubError: The Hub refused or could not be reached. The message names the call that goes on.
     """
     check_repo_id(repo_id)
     if create_pr and revision is not None:
@@ -132,7 +133,7 @@ def publish(
 
 
 class _Push:
-    """One push: what is there is looked at first, then everything goes in one commit."""
+    """One push: it looks at what the repository holds, then pushes everything in one commit."""
 
     def __init__(
         self,
@@ -146,7 +147,7 @@ class _Push:
         self._before: ModelInfo
 
     def prepare(self, *, private: bool | None, overwrite: bool) -> None:
-        """Make the repository and the branch, and refuse to go where something else is."""
+        """Makes the repository and the branch, and refuses a repository that holds something else."""
         self._repo_id = self._api.create_repo(self._repo_id, private=private, exist_ok=True).repo_id
         new_branch = False
         try:
@@ -166,7 +167,7 @@ class _Push:
             self._api.create_branch(self._repo_id, branch=self._revision, exist_ok=True)
 
     def commit(self, message: str | None, *, create_pr: bool) -> PublishedRevision:
-        """Push the files."""
+        """Pushes the files."""
         # Not `upload_folder`: since huggingface_hub 2.4 it may make several commits, and stop between them.
         operations = [CommitOperationAdd(name, self._content(name, path)) for name, path in self._files.items()]
         stale = [CommitOperationDelete(name) for name in self._names() if name not in self._files and _is_ours(name)]
@@ -184,7 +185,7 @@ class _Push:
         return [sibling.rfilename for sibling in self._before.siblings or ()]
 
     def _content(self, name: str, path: Path) -> Path | bytes:
-        """A file as it is; the card with the name under which it can be loaded from now on."""
+        """Returns the content of a file; the card gets the name under which the model can be loaded from now on."""
         if name != "README.md":
             return path
         place = f'from_pretrained("{self._repo_id}"'
@@ -217,7 +218,7 @@ class _Push:
 
 @contextmanager
 def _folder_of(what: str | os.PathLike[str] | SearchResult | PreTrainedModel | Supernet, name: str) -> Iterator[Path]:
-    """The Hub-ready folder of something; those that are none yet are written to a temporary one of that name."""
+    """Returns a Hub-ready folder; what is not in one yet is written to a temporary folder of that name."""
     if isinstance(what, str | os.PathLike):
         folder = Path(what)
         if not folder.is_dir():
@@ -273,7 +274,7 @@ def _contents(folder: Path) -> Contents:
 
 
 def _files(folder: Path, token: str) -> dict[str, Path]:
-    """What is pushed, by its name in the repository: all but hidden files, caches, and what must not get out.
+    """Returns the files to push, by name in the repository: all but hidden files, caches, and what must stay private.
 
     Raises:
         InvalidInputError: A file holds an access token.
@@ -304,7 +305,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _call(what: object, repo_id: str, options: Mapping[str, object]) -> str:
-    """The call that was made, without the token."""
+    """Returns the call that was made as text, without the token."""
     given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
     return f"searchhub.publish({', '.join([_word(what), repr(repo_id), *given])})"
 
