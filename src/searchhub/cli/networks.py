@@ -1,4 +1,4 @@
-"""`train` and `evaluate`: networks from a finished search, and what they reach."""
+"""The commands `train` and `evaluate`: they train networks of a finished search, and measure what networks reach."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Data: TypeAlias = Annotated[
 
 
 class Split(str, Enum):
-    """What is evaluated on."""
+    """The split of the data to evaluate on."""
 
     test = "test"
     validation = "validation"
@@ -43,7 +43,7 @@ class Split(str, Enum):
 
 
 class Precision(str, Enum):
-    """In what a forward pass computes."""
+    """The precision in which a forward pass computes."""
 
     no = "no"
     fp16 = "fp16"
@@ -60,7 +60,7 @@ def train(
     allow_other_device: AllowOtherDevice = False,
     missing: Missing = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Of its folder. Default: says its limits.", show_default=False)
+        str | None, typer.Option("--name", help="Name of its folder. Default: its limits.", show_default=False)
     ] = None,
     data: Data = None,
     as_json: AsJson = False,
@@ -84,7 +84,7 @@ def train(
     from searchhub.networks.saved_trainer import load_trainer
     from searchhub.workflows.limits import read_limits
 
-    if not run.exists():  # what lies on the Hub must not say what is imported here
+    if not run.exists():  # a run on the Hub must not decide what is imported here
         raise InvalidInputError(f"`{run}` must be a run's folder on this machine, but is none. Check the path.")
     limits = read_limits(maximum, minimum, equal)
     name = network_name(limits) if name is None else name
@@ -116,28 +116,28 @@ def evaluate(
         list[str],
         typer.Argument(metavar="MODEL_OR_RUN...", help="Folders of models, their Hub ids, or runs for all of theirs."),
     ],
-    split: Annotated[Split, typer.Option("--split", help="Of the data.")] = Split.test,
+    split: Annotated[Split, typer.Option("--split", help="Split of the data.")] = Split.test,
     task: Annotated[
         str | None,
         typer.Option(
             "--task",
             metavar="KIND",
-            help="What loads the data: image, glue, text, or your own `package.module:function`. Default: what the "
-            "run, or the model's folder, says.",
+            help="Loader of the data: image, glue, text, or your own `package.module:function`. Default: the one that "
+            "the run, or the model's folder, names.",
             show_default=False,
         ),
     ] = None,
     data: Data = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="Of the splits that are drawn. Default: the training's.", show_default=False),
+        typer.Option("--seed", help="Seed of the splits that are drawn. Default: the training's.", show_default=False),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples of one forward pass.")] = 256,
     mixed_precision: Annotated[
-        Precision, typer.Option("--mixed-precision", help="Of the forward pass.")
+        Precision, typer.Option("--mixed-precision", help="Precision of the forward pass.")
     ] = Precision.no,
     check: Annotated[
-        bool, typer.Option("--check", help="Fail where a network does not reach what its card says.")
+        bool, typer.Option("--check", help="Fail if a network does not reach what its card says.")
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write the JSON to a file.", show_default=False)
@@ -149,7 +149,7 @@ def evaluate(
 ) -> None:
     """Evaluate networks on the task that each was trained for, or on other data of its kind.
 
-    They are loaded as anyone would load them, inputs made by what lies in their own folders.
+    They are loaded as anyone would load them, and the processors in their own folders make their inputs.
 
     Example: searchhub evaluate runs/mine/models/macs-300M runs/other
     """
@@ -188,13 +188,13 @@ def evaluate(
 
 
 def read_settings(words: Sequence[str] | None) -> dict[str, Any]:
-    """The settings of `--data name=value`; values are read as YAML does.
+    """Returns the settings of `--data name=value`; values are read as YAML.
 
     >>> read_settings(["dataset=path/to/images", "image_size=32"])
     {'dataset': 'path/to/images', 'image_size': 32}
 
     Raises:
-        InvalidInputError: One is not `name=value`.
+        InvalidInputError: A word is not `name=value`.
     """
     import yaml
 
@@ -213,7 +213,7 @@ def read_settings(words: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _folders(name: str) -> list[Path]:
-    """The folders of models that a name stands for: of a run all that it published."""
+    """Returns the folders of models that a name stands for; for a run, all that it published."""
     from searchhub.cli.source import locate
     from searchhub.hub.contents import MODEL_CONFIG
     from searchhub.hub.pretrained import find_folder
@@ -221,7 +221,7 @@ def _folders(name: str) -> list[Path]:
 
     if Path(name).is_dir():
         return networks_in(name)
-    locate(name, MODEL_CONFIG)  # a slip in a path is not asked of the Hub
+    locate(name, MODEL_CONFIG)  # the Hub is not asked about a slip in a path
     return [find_folder(name)]
 
 
