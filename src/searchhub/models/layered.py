@@ -1,4 +1,4 @@
-"""Supernets of networks that are a sequence of layers, each of which chooses its block."""
+"""The base of supernets whose networks are a sequence of layers, each of which chooses its block."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class LayeredSupernet(Supernet):
     1. The supernet has `layers`, a `ModuleList` with one `ModuleDict` of candidates for each choice, in their order.
     2. Its models have these layers as `features.layers` of their base model. What else lies in the base model or in its
        `features` has the same name in the supernet, without these prefixes.
-    3. The supernet's configuration is the models' with more fields. It has `space()`, `image_size` and `num_channels`;
-       the models' names the candidates of an architecture in `blocks`.
+    3. The supernet's configuration is that of its models with more fields. It has `space()`, `image_size` and
+       `num_channels`. The models' configuration names the candidates of an architecture in `blocks`.
     """
 
     @cached_property

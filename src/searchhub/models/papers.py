@@ -1,4 +1,4 @@
-"""What the cards of models cite, in BibTeX."""
+"""The papers that the cards of models cite, in BibTeX."""
 
 import itertools
 import re
@@ -29,7 +29,7 @@ def bibtex(papers: Sequence[str], name: str = "papers") -> list[str]:
 
     Args:
         papers: Keys of `PAPERS`, and BibTeX entries, which stay as they are.
-        name: What errors call it.
+        name: The name by which errors call the papers.
 
     Raises:
         InvalidInputError: A paper is neither a known key nor one BibTeX entry.

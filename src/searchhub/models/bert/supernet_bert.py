@@ -34,10 +34,11 @@ PAPER = """@inproceedings{devlin2019bert,
 @strict
 class BertSupernetConfig(BertConfig):
     r"""
-    The fields of the checkpoint's `BertConfig`, and what a search may choose.
+    Configuration of a BERT supernet: the fields of the checkpoint's `BertConfig`, and what a search may choose.
 
     Args:
-        depths: Numbers of layers on offer. None: the default of `searchhub.bert_space`, as for the next two.
+        depths: Numbers of layers on offer. None: the default of `searchhub.bert_space`. This holds for the next two
+            arguments, too.
         intermediate_sizes: Feed-forward widths on offer in every layer.
         num_heads: Numbers of heads on offer in every layer.
         sequence_length: Number of tokens of the example on which multiply-adds and latency are counted. None: 128, or
@@ -58,7 +59,7 @@ class BertSupernetConfig(BertConfig):
 
     @property
     def attention_head_size(self) -> int:
-        """Size of a head of the checkpoint, which its heads keep in every subnet."""
+        """Size of a head of the checkpoint; heads keep it in every subnet."""
         return self.hidden_size // self.num_attention_heads
 
     def space(self) -> SearchSpace:
@@ -79,7 +80,7 @@ class BertSupernetConfig(BertConfig):
         """Returns the fields of a supernet; those of a stock BERT checkpoint become those of a supernet.
 
         Raises:
-            InvalidInputError: The checkpoint is of another kind.
+            InvalidInputError: The checkpoint is not a BERT encoder.
         """
         fields, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if fields.get("model_type") != cls.model_type:
@@ -119,9 +120,9 @@ def _is_early_bert(fields: Mapping[str, Any]) -> bool:
 class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassification):
     """A BERT classifier at full size, whose parameters are named and shaped as in transformers.
 
-    A subnet keeps some layers (`kept_layers`), and of each the first heads and the first feed-forward neurons;
-    `order_by_importance` brings the best ones to the front. Embeddings, pooler and classifier are shared whole. Dropout
-    is the checkpoint's.
+    A subnet keeps some layers (`kept_layers`), and in each layer the first heads and the first feed-forward neurons;
+    `order_by_importance` brings the best ones to the front. All subnets share the whole embeddings, pooler and
+    classifier. Dropout is the checkpoint's.
 
     Args:
         config: Sizes of the checkpoint, and candidates.
@@ -135,10 +136,10 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
     _keys_to_ignore_on_load_missing = ["head_order", "neuron_order"]
 
     head_order: torch.Tensor
-    """Per layer, which heads of the checkpoint stand there now: int64 [layers, heads]."""
+    """For each layer, the indices of the checkpoint's heads in their order now: int64 [layers, heads]."""
 
     neuron_order: torch.Tensor
-    """Per layer, which feed-forward neurons of the checkpoint stand there now: int64 [layers, intermediate size]."""
+    """For each layer, the indices of the checkpoint's neurons in their order now: int64 [layers, intermediate size]."""
 
     def __init__(self, config: BertSupernetConfig) -> None:
         if config.hidden_size % config.num_attention_heads:
@@ -169,14 +170,14 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
     ) -> BertSupernetForSequenceClassification:
         """Loads a stock BERT checkpoint, with any head or none, or a supernet that `save_pretrained` saved.
 
-        The classifier is kept if it fits the number of labels; otherwise a new one is drawn, as is a pooler that the
-        checkpoint lacks, from torch's global random numbers: seed them.
+        The classifier is kept if it fits the number of labels. Otherwise a new one is drawn from torch's global random
+        numbers, as is a pooler that the checkpoint lacks, so seed them.
 
         Args:
             pretrained_model_name_or_path: A folder, or a repository on the Hub.
             *args: Positional arguments of transformers' `from_pretrained`.
             **kwargs: Fields of the configuration (`num_labels`, `depths`, `intermediate_sizes`, `num_heads`,
-                `sequence_length`), and what `from_pretrained` of transformers takes.
+                `sequence_length`), and keyword arguments of transformers' `from_pretrained`.
 
         Raises:
             InvalidInputError: The checkpoint is no BERT encoder, cannot be found or read, or its weights do not match
@@ -208,13 +209,13 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
 
     @property
     def full_architecture(self) -> Architecture:
-        """The checkpoint itself, whether or not the space offers its sizes; for `subnet_of_any_size`."""
+        """The architecture of the whole checkpoint, for `subnet_of_any_size`. The space need not offer its sizes."""
         config = self.config
         return full_width(bert_space(config.num_hidden_layers, config.intermediate_size, config.num_attention_heads))[0]
 
     @property
     def whole_layers(self) -> list[Architecture]:
-        """Evenly spread layers at full width, the most layers first; empty if the space offers none at full width."""
+        """Architectures of evenly spread layers at full width, most layers first; empty if none has full width."""
         config = self.config
         sizes = {config.intermediate_size, config.num_attention_heads}
         found = full_width(self.search_space)

@@ -1,4 +1,4 @@
-"""The supernet of the channel-ratio space: the widest network, of whose channels every other has the first ones."""
+"""The supernet of the channel-ratio space: the widest network. Every other network has the first of its channels."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from searchhub.spaces.channels import RATIOS, channels_space
 @strict
 class ChannelCnnSupernetConfig(SearchedChannelCnnConfig):
     r"""
-    The sizes of `SearchedChannelCnnConfig`, whose `channels` are those of the base network, and the ratios on offer.
+    Configuration of the supernet: the sizes of `SearchedChannelCnnConfig`, whose `channels` are those of the base
+    network, and the ratios on offer.
 
     Args:
-        ratios: In every layer: multiples of its base channels, increasing; all must give whole numbers.
+        ratios: Multiples of its base channels on offer in every layer, increasing. All must give whole numbers.
     """
 
     model_type = "channel_cnn_supernet"
@@ -39,11 +40,11 @@ class ChannelCnnSupernetConfig(SearchedChannelCnnConfig):
         super().__post_init__(**kwargs)
 
     def space(self) -> SearchSpace:
-        """The search space of these layers and ratios."""
+        """Returns the search space of these layers and ratios."""
         return channels_space(len(self.channels), self.ratios)
 
     def validate_ratios(self) -> None:
-        """Part of the `@strict` validation: whole numbers of channels at every ratio."""
+        """Checks, as part of the `@strict` validation, that every ratio gives whole numbers of channels."""
         channels_space(len(self.channels), self.ratios)
         for base in self.channels:
             broken = [ratio for ratio in self.ratios if base * ratio != int(base * ratio)]
@@ -54,8 +55,10 @@ class ChannelCnnSupernetConfig(SearchedChannelCnnConfig):
 
 
 class ChannelCnnSupernet(Supernet, SearchedChannelCnnPreTrainedModel):
-    """The weights of the widest network. A narrower layer is the first output channels of the widest, on the first of
-    its input channels: windows that slice a convolution along both.
+    """The weights of the widest network.
+
+    A narrower layer takes the first output channels of the widest, on the first of its input channels: its windows
+    slice a convolution along both.
 
     Args:
         config: Sizes and ratios.

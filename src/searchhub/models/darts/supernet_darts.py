@@ -1,4 +1,4 @@
-"""The supernet of the DARTS cells: every operation on every edge of every cell."""
+"""The supernet of the DARTS cells, which holds every operation on every edge of every cell."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ PAPER = """@inproceedings{liu2019darts,
 @strict
 class DartsSupernetConfig(SearchedDartsConfig):
     r"""
-    The sizes of `SearchedDartsConfig` in the search, the operations on its edges, and what is otherwise in networks
-    that are trained from scratch. The defaults are DDPNAS's search network (Sec. 4): 6 cells of 16 channels.
+    Configuration of the supernet: the sizes of `SearchedDartsConfig` in the search, the operations on its edges, and
+    what differs in networks that are trained from scratch. The defaults are DDPNAS's search network (Sec. 4): 6 cells
+    of 16 channels.
 
     Args:
-        operations: On offer on each edge.
+        operations: Operations on offer on each edge.
         groups: Whether a search keeps one operation with parameters and one without.
         final: Fields of `SearchedDartsConfig` that differ in networks that are trained from scratch, e.g.
             {"width": 36, "num_cells": 20}. `reduction_layers` follow from the number of cells unless given there.
@@ -59,11 +60,11 @@ class DartsSupernetConfig(SearchedDartsConfig):
         super().__post_init__(**kwargs)
 
     def space(self) -> SearchSpace:
-        """The search space of these cells."""
+        """Returns the search space of these cells."""
         return darts_space(num_nodes=self.num_nodes, operations=self.operations, groups=self.groups)
 
     def final_config(self) -> DartsSupernetConfig:
-        """The sizes of networks that are trained from scratch; their BatchNorm scales and shifts."""
+        """Returns the sizes of networks that are trained from scratch; their BatchNorm scales and shifts."""
         fields = {k: v for k, v in self.to_dict().items() if k not in _NOT_PASSED_ON}
         changes = dict(self.final or {})
         if "num_cells" in changes:
@@ -72,7 +73,9 @@ class DartsSupernetConfig(SearchedDartsConfig):
 
 
 class DartsSupernetForImageClassification(Supernet, SearchedDartsPreTrainedModel):
-    """Every operation on every edge of every cell; stem, preprocessing of cell inputs and classifier are shared by all.
+    """The weights of every operation on every edge of every cell.
+
+    All architectures share the stem, the preprocessing of cell inputs and the classifier.
 
     Args:
         config: Sizes and operations.
@@ -135,7 +138,7 @@ class DartsSupernetForImageClassification(Supernet, SearchedDartsPreTrainedModel
 
 
 class _SupernetCell(nn.Module):
-    """The modules of a cell, with all operations of every edge."""
+    """The modules of a cell, with all operations on every edge."""
 
     def __init__(self, config: DartsSupernetConfig, index: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The supernet of FBNet's space: every candidate block of every layer, on sampled paths or all at once (a mixture)."""
+"""The supernet of FBNet's space: every candidate block of every layer, for one path or for all at once (a mixture)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ PAPER = """@inproceedings{wu2019fbnet,
 @strict
 class FBNetSupernetConfig(SearchedFBNetConfig):
     r"""
-    The sizes of `SearchedFBNetConfig` and the candidates of its layers.
+    Configuration of the supernet: the sizes of `SearchedFBNetConfig` and the candidates of its layers.
 
     Args:
-        candidates: On offer in every layer.
+        candidates: Blocks on offer in every layer.
     """
 
     model_type = "fbnet_supernet"
@@ -46,7 +46,7 @@ class FBNetSupernetConfig(SearchedFBNetConfig):
         super().__post_init__(**kwargs)
 
     def space(self) -> SearchSpace:
-        """The search space of these sizes."""
+        """Returns the search space of these sizes."""
         return fbnet_space(
             stem_width=self.stem_width,
             stage_widths=self.stage_widths,
@@ -57,7 +57,7 @@ class FBNetSupernetConfig(SearchedFBNetConfig):
 
 
 class FBNetSupernetForImageClassification(LayeredSupernet, SearchedFBNetPreTrainedModel):
-    """Every candidate block of every layer; the stem, the head and the classifier are shared by all.
+    """The weights of every candidate block of every layer. All architectures share stem, head and classifier.
 
     Args:
         config: Sizes and candidates.
@@ -80,18 +80,18 @@ class FBNetSupernetForImageClassification(LayeredSupernet, SearchedFBNetPreTrain
         self.post_init()
 
     def mixture(self) -> FBNetMixture:
-        """All candidates at once, on these very weights and BatchNorm statistics."""
+        """Returns the network of all candidates at once, on these very weights and BatchNorm statistics."""
         return FBNetMixture(self)
 
 
 class FBNetMixture(nn.Module):
     """The mixed network of a supernet: every layer outputs Σ_k m_k o_k(x) over its candidates (FBNet Sec. 3.3).
 
-    Its modules are the supernet's own, so that training it trains the supernet. Their BatchNorm statistics are of what
-    a mixture hands from layer to layer, and of no use to a subnet, which has its own.
+    Its modules are the supernet's own, so that training it trains the supernet. Their BatchNorm statistics describe
+    what a mixture hands from layer to layer. They are of no use to a subnet, which has its own.
 
     Args:
-        supernet: Whose weights.
+        supernet: The supernet that holds the weights.
     """
 
     main_input_name = "pixel_values"
@@ -108,7 +108,7 @@ class FBNetMixture(nn.Module):
         weights: torch.Tensor,
         labels: torch.Tensor | None = None,
     ) -> ImageClassifierOutputWithNoAttention:
-        """Logits, and with labels the cross-entropy.
+        """Returns logits, and with labels also the cross-entropy.
 
         Args:
             pixel_values: float [batch, channels, height, width].

@@ -1,4 +1,4 @@
-"""The supernet of the layer-wise (ProxylessNAS) space: every candidate block of every layer."""
+"""The supernet of the layer-wise (ProxylessNAS) space, which holds every candidate block of every layer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PAPER = """@inproceedings{cai2019proxylessnas,
 @strict
 class MobileSupernetConfig(SearchedMobileConfig):
     r"""
-    The sizes of `SearchedMobileConfig` and the candidates of its layers.
+    Configuration of the supernet: the sizes of `SearchedMobileConfig` and the candidates of its layers.
 
     Args:
         expansions: Expansion ratios on offer in every layer.
@@ -49,12 +49,12 @@ class MobileSupernetConfig(SearchedMobileConfig):
 
     @classmethod
     def with_multiplier(cls, width_multiplier: float, **kwargs: Any) -> MobileSupernetConfig:
-        """The configuration with every width scaled and rounded to a multiple of 8, as MobileNetV2 does.
+        """Returns the configuration with every width scaled and rounded to a multiple of 8, as MobileNetV2 does.
 
-        The head keeps its width below a multiplier of 1.
+        The head keeps its width if the multiplier is below 1.
 
         Args:
-            width_multiplier: Greater than 0.
+            width_multiplier: Factor on every width, greater than 0.
             **kwargs: Other fields, before scaling.
         """
         if width_multiplier <= 0:
@@ -69,7 +69,7 @@ class MobileSupernetConfig(SearchedMobileConfig):
         return cls(**{**kwargs, **widths})
 
     def space(self) -> SearchSpace:
-        """The search space of these sizes."""
+        """Returns the search space of these sizes."""
         return mobile_space(
             first_width=self.first_width,
             stage_widths=self.stage_widths,
@@ -81,13 +81,15 @@ class MobileSupernetConfig(SearchedMobileConfig):
 
 
 def make_divisible(width: float, divisor: int = 8) -> int:
-    """The multiple of `divisor` nearest to `width`, at least `divisor`, and not below 0.9 `width` (MobileNetV2)."""
+    """Returns the multiple of `divisor` nearest to `width`, but at least `divisor` and 0.9 `width` (MobileNetV2)."""
     rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * width else rounded
 
 
 class MobileSupernetForImageClassification(LayeredSupernet, SearchedMobilePreTrainedModel):
-    """Every candidate block of every layer; the stem, the fixed block, the head and the classifier are shared by all.
+    """The weights of every candidate block of every layer.
+
+    All architectures share the stem, the fixed block, the head and the classifier.
 
     Args:
         config: Sizes and candidates.

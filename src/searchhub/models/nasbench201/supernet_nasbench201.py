@@ -1,4 +1,4 @@
-"""The supernet of NAS-Bench-201: every operation on every edge of every cell."""
+"""The supernet of NAS-Bench-201, which holds every operation on every edge of every cell."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ PAPER = """@inproceedings{dong2020nasbench201,
 @strict
 class NasBench201SupernetConfig(SearchedNasBench201Config):
     r"""
-    The sizes of `SearchedNasBench201Config`, in the search and in networks that are trained from scratch alike.
+    Configuration of the supernet: the sizes of `SearchedNasBench201Config`, which networks have both in the search and
+    when they are trained from scratch.
 
     Args:
         groups: Whether a search keeps one operation with parameters and one without.
@@ -46,12 +47,14 @@ class NasBench201SupernetConfig(SearchedNasBench201Config):
     groups: bool = True
 
     def space(self) -> SearchSpace:
-        """The search space of the cell."""
+        """Returns the search space of the cell."""
         return nasbench201_space(groups=self.groups)
 
 
 class NasBench201SupernetForImageClassification(Supernet, SearchedNasBench201PreTrainedModel):
-    """Every operation on every edge of every cell; stem, the blocks between stages and classifier are shared by all.
+    """The weights of every operation on every edge of every cell.
+
+    All architectures share the stem, the blocks between stages and the classifier.
 
     Args:
         config: Sizes.
@@ -117,7 +120,7 @@ class NasBench201SupernetForImageClassification(Supernet, SearchedNasBench201Pre
 
 
 def _edges(config: NasBench201SupernetConfig, width: int) -> nn.ModuleDict:
-    """All operations of every edge of a cell."""
+    """Returns all operations on every edge of a cell."""
     return nn.ModuleDict(
         {
             edge_key(*edge): nn.ModuleDict({o: build_operation(config, o, width) for o in OPERATIONS if o != "none"})
