@@ -1,1 +1,1 @@
-"""What recipes and the command line have in common: settings, stages, and the order of the verbs."""
+"""Settings, stages and the order of the verbs, which recipes and the command line share."""

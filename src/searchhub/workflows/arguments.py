@@ -1,4 +1,4 @@
-"""Settings that recipes share: on the command line, in a YAML file, or by default, in this order of precedence."""
+"""Settings that recipes share. The command line wins over a YAML file, and the file over defaults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from searchhub.workflows.search_arguments import SearchArguments
 
 
 def option(default: Any, text: str, **more: Any) -> Any:
-    """A field with its help text; a list is copied for each instance."""
+    """Returns a dataclass field with its help text. A default list is copied for each instance."""
     metadata = {"help": text, **more}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -38,7 +38,7 @@ def option(default: Any, text: str, **more: Any) -> Any:
 
 
 SEARCHED_BY = tuple(name for name in SEARCHERS if name != "uniform")
-"""Searchers that `--help` lists; a rule that needs no search stands in recipes that have one."""
+"""Searchers that `--help` lists. `uniform` needs no search; only the recipes that offer it name it."""
 
 ESTIMATORS = get_args(Estimator)
 THETA_NORMALIZATIONS = get_args(Normalization)
@@ -49,52 +49,54 @@ _OF_SOME_SEARCHERS = {
     "score_scale": "score_scale",
     "theta_normalization": "normalization",
 }
-"""Options that only some searchers take, and the names of their arguments."""
+"""Options that only some searchers take, with the names of the searchers' arguments."""
 
 NORMALIZATIONS = {"half": ((0.5,) * 3, (0.5,) * 3), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
-"""Mean and standard deviation of the channels, by name."""
+"""Mean and standard deviation of the color channels, by name."""
 
 
 @dataclass
 class ImageDataArguments:
-    """Which pictures, and how they are split and augmented."""
+    """The pictures, and how they are split and augmented."""
 
-    dataset: str = option("digits", "`digits` (embedded), a Hub id, a local folder of class folders, or parquet.")
-    image_column: str | None = option(None, "Column of pictures; found where there is one.")
-    label_column: str | None = option(None, "Column of labels; found where there is one.")
+    dataset: str = option("digits", "`digits` (embedded), a Hub id, a folder of class folders, or parquet.")
+    image_column: str | None = option(None, "Column of pictures. Default: the only one there is.")
+    label_column: str | None = option(None, "Column of labels. Default: the only one there is.")
     image_size: int | None = option(None, "Resize pictures to this height and width.")
-    validation_size: float = option(0.2, "Share, or number, of training pictures that score the search.")
-    test_size: float = option(0.2, "The same for the test, where the data set has no such split.")
-    max_train_samples: int | None = option(None, "Use so many training pictures.")
-    max_eval_samples: int | None = option(None, "Use so many validation and so many test pictures.")
+    validation_size: float = option(0.2, "Share, or number, of training pictures that form the validation split.")
+    test_size: float = option(0.2, "Share, or number, that forms the test split, if the data set has none.")
+    max_train_samples: int | None = option(None, "Largest number of training pictures to use.")
+    max_eval_samples: int | None = option(None, "Largest number of validation pictures, and of test pictures, to use.")
     center_crop: float | None = option(
-        None, "Evaluate on the middle: the shorter side is resized to `image_size` / this. Default: all, as a square."
+        None, "Evaluate on the center: the shorter side is resized to `image_size` / this. Default: all, as a square."
     )
     normalization: str = option(
-        "half", "Mean and deviation of channels: 0.5, or ImageNet's.", choices=list(NORMALIZATIONS)
+        "half", "Mean and deviation that normalize channels: 0.5, or ImageNet's.", choices=list(NORMALIZATIONS)
     )
     crop_padding: int | None = option(None, "Padding of random crops in pixels. Default: an eighth of the size.")
     crop_area: float | None = option(
-        None, "Train on random parts of at least this share of the area, not on padded crops."
+        None, "Train on random parts of at least this share of the area, instead of padded crops."
     )
     flip: bool | None = option(
         None, "Mirror training pictures. Default: yes, but not for digits.", nargs="?", const=True
     )
     decode: str | None = option(
-        None, "Keep decoded pictures in memory, or not. Default: where they fit.", choices=["memory", "on_the_fly"]
+        None,
+        "Keep decoded pictures in memory, or decode on the fly. Default: by size.",
+        choices=["memory", "on_the_fly"],
     )
-    decode_workers: int | None = option(None, "Threads that decode in each process. Default: one a processor core.")
+    decode_workers: int | None = option(None, "Threads that decode in each process. Default: one per processor core.")
 
     def splits(self, seed: int) -> ImageSplits:
-        """The data set, not decoded."""
+        """Returns the splits of the data set, not decoded."""
         return load_image_splits(self.dataset, **self._options(seed))
 
     def task(self, seed: int, **changes: Any) -> ImageTask:
-        """The data set, ready to train on.
+        """Returns the task of the data set, ready to train on.
 
         Args:
-            seed: Of the splits.
-            **changes: Arguments of `load_image_splits` that take the place of these, e.g. `classes`.
+            seed: Seed of the splits.
+            **changes: Arguments of `load_image_splits` that replace these settings, e.g. `classes`.
         """
         parts = None if self.crop_area is None else Augmentation(flip=self.dataset != DIGITS, crop_area=self.crop_area)
         mean, std = NORMALIZATIONS[self.normalization]
@@ -121,26 +123,28 @@ class ImageDataArguments:
 
 @dataclass
 class SearcherArguments:
-    """How the space is searched."""
+    """Settings of the searcher."""
 
-    searcher: str = option("ddp", f"Who searches: {', '.join(SEARCHED_BY)}, or a class as `package.module:Class`.")
-    estimator: str = option("mean", "How `ddp` credits candidates; the paper's mean.", choices=list(ESTIMATORS))
+    searcher: str = option("ddp", f"Searcher: {', '.join(SEARCHED_BY)}, or a class as `package.module:Class`.")
+    estimator: str = option("mean", "How `ddp` credits candidates. The paper takes the mean.", choices=list(ESTIMATORS))
     estimation_epochs: int = option(2, "T of DDPNAS: how often each round repeats its draw.")
-    momentum: float | None = option(None, "γ of the distribution's update. Default: 0.8 with `mean`, else 0.")
-    score_scale: float = option(1.0, "Factor on scores in it; the paper's 1, the published code's 100.")
+    momentum: float | None = option(None, "γ of the update of θ. Default: 0.8 with `mean`, else 0.")
+    score_scale: float = option(1.0, "Factor on scores in the update of θ: 1 in the paper, 100 in its code.")
     theta_normalization: str = option(
-        "softmax", "Of θ in it: the paper's, or the published code's.", choices=list(THETA_NORMALIZATIONS)
+        "softmax",
+        "How the update normalizes θ: `softmax` in the paper, `sum` in its code.",
+        choices=list(THETA_NORMALIZATIONS),
     )
-    warmup_trials: int = option(0, "Random paths to train on shared weights before the search, without credit.")
-    evaluations: int | None = option(None, "Trials of all but `ddp`. Default: as many as `ddp` takes.")
-    epochs_per_trial: int = option(1, "Epochs of training each sampled architecture.")
-    steps_per_trial: int | None = option(None, "Bound on the optimizer steps of a trial.")
+    warmup_trials: int = option(0, "Random paths to train on shared weights before the search, uncredited.")
+    evaluations: int | None = option(None, "Trials of any searcher but `ddp`. Default: as many as `ddp` takes.")
+    epochs_per_trial: int = option(1, "Epochs of training for each sampled architecture.")
+    steps_per_trial: int | None = option(None, "Most optimizer steps of a trial.")
 
     def build(self, space: SearchSpace, seed: int) -> Searcher:
-        """The searcher of that name, after warm-up where that is asked for.
+        """Returns the searcher of that name, behind a warm-up if there is to be one.
 
         Raises:
-            InvalidInputError: There is no such searcher, or a setting is of another one.
+            InvalidInputError: There is no such searcher, or a setting belongs to another one.
         """
         takes = searcher_settings(self.searcher)
         defaults = {f.name: f.default for f in dataclasses.fields(SearcherArguments)}
@@ -170,28 +174,30 @@ class SearcherArguments:
 
 @dataclass
 class ImageSearcherArguments(SearcherArguments):
-    """How the space of networks with BatchNorm is searched."""
+    """Settings of the searcher, and of BatchNorm in its trials."""
 
     batch_norm_batches: int = option(8, "Batches that measure BatchNorm statistics before validation.")
 
 
 @dataclass
 class DivideArguments:
-    """What is early-stopped, and how it is divided (DC-NAS on networks trained apart)."""
+    """How many networks are early-stopped, and how they are divided (DC-NAS on networks trained apart)."""
 
-    num_samples: int = option(24, "s: networks to early-stop.")
-    num_clusters: int = option(3, "K: clusters, of each of which the best is fully trained.")
+    num_samples: int = option(24, "s: number of networks to early-stop.")
+    num_clusters: int = option(3, "K: number of clusters. The best of each is fully trained.")
     proxy_epochs: int = option(4, "η: epochs of early-stopped training.")
-    proxy_share: float = option(0.25, "Of the training examples of each class, in early-stopped training.")
-    method: str = option("kmeans", "Of clustering.", choices=["kmeans", "hierarchical"])
-    features: str = option("outputs", "Eq. 7, or Eq. 6 on parameters.", choices=["outputs", "parameters"])
-    feature_examples: int | None = option(1000, "Of so many examples layers' mean outputs are taken, at most.")
-    early_from: str | None = option(None, "Another run's folder: its early-stopped networks are not trained again.")
+    proxy_share: float = option(0.25, "Share of each class's training examples for early-stopped training.")
+    method: str = option("kmeans", "Clustering method.", choices=["kmeans", "hierarchical"])
+    features: str = option(
+        "outputs", "Features: of outputs (Eq. 7) or of parameters (Eq. 6).", choices=["outputs", "parameters"]
+    )
+    feature_examples: int | None = option(1000, "Most examples that layers' mean outputs are taken over.")
+    early_from: str | None = option(None, "Another run's folder, whose early-stopped networks are reused.")
 
     def searcher(
         self, space: SearchSpace, epochs: int, seed: int, probabilities: Sequence[FloatArray] | None = None
     ) -> DCSearcher:
-        """Asks for the networks to early-stop, then for the winners, to be trained for some epochs."""
+        """Returns the searcher: it proposes networks to early-stop, then winners to train for `epochs`."""
         return DCSearcher(
             space,
             num_samples=self.num_samples,
@@ -205,11 +211,11 @@ class DivideArguments:
         )
 
     def recorded(self) -> dict[str, Any]:
-        """What early-stopped networks are described by: arguments of `ScratchEvaluator`."""
+        """Returns the settings of the features of early-stopped networks, as arguments of `ScratchEvaluator`."""
         return {"features": self.features, "feature_examples": self.feature_examples}
 
     def words(self, searcher: DCSearcher) -> str:
-        """What it will cost, for a person."""
+        """Returns a sentence for a person that tells what the search will cost."""
         share = searcher.num_samples * searcher.proxy.size[0] / searcher.budget.epochs
         return (
             f"{searcher.num_samples:,} networks of {self.proxy_epochs} epochs on {100 * self.proxy_share:g} % of the "
@@ -219,29 +225,31 @@ class DivideArguments:
 
 @dataclass
 class RecipeTrainingArguments:
-    """How search trials and final networks are trained."""
+    """Settings by which search trials and final networks are trained."""
 
-    batch_size: int = option(32, "Examples of an optimizer step, over all processes and accumulated parts.")
-    gradient_accumulation_steps: int = option(1, "In how many parts each process takes its share of a batch.")
-    optimizer: str = option("sgd", "Of search and final training.", choices=["sgd", "adam", "adamw"])
-    learning_rate: float = option(0.05, "Peak of the search's cosine.")
-    min_learning_rate: float = option(0.02, "Its end. The paper's 0 leaves late rounds of a short search stuck.")
-    weight_decay: float = option(3e-4, "Of search and final training.")
-    max_grad_norm: float | None = option(5.0, "Clip gradients to this norm.")
-    mixed_precision: str = option("no", "Of search and final training.", choices=["no", "fp16", "bf16"])
+    batch_size: int = option(32, "Examples per optimizer step, over all processes and accumulated parts.")
+    gradient_accumulation_steps: int = option(1, "Parts into which each process divides its share of a batch.")
+    optimizer: str = option("sgd", "Optimizer of search and final training.", choices=["sgd", "adam", "adamw"])
+    learning_rate: float = option(0.05, "Peak of the cosine learning rate in the search.")
+    min_learning_rate: float = option(0.02, "End of that cosine. The paper's 0 stalls late rounds of a short search.")
+    weight_decay: float = option(3e-4, "Weight decay of search and final training.")
+    max_grad_norm: float | None = option(5.0, "Largest norm of gradients; larger ones are clipped.")
+    mixed_precision: str = option("no", "Precision of search and final training.", choices=["no", "fp16", "bf16"])
     epochs: int = option(15, "Epochs of the final training of each network.")
-    final_learning_rate: float | None = option(None, "Peak of the final cosine, to 0. Default: `learning_rate`.")
-    final_batch_size: int | None = option(None, "Of the final training. Default: `batch_size`.")
-    final_weight_decay: float | None = option(None, "Of the final training. Default: `weight_decay`.")
-    final_label_smoothing: float = option(0.0, "Of the final training.")
+    final_learning_rate: float | None = option(
+        None, "Peak of the final training's cosine, to 0. Default: `learning_rate`."
+    )
+    final_batch_size: int | None = option(None, "Batch size of the final training. Default: `batch_size`.")
+    final_weight_decay: float | None = option(None, "Weight decay of the final training. Default: `weight_decay`.")
+    final_label_smoothing: float = option(0.0, "Label smoothing of the final training.")
     inherit_weights: bool = option(False, "Start the final training from the supernet's weights, not from scratch.")
 
     def search_arguments(self, run: RunArguments, searcher: Searcher, **changes: Any) -> SearchArguments:
-        """What a `SearchTrainer` takes, of these settings.
+        """Returns these settings as the arguments of a `SearchTrainer`.
 
         Args:
-            run: Folder and seed.
-            searcher: Who searches.
+            run: Folder and seed of the run.
+            searcher: The searcher.
             **changes: Other fields of `SearchArguments`.
         """
         fields: dict[str, Any] = {
@@ -256,11 +264,11 @@ class RecipeTrainingArguments:
         return SearchArguments(**{**fields, **changes})
 
     def search_settings(self) -> TrainingSettings:
-        """Settings of search trials."""
+        """Returns the settings of search trials."""
         return self._settings(self.learning_rate, self.min_learning_rate, 0.0)
 
     def final_settings(self) -> TrainingSettings:
-        """Settings of the final training."""
+        """Returns the settings of the final training."""
         peak = self.learning_rate if self.final_learning_rate is None else self.final_learning_rate
         settings = self._settings(peak, 0.0, self.final_label_smoothing)
         own = {"batch_size": self.final_batch_size, "weight_decay": self.final_weight_decay}
@@ -281,23 +289,25 @@ class RecipeTrainingArguments:
 
 @dataclass
 class LimitArguments:
-    """Which networks come out of the search: one for each word; commas join limits that hold together."""
+    """Limits of the networks that come out of the search: one network per word; commas join limits of one network."""
 
-    max: list[str] | None = option(None, "Upper limits like `macs=300M` or `macs=300M,params=5M`, a network each.")
-    min: list[str] | None = option(None, "Lower limits; a single word holds for every network.")
+    max: list[str] | None = option(
+        None, "Upper limits like `macs=300M` or `macs=300M,params=5M`, one word per network."
+    )
+    min: list[str] | None = option(None, "Lower limits. A single word holds for every network.")
     equal: list[str] | None = option(None, "Exact values, for costs that count something, e.g. `non_parameter=4`.")
 
     def limits(self) -> list[LimitSet]:
-        """What each network must keep to; empty: nothing was asked for."""
+        """Returns the limits of each network; empty if none are given."""
         sets = read_limit_sets(self.max, self.min, self.equal)
         return [limits[0] if len(limits) == 1 else limits for limits in sets]
 
 
 @dataclass
 class NetworkArguments(LimitArguments):
-    """Which networks come out of the search: one for each word; commas join limits that hold together.
+    """Limits of the networks that come out of the search: one network per word; commas join limits of one network.
 
-    Without any there are three on multiply-adds and one on parameters.
+    Without limits there are three on multiply-adds and one on parameters.
     """
 
     random_networks: int = option(3, "Random architectures in (0.95 ν, ν] to train beside each network.")
@@ -306,22 +316,22 @@ class NetworkArguments(LimitArguments):
 
 @dataclass
 class RunArguments:
-    """Where a run goes and how it is watched."""
+    """The folder of a run, its seed, and how it is watched."""
 
-    config: str | None = option(None, "YAML file of these settings; the command line wins.")
+    config: str | None = option(None, "YAML file of these settings. The command line wins over it.")
     output_dir: str = option("runs/quickstart", "The run's folder.")
-    seed: int = option(0, "Of everything random.")
-    report_to: str | None = option(None, "A tracker that Accelerate knows, e.g. `tensorboard`.")
-    dry_run: bool = option(False, "Say what the search would cost and which limits are feasible, and stop.")
+    seed: int = option(0, "Seed of everything random.")
+    report_to: str | None = option(None, "Tracker that Accelerate supports, e.g. `tensorboard`.")
+    dry_run: bool = option(False, "Print what the search would cost and which limits are feasible, and stop.")
 
 
 def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -> tuple[Any, ...]:
-    """Parse the command line into dataclasses, over the YAML file that `--config` names, over defaults.
+    """Parses the command line into dataclasses. It wins over the YAML file that `--config` names, and over defaults.
 
     Settings of the file are read as if they came first on the command line, so that the same values are refused.
 
     Raises:
-        InvalidInputError: The file cannot be read, or there is a setting that the recipe does not have.
+        InvalidInputError: The file cannot be read, or names a setting that the recipe does not have.
     """
     parser = HfArgumentParser(kinds, description=description, allow_abbrev=False)
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -331,7 +341,7 @@ def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -
     if path is not None:
         for name, value in _read_settings(path, {f.name for kind in kinds for f in dataclasses.fields(kind)}).items():
             if value is None or value == []:
-                parser.set_defaults(**{name: value})  # no word on the command line says it
+                parser.set_defaults(**{name: value})  # the command line has no word for it
             else:
                 words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
     *parsed, unknown = parser.parse_args_into_dataclasses(

@@ -26,10 +26,10 @@ from searchhub.workflows.arguments import ImageSearcherArguments, LimitArguments
 
 
 def supernet_config(**fields: Any) -> DartsSupernetConfig:
-    """The configuration of a supernet.
+    """Returns the configuration of a supernet.
 
     Raises:
-        InvalidInputError: Its fields make none.
+        InvalidInputError: The fields do not make a valid configuration.
     """
     try:
         return DartsSupernetConfig(**fields)
@@ -39,15 +39,17 @@ def supernet_config(**fields: Any) -> DartsSupernetConfig:
 
 @dataclass
 class FinalCellArguments:
-    """Sizes of the networks that are trained from scratch; the defaults suit 8 x 8 pictures."""
+    """Sizes of the networks that are trained from scratch. The defaults suit 8 x 8 pictures."""
 
     final_width: int = option(8, "Channels of a node in the first cells of final networks, C.")
-    final_num_cells: int = option(4, "Cells of final networks, L.")
-    final_reduction_layers: list[int] | None = option(None, "Which of them are reductions. Default: L/3 and 2L/3.")
-    stem: str = option("cifar", "One 3x3 convolution, or ImageNet's three of stride 2.", choices=["cifar", "imagenet"])
+    final_num_cells: int = option(4, "Number of cells of final networks, L.")
+    final_reduction_layers: list[int] | None = option(None, "Indices of reduction cells. Default: L/3 and 2L/3.")
+    stem: str = option(
+        "cifar", "Stem: one 3x3 convolution, or ImageNet's three of stride 2.", choices=["cifar", "imagenet"]
+    )
 
     def final_sizes(self) -> dict[str, Any]:
-        """Fields of `SearchedDartsConfig` that final networks have of their own."""
+        """Returns the fields of `SearchedDartsConfig` in which final networks differ."""
         return {
             "width": self.final_width,
             "num_cells": self.final_num_cells,
@@ -58,36 +60,36 @@ class FinalCellArguments:
 
 @dataclass
 class CellArguments(FinalCellArguments):
-    """Sizes of the networks of the search too."""
+    """Sizes of the networks of the search, and of final networks."""
 
     width: int = option(4, "Channels of a node in the first cells of the search's networks, C.")
-    num_cells: int = option(3, "Cells of the search's networks, L.")
-    reduction_layers: list[int] | None = option(None, "Which of them are reductions. Default: L/3 and 2L/3.")
-    num_nodes: int = option(4, "Intermediate nodes of a cell.")
-    operations: list[str] = option(list(OPERATIONS), "On offer on each edge.", choices=list(OPERATIONS))
+    num_cells: int = option(3, "Number of cells of the search's networks, L.")
+    reduction_layers: list[int] | None = option(None, "Indices of reduction cells. Default: L/3 and 2L/3.")
+    num_nodes: int = option(4, "Number of intermediate nodes of a cell.")
+    operations: list[str] = option(list(OPERATIONS), "Operations on offer on each edge.", choices=list(OPERATIONS))
 
     def supernet(self, num_labels: int, image_size: int, seed: int) -> DartsSupernetForImageClassification:
-        """The shared weights, started from a seed."""
+        """Returns the supernet, with weights that start from a seed."""
         torch.manual_seed(seed)
         names = ("width", "num_cells", "reduction_layers", "num_nodes", "operations", "stem")
         sizes = {name: getattr(self, name) for name in names}
         fields = {**sizes, "num_labels": num_labels, "image_size": image_size, "final": self.final_sizes()}
         config = supernet_config(**fields)
-        supernet_config(**{**fields, **self.final_sizes(), "final": None})  # which would be found to be wrong too late
+        supernet_config(**{**fields, **self.final_sizes(), "final": None})  # errors in final sizes would come too late
         return DartsSupernetForImageClassification(config)
 
 
 @dataclass
 class CellSearcherArguments(ImageSearcherArguments):
-    """How cells are searched; DDPNAS's T."""
+    """Settings of the searcher of cells, with DDPNAS's T."""
 
     estimation_epochs: int = option(3, "T of DDPNAS: how often each round repeats its draw.")
 
     def build(self, space: SearchSpace, seed: int) -> Searcher:
-        """The searcher of that name.
+        """Returns the searcher of that name.
 
         Raises:
-            InvalidInputError: It gives no θ to derive cells from.
+            InvalidInputError: The searcher gives no θ to derive cells from.
         """
         if self.searcher not in ("ddp", "ddp-noprune"):
             raise InvalidInputError(
@@ -99,14 +101,14 @@ class CellSearcherArguments(ImageSearcherArguments):
 
 @dataclass
 class CellTrainingArguments(RecipeTrainingArguments):
-    """How cells are trained, final networks with DARTS's regularization."""
+    """Settings by which cells are trained; final networks get DARTS's regularization."""
 
-    auxiliary_weight: float = option(0.0, "Of an auxiliary head's loss in the final training; DARTS: 0.4.")
-    drop_path: float = option(0.0, "Probability of dropped operations at the end of the final training; DARTS: 0.2.")
-    cutout: int = option(0, "Side of the square that is cut out of pictures in the final training; CIFAR: 16.")
+    auxiliary_weight: float = option(0.0, "Weight of an auxiliary head's loss in the final training. DARTS: 0.4.")
+    drop_path: float = option(0.0, "Probability of dropped operations at the end of the final training. DARTS: 0.2.")
+    cutout: int = option(0, "Side of the square that is cut out of pictures in the final training. CIFAR: 16.")
 
     def final_settings(self) -> TrainingSettings:
-        """Settings of the final training.
+        """Returns the settings of the final training.
 
         Raises:
             InvalidInputError: Final networks would start from weights of the search, which have other sizes.
@@ -118,10 +120,10 @@ class CellTrainingArguments(RecipeTrainingArguments):
         )
 
     def check_sizes(self, config: DartsSupernetConfig) -> None:
-        """Check before work starts that networks of these sizes can be trained so.
+        """Checks, before any work, that networks of these sizes can be trained with these settings.
 
         Raises:
-            InvalidInputError: They cannot have an auxiliary head.
+            InvalidInputError: The networks cannot have an auxiliary head.
         """
         if self.auxiliary_weight and not config.takes_auxiliary_head:
             raise InvalidInputError(
@@ -131,29 +133,29 @@ class CellTrainingArguments(RecipeTrainingArguments):
             )
 
     def final_task(self, task: ImageTask) -> ImageTask:
-        """What the final training trains on."""
+        """Returns the task of the final training."""
         return task.with_augmentation(cutout=self.cutout) if self.cutout else task
 
 
 @dataclass
 class CellNetworkArguments(LimitArguments):
-    """Which networks come out of the search, besides the derived one: one for each word.
+    """Limits of the networks that come out of the search besides the derived one: one network per word.
 
-    Commas join limits that hold together, like `non_parameter=4,height=2` (DDPNAS Table 4).
+    Commas join limits of one network, like `non_parameter=4,height=2` (DDPNAS Table 4).
     """
 
-    random_networks: int = option(3, "Random cells of its number of parameters to train beside each network.")
+    random_networks: int = option(3, "Random cells with its number of parameters to train beside each network.")
 
 
 def read_cells(name: str) -> Genotype:
-    """Cells to build a network from.
+    """Reads the cells to build a network from.
 
     Args:
         name: A genotype's text, a file that holds it, FILE:NAME for one of several in a file, or the folder of a
             published network of cells.
 
     Raises:
-        InvalidInputError: It is none of these.
+        InvalidInputError: The name is none of these.
     """
     if "Genotype(" in name:
         return Genotype.parse(name)
@@ -184,5 +186,5 @@ def read_cells(name: str) -> Genotype:
 
 
 def describe_cells(architectures: Sequence[tuple[str, Any]]) -> str:
-    """A line a derived network: its name, and its cells as DARTS writes them; `read_cells` reads one of them."""
+    """Returns a line per derived network: its name, and its cells as DARTS writes them. `read_cells` reads a line."""
     return "".join(f"{identifier(name)} = {Genotype.of(architecture)}\n" for name, architecture in architectures)

@@ -1,4 +1,4 @@
-"""A checkpoint that is compressed: how it becomes a supernet, and what is done with all of it before the search."""
+"""Compresses a checkpoint: makes a supernet of it, and prepares the whole checkpoint before the search."""
 
 from __future__ import annotations
 
@@ -28,25 +28,24 @@ if TYPE_CHECKING:
 FINE_TUNING = TrainingSettings(
     optimizer="adamw", learning_rate=5e-5, weight_decay=0.01, max_grad_norm=1.0, warmup_steps=20
 )
-"""How a checkpoint, and what comes out of it, is fine-tuned unless somebody says otherwise."""
+"""Default settings for fine-tuning a checkpoint and the networks that come out of it."""
 
 SEARCH_FINE_TUNING = replace(FINE_TUNING, min_learning_rate=2e-5)
-"""The same for trials of a search, whose late rounds are not to stand still."""
+"""Default settings for trials of the search. The learning rate ends above 0, so that late rounds still learn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompressionArguments:
-    """What is done with a whole checkpoint before its parts are searched.
+    """How a whole checkpoint is prepared before its parts are searched.
 
     Args:
         base_model: The checkpoint's name, for cards.
-        epochs: Passes of fine-tuning it on the train split; 0: it is fine-tuned already.
-        training: How it is fine-tuned.
-        order: By what heads and neurons are ordered, so that the first are the most important: "first_order",
-            "magnitude", or "none".
-        order_examples: How many training examples importance is measured on.
-        start: Whose weights networks start from in the end: "original", the fine-tuned checkpoint's; or "supernet",
-            those after the search. docs/results/bert.md compares them. Where nobody searches they are the same.
+        epochs: Epochs of fine-tuning on the train split. 0: the checkpoint is fine-tuned already.
+        training: Settings of the fine-tuning.
+        order: Measure that orders heads and neurons, the most important first: "first_order", "magnitude", or "none".
+        order_examples: Number of training examples on which importance is measured.
+        start: Weights that networks start from in the end: those of the fine-tuned checkpoint, "original", or those
+            after the search, "supernet". docs/results/bert.md compares them. Without a search they are the same.
         distil_search: Whether trials of the search learn from the fine-tuned checkpoint, too.
     """
 
@@ -61,13 +60,13 @@ class CompressionArguments:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a search and the training after it work on.
+    """The supernet and the tasks of a search and of the training after it.
 
     Args:
-        supernet: The supernet whose weights networks may inherit; the search's own, or a copy from before it.
-        final_task: What networks are trained on in the end; None: what the trainer was given.
-        search_task: What trials are trained on; None: the task.
-        start: What the inherited weights are, for cards.
+        supernet: The supernet whose weights networks may inherit: the search's own, or a copy from before it.
+        final_task: The task of the final training. None: the one that the trainer was given.
+        search_task: The task of the search's trials. None: the trainer's task.
+        start: Name of the inherited weights, for cards.
     """
 
     supernet: Supernet
@@ -85,20 +84,20 @@ def load_checkpoint(
     ignore_mismatched_sizes: bool = False,
     **fields: Any,
 ) -> BertSupernetForSequenceClassification:
-    """A BERT checkpoint as a supernet, where it will be trained, with a new classifier where it has none.
+    """Loads a BERT checkpoint as a supernet on the accelerator's device. A missing classifier is drawn.
 
-    What is new is drawn from torch's global random numbers: seed them.
+    New weights are drawn from torch's global random numbers, so seed them.
 
     Args:
         name: A Hub id or a folder.
-        task: The texts that it is to classify.
-        accelerator: The accelerator of this process; it prints what is new.
-        fine_tuned: Whether the checkpoint must be fine-tuned for the task already, so that nothing may be new.
-        ignore_mismatched_sizes: Whether to draw a new classifier where the checkpoint's is of another number of labels.
+        task: The texts to classify.
+        accelerator: The accelerator of this process. It prints which weights are new.
+        fine_tuned: Whether the checkpoint must be fine-tuned for the task already, so that no weights may be new.
+        ignore_mismatched_sizes: Whether to draw a new classifier if the checkpoint's has another number of labels.
         **fields: Fields of `BertSupernetConfig`: `depths`, `intermediate_sizes`, `num_heads`, `sequence_length`.
 
     Raises:
-        InvalidInputError: The checkpoint is no BERT encoder, does not fit the task, or should be fine-tuned and is not.
+        InvalidInputError: The checkpoint is no BERT encoder, does not fit the task, or must be fine-tuned and is not.
     """
     if not isinstance(task, TextTask):
         raise InvalidInputError(
@@ -110,7 +109,7 @@ def load_checkpoint(
         task.label_names,
         regression=task.regression,
         ignore_mismatched_sizes=ignore_mismatched_sizes,
-        dtype=torch.float32,  # whatever the checkpoint was saved in
+        dtype=torch.float32,  # whichever precision the checkpoint was saved in
         **fields,
     )
     if new and fine_tuned:
@@ -130,22 +129,22 @@ def load_checkpoint(
             f"{len(task.tokenizer):,}."
         )
     name_labels(supernet, task)
-    # Settings of a run are compared when it goes on: what a checkpoint holds counts, not where it lies, and saving it
+    # Settings of a run are compared when it goes on: the content of a checkpoint counts, not its path, and saving it
     # notes its class.
     config._name_or_path, config.architectures = "", [type(supernet).__name__]
-    # Latency and the time of a step are those of the device that trains.
+    # Latency and the time of a step are measured on the device that trains.
     return supernet.to(accelerator.device)
 
 
 def prepare(trainer: SearchTrainer, progress: ProgressDisplay) -> Prepared:
-    """Fine-tune the whole checkpoint, order its parts by importance, and make a teacher of it where one is wanted.
+    """Fine-tunes the whole checkpoint, orders its parts by importance, and makes a teacher of it if one is wanted.
 
     Args:
-        trainer: Its supernet is trained in place.
-        progress: Shows the fine-tuning as a stage.
+        trainer: The trainer whose supernet is trained in place.
+        progress: The display that shows the fine-tuning as a stage.
 
     Raises:
-        InvalidInputError: The supernet is of no checkpoint.
+        InvalidInputError: The supernet does not come from a checkpoint.
         RunMismatchError: The run's folder holds a checkpoint that was fine-tuned otherwise.
     """
     args, supernet, task = trainer.compression, trainer.supernet, trainer.task
@@ -180,7 +179,7 @@ def prepare(trainer: SearchTrainer, progress: ProgressDisplay) -> Prepared:
 
 
 def _ordering(args: CompressionArguments, task: Task, seed: int) -> AfterTraining | None:
-    """What orders heads and neurons by importance."""
+    """Returns the change to the supernet that orders heads and neurons by importance."""
     if args.order == "none":
         return None
 

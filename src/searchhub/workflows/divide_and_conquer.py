@@ -1,4 +1,4 @@
-"""DC-NAS on networks trained apart, from the searcher to published winners; the two recipes that do so share this."""
+"""Runs DC-NAS on networks trained apart, from the searcher to published winners. Two recipes share it."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from searchhub.workflows.trainer import compute_used
 
 @dataclass(frozen=True)
 class DCNASOutput:
-    """What came of it.
+    """The output of `divide_and_conquer`.
 
     Args:
-        result: With every early-stopped network, the division, and the winners' scores.
-        trainer: Of the winners, with this result.
-        rows: Of a table of the winners, the best on the validation split first.
-        pictures: Where they are.
-        lost: Winners that diverged in their full training, by name; they are not published.
+        result: The result of the search: every early-stopped network, the division, and the winners' scores.
+        trainer: The trainer of the winners, with this result.
+        rows: Rows of a table of the winners, the best on the validation split first.
+        pictures: Files of the pictures.
+        lost: Names of winners that diverged in their full training. They are not published.
     """
 
     result: SearchResult
@@ -60,7 +60,7 @@ class DCNASOutput:
         return [self.trainer.folder / MODELS / str(row["network"]) for row in self.rows]
 
     def conclude(self) -> None:
-        """End the run: save the trainer, load the winners anew in a fresh process, and tell what came of it.
+        """Ends the run: saves the trainer, loads the winners again in a fresh process, and prints the outcome.
 
         Every process makes this call.
         """
@@ -72,7 +72,7 @@ class DCNASOutput:
             self.tell()
 
     def tell(self) -> None:
-        """Print what came of it, on the main process, and write the report."""
+        """Prints the outcome and writes the report. Only the main process calls this."""
         title = f"The best of each cluster, fully trained, best first; {self.trainer.task.metric_name}"
         Console().print(rich_table(narrow(self.rows), title=title))
         if self.lost:
@@ -83,10 +83,10 @@ class DCNASOutput:
 
 
 def plan(searcher: DCSearcher, early: ScratchEvaluator, trainer: NetworkTrainer) -> str:
-    """What `divide_and_conquer` would do, for a person.
+    """Returns a text for a person that tells what `divide_and_conquer` would do.
 
     Raises:
-        InvalidInputError: What would stop it.
+        InvalidInputError: Something would stop it.
     """
     _winners(searcher, early, trainer)
     rows = []
@@ -110,7 +110,7 @@ def plan(searcher: DCSearcher, early: ScratchEvaluator, trainer: NetworkTrainer)
 def _winners(
     searcher: DCSearcher, early: ScratchEvaluator, trainer: NetworkTrainer, on_step: StepCallback | None = None
 ) -> NetworkEvaluator:
-    """Trains the winners; whatever would stop either stage is said."""
+    """Returns the evaluator that trains the winners. Fails if something would stop either stage."""
     early.check(searcher.proxy)
     return NetworkEvaluator(trainer, lambda trial: f"cluster-{trial.number - searcher.num_samples}", on_step)
 
@@ -124,24 +124,24 @@ def divide_and_conquer(
     callbacks: Sequence[SearchCallback] = (),
     tracked: Mapping[str, Any] | None = None,
 ) -> DCNASOutput:
-    """Early-stop what the searcher samples, divide, train and publish each cluster's winner, and put them in order.
+    """Early-stops sampled networks, divides them, trains and publishes each cluster's winner, and ranks the winners.
 
-    Every process makes this call. The run's folder is the trainer's; the same call goes on with an interrupted one.
-    Early-stopped networks are kept in `early/` of it, whose settings are those of their training alone. So another
-    division of them, or another training of the winners, takes them over into a folder of its own (`early_from`).
+    Every process makes this call. The trainer's folder is the run's, and the same call goes on with an interrupted run.
+    Its subfolder `early/` keeps the early-stopped networks, with the settings of their training alone. So a run with
+    another division, or another training of the winners, can take them over into its own folder (`early_from`).
 
     Args:
-        searcher: Samples, divides and asks for the winners. Its budget is the trainer's epochs.
-        early: Trains the early-stopped networks.
-        trainer: Trains the winners, with `train_on="train"`. Its result holds cost tables.
-        early_from: The folder of another run with the same `early`; None: nothing is taken over.
-        callbacks: What else hears of the search, beside the progress display.
-        tracked: What a tracker is told of the settings.
+        searcher: The searcher, which samples, divides and asks for the winners. Its budget is the trainer's epochs.
+        early: The evaluator that trains the early-stopped networks.
+        trainer: The trainer of the winners, with `train_on="train"`. Its result holds cost tables.
+        early_from: The folder of another run with the same `early`. None: no networks are taken over.
+        callbacks: Further callbacks of the search, beside the progress display.
+        tracked: The settings that a tracker is told.
 
     Raises:
-        InvalidInputError: What would stop it is said before anything is trained. Or features do not divide: then the
-            message says how to go on with what was trained.
-        DivergedError: The full training of every winner diverged; the message says the same.
+        InvalidInputError: Something would stop the run, and nothing has been trained. Or features do not divide; then
+            the message says how to go on with the trained networks.
+        DivergedError: The full training of every winner diverged. The message says how to go on, too.
     """
     accelerator = trainer.accelerator
     progress = ProgressDisplay(1, enabled=accelerator.is_main_process)

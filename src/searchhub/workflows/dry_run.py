@@ -1,4 +1,4 @@
-"""What a search would cost, said in seconds and without training: trials, multiply-adds, memory, time, limits."""
+"""Estimates within seconds, without training, what a search would cost: trials, multiply-adds, memory, time, limits."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from searchhub.training.settings import TrainingSettings
 TIMED_ARCHITECTURES = 3
 
 SAMPLED = 100
-"""Of so many final networks the one is timed that is the nearest to the average."""
+"""Number of final networks that are drawn; the one nearest to the average is timed."""
 
 TIMED_MACS = 2e10
-"""Of a timed step of a final network at most, forward and backward: seconds on a slow machine."""
+"""Most multiply-adds of a timed step of a final network, forward and backward: seconds on a slow machine."""
 
 
 def estimate(
@@ -45,20 +45,20 @@ def estimate(
     final_epochs: int,
     final_settings: TrainingSettings | None = None,
 ) -> str:
-    """A text for a person. Time comes from a few training steps of random architectures, thrown away afterwards.
+    """Returns a text for a person. Times come from a few training steps of random architectures, which are discarded.
 
-    Of final networks, where they have other sizes, one of average multiply-adds is timed; on a part of its batch where
-    a whole one would take long.
+    If final networks have other sizes, one of average multiply-adds is timed, too, on a part of its batch if a whole
+    batch would take long.
 
     Args:
-        supernet: On the device that would train; left as it is.
-        task: Gives sizes and one batch.
-        settings: Of the search.
-        searcher: Gives the number of trials and their budget; None: nobody searches.
-        costs: Of the networks that are trained in the end, "macs" among them.
-        limits: Said to be feasible or not.
-        final_epochs: Of the training of one network.
-        final_settings: Of that training; None: those of the search.
+        supernet: The supernet, on the device that would train. It is not changed.
+        task: The task, which gives sizes and one batch.
+        settings: Training settings of the search.
+        searcher: The searcher, which gives the number of trials and their budget. None: there is no search.
+        costs: Cost tables of the networks that are trained in the end, "macs" among them.
+        limits: Limits that the text calls feasible or not.
+        final_epochs: Epochs of the final training of one network.
+        final_settings: Settings of the final training. None: those of the search.
     """
     final_settings = final_settings or settings
     space = supernet.search_space
@@ -96,7 +96,7 @@ def estimate(
     ]
     for wanted in limits:
         together = (wanted,) if isinstance(wanted, Limit) else tuple(wanted)
-        # N and H of cells have no table here.
+        # The cells' costs N and H have no table here.
         spans = {
             limit: reachable_range(anything.costs[limit.name]) for limit in together if limit.name in anything.costs
         }
@@ -115,7 +115,7 @@ def estimate(
 
 
 def _final_step(supernet: Supernet, task: Task, settings: TrainingSettings, macs: CostTable) -> float:
-    """Seconds of a step of an average final network."""
+    """Returns the seconds of a step of an average final network."""
     space, rng = supernet.search_space, np.random.default_rng(0)
     rows = space.sample(SAMPLED, rng) if cells_of(space) is None else draw_cells(space, SAMPLED, rng)
     mean = reachable_mean(macs)

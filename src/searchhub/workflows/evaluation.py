@@ -1,4 +1,4 @@
-"""Published networks are measured as anyone would load them: by the Auto class and with the folder's own processor."""
+"""Measures published networks as anyone would load them: with the Auto class and the folder's own processor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from searchhub.networks.network import MODELS, read_facts, read_run_task, read_t
 from searchhub.training.loop import predict
 
 SPARING = {"image": {"decode": "on_the_fly"}}
-"""By kind of task, arguments of its loader by which it does no work and takes no memory for other splits."""
+"""For each kind of task, arguments by which its loader does no work and takes no memory for other splits."""
 
 _NAMES = ("kind", "dataset", "task_name")
 """Arguments of a task's loader that name its data."""
@@ -30,18 +30,18 @@ _NAMES = ("kind", "dataset", "task_name")
 
 @dataclass(frozen=True)
 class EvaluatedNetwork:
-    """What a published network reaches.
+    """The metrics of a published network.
 
     Args:
-        name: The network's, of its folder.
+        name: Name of the network and its folder.
         path: The folder, as it was asked for.
-        facts: What the folder says of its network (`searchhub.json`); empty: nothing.
+        facts: The folder's facts of its network (`searchhub.json`). Empty: it has none.
         task: Name of the data.
         same_data: Whether the card speaks of this split of this data.
-        split: What was evaluated on.
-        examples: How many examples the split holds.
-        metrics: What came out, the primary metric among them.
-        mixed_precision: In which it came out: "no", "fp16" or "bf16".
+        split: The split of the data.
+        examples: Number of examples in the split.
+        metrics: The measured metrics, the primary one among them.
+        mixed_precision: Precision of the forward pass: "no", "fp16" or "bf16".
     """
 
     name: str
@@ -56,16 +56,15 @@ class EvaluatedNetwork:
 
     @property
     def recorded(self) -> dict[str, float] | None:
-        """The metrics on its card; None: they are of other data, or of another number of examples."""
+        """The metrics on the network's card; None if they come from other data or another number of examples."""
         same = self.same_data and self.facts.get("examples") == self.examples
         return dict(self.facts["metrics"]) if same else None
 
     def check(self) -> None:
-        """Compare with the card.
+        """Compares the metrics with the card.
 
         Raises:
-            InvalidInputError: A metric is another than on the card, or the card says nothing of this split of this
-                data.
+            InvalidInputError: A metric differs from the card, or the card says nothing about this split of this data.
         """
         if self.recorded is None:
             spoken = {name: self.facts.get(name) for name in ("task", "split", "examples")} if self.facts else "nothing"
@@ -83,18 +82,18 @@ class EvaluatedNetwork:
                 )
 
     def _tolerance(self, metric: str) -> float:
-        """How far sums that round otherwise, in batches of another size, may move a metric."""
+        """Returns how far a metric may move because sums round otherwise in batches of another size."""
         exact = metric == "accuracy" and self.mixed_precision == "no"
         return max(1.5 / self.examples, 5e-4 if exact else 5e-3)
 
     def line(self) -> dict[str, Any]:
-        """What programs print of it on a line, rounded."""
+        """Returns the facts that programs print on one line, rounded."""
         metrics = {name: round(value, 4) for name, value in self.metrics.items()}
         row = {"model": Path(self.path).name, "path": self.path, "task": self.task}
         return {**row, **metrics, "split": self.split, "examples": self.examples}
 
     def to_dict(self) -> dict[str, Any]:
-        """All that a program may want to know, plain JSON."""
+        """Returns all facts as plain JSON, for programs."""
         return {
             "name": self.name,
             "folder": self.path,
@@ -115,26 +114,26 @@ def evaluate_networks(
     batch_size: int = 256,
     data: Mapping[str, Any] | None = None,
 ) -> Iterator[EvaluatedNetwork]:
-    """Evaluate networks one after another, each on the task that its folder, or the run around it, speaks of.
+    """Evaluates networks one after another, each on the task that its folder, or the run around it, names.
 
     Args:
-        folders: Of models, or their Hub ids.
+        folders: Folders of models, or their Hub ids.
         accelerator: Device and precision.
-        split: What to evaluate on.
+        split: The split to evaluate on.
         batch_size: Examples of one forward pass.
-        data: Other arguments for the task's loader. Its "kind" may name a loader of one's own; what a folder outside
-            of a run says of its data may not.
+        data: Other arguments for the task's loader. Their "kind" may name your own loader; a folder outside of a run
+            may not name one.
 
     Raises:
-        InvalidInputError: A folder holds no network, or its data are not known, cannot be loaded, or have other
-            labels than it predicts.
+        InvalidInputError: A folder holds no network, or its data are unknown, cannot be loaded, or have other labels
+            than the network predicts.
     """
     given = dict(data or {})
     source, task = None, None
     for folder in map(find_folder, folders):
         wanted = _source(folder, given)
         if task is None or wanted != source:
-            source, task = wanted, None  # the data of one run are let go of before those of another are loaded
+            source, task = wanted, None  # the data of one run are freed before those of another are loaded
             task = _load(wanted, trusted="kind" in given or "kind" in read_run_task(folder))
         yield evaluate_network(folder, task, accelerator, split=split, batch_size=batch_size)
 
@@ -148,18 +147,18 @@ def evaluate_network(
     batch_size: int = 256,
     same_names: bool = True,
 ) -> EvaluatedNetwork:
-    """Evaluate a published network on a task.
+    """Evaluates a published network on a task.
 
     Args:
-        folder: Of the model, or its Hub id.
+        folder: Folder of the model, or its Hub id.
         task: Data and metric.
         accelerator: Device and precision.
-        split: What to evaluate on.
+        split: The split to evaluate on.
         batch_size: Examples of one forward pass.
-        same_names: Whether the model's labels must have the names of the task's; False: there must be as many.
+        same_names: Whether the model's labels must have the names of the task's. False: only their number must agree.
 
     Raises:
-        InvalidInputError: The folder holds no network of the task's kind, or one of other labels.
+        InvalidInputError: The folder holds no network of the task's kind, or one with other labels.
     """
     place = find_folder(folder)
     model = _load_model(place, task)
@@ -181,10 +180,10 @@ def evaluate_network(
 
 
 def networks_in(folder: str | Path) -> list[Path]:
-    """The folders of models that a folder stands for: of a run all that it published, else itself.
+    """Returns the folders of models that a folder stands for: all that a run published, or else the folder itself.
 
     Raises:
-        InvalidInputError: It holds neither a model nor a run with some.
+        InvalidInputError: The folder holds neither a model nor a run that published one.
     """
     folder = Path(folder)
     if (folder / MODEL_CONFIG).exists():
@@ -202,7 +201,7 @@ def networks_in(folder: str | Path) -> list[Path]:
 
 
 def _same_data(facts: Mapping[str, Any], task: Task) -> bool:
-    """Whether a card speaks of a task's data: by their names, else by their content, wherever they lie now."""
+    """Whether a card speaks of a task's data: their names agree, or else their content, wherever they lie now."""
     known = facts.get("task") or {}
     if all(_last(known.get(name)) == _last(task.source.get(name)) for name in _NAMES):
         return True
@@ -210,12 +209,12 @@ def _same_data(facts: Mapping[str, Any], task: Task) -> bool:
 
 
 def _last(value: object) -> object:
-    """A path's last part: folders that are published tell no more of where data lay."""
+    """Returns a path's last part: a published folder tells no more about where its data lay."""
     return Path(value).name if isinstance(value, str) else value
 
 
 def _source(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """From what a folder's task is loaded. Where another kind is given, other arguments are not the folder's."""
+    """Returns what a folder's task is loaded from. If another kind is given, the folder's arguments do not count."""
     own = read_task_source(folder)
     source = {**own, **given} if given.get("kind", own.get("kind")) == own.get("kind") else dict(given)
     if "kind" not in source:

@@ -1,4 +1,4 @@
-"""Limits as words of a command line or a YAML file: `--max macs=300M --min params=2M`, in recipes as in `searchhub`."""
+"""Reads limits from words of a command line or a YAML file, like `--max macs=300M --min params=2M`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from searchhub.errors import InvalidInputError
 from searchhub.formatting import read_amount
 from searchhub.generation.limits import Limit
 
-# Not between the digits of 812,004.
+# A comma between the digits of 812,004 joins nothing.
 _JOINED = re.compile(r",(?=\s*[A-Za-z_])")
 
 
 def read_limits(
     maximum: Sequence[str] | None, minimum: Sequence[str] | None, equal: Sequence[str] | None
 ) -> list[Limit]:
-    """The limits of `--max`, `--min` and `--equal`, in this order; all of them hold for one network.
+    """Returns the limits of `--max`, `--min` and `--equal`, in this order; all of them hold for one network.
 
     >>> [str(limit) for limit in read_limits(["macs=300M"], ["params=2M"], None)]
     ['macs <= 300,000,000', 'params >= 2,000,000']
@@ -36,10 +36,10 @@ def read_limits(
 def read_limit_sets(
     maximum: Sequence[str] | None, minimum: Sequence[str] | None, equal: Sequence[str] | None
 ) -> list[tuple[Limit, ...]]:
-    """The limits of several networks, a network for each word of an option.
+    """Returns the limits of several networks, one network for each word of an option.
 
     The first words of all options hold together for the first network, the second ones for the second, and so on; an
-    option with a single word holds for every network. What a comma joins within a word holds together.
+    option with a single word holds for every network. Limits that commas join within a word hold together.
 
     >>> [" and ".join(map(str, s)) for s in read_limit_sets(["macs=3M", "macs=4M"], ["params=15K"], None)]
     ['macs <= 3,000,000 and params >= 15,000', 'macs <= 4,000,000 and params >= 15,000']

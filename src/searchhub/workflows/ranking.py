@@ -1,4 +1,4 @@
-"""The winners of a DC-NAS search in their order: as a table, and on the card of each."""
+"""Ranks the winners of a DC-NAS search: in a table, and on the card of each."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ _SIZE, _PROBABLE, _EARLY, _MACS = "architectures in it", "log-probability", "ear
 def rank_winners(
     result: SearchResult, reports: Mapping[Architecture, TrainedNetwork], trainer: NetworkTrainer
 ) -> list[dict[str, Any]]:
-    """Say on the card of every winner how large the clusters were, who won them, and in which order they came out.
+    """Ranks the winners, and writes on the card of each the clusters' sizes, their winners and this order.
 
-    The order is that of the validation split; the first is DC-NAS Eq. 10's answer. The test split has no part in it.
+    The validation split decides the order; its first winner is the answer of DC-NAS Eq. 10. The test split has no part
+    in it.
 
     Args:
-        result: Of the search, whose trials were scored on the validation split.
-        reports: Of every winner, trained and published.
-        trainer: That trained them.
+        result: The result of the search, whose trials were scored on the validation split.
+        reports: The winners, trained and published.
+        trainer: The trainer of the winners.
 
     Returns:
         Rows of a table, the best first.
@@ -33,7 +34,7 @@ def rank_winners(
     winners = winners_in_order(result)
     won_by = _PROBABLE if result.division["labels"] is None else _EARLY
     rows = [_row(winner, won_by, reports[winner.architecture], trainer.task.metric_name) for winner in winners]
-    # Not the counts, which are in the order of the clustering.
+    # The counts are left out, because they are in the order of the clustering.
     summary = {k: v for k, v in (result.division["summary"] or {}).items() if v is not None and k != "counts"}
     for rank, winner in enumerate(winners, 1):
         trainer.rewrite_card(
@@ -52,7 +53,7 @@ def rank_winners(
 
 
 def narrow(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same rows in the 80 columns of a terminal: shorter names, and no cluster, which the network's name tells."""
+    """Returns rows for the 80 columns of a terminal: names are shorter, and the network's name tells the cluster."""
     return [{_short(name): value for name, value in row.items() if name != "cluster"} for row in rows]
 
 

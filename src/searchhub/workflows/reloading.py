@@ -1,4 +1,4 @@
-"""Published networks are loaded in a fresh process, as anyone would, and measured again there."""
+"""Loads published networks in a fresh process, as anyone would, and measures them again there."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 from searchhub.errors import SearchhubError
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-"""Variables by which a launcher says that there are several processes."""
+"""Environment variables by which a launcher says that there are several processes."""
 
 LAUNCHED_BY_MPI = ("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "PMI_")
-"""How the names of such variables begin where MPI starts the processes."""
+"""Prefixes of the names of such variables if MPI starts the processes."""
 
 
 def reload_networks(folders: Sequence[str | Path], *, mixed_precision: str = "no", batch_size: int = 256) -> None:
-    """Load every folder in a fresh process, as anyone would, and measure it again on the test split there.
+    """Loads every folder in a fresh process, as anyone would, and measures its network again on the test split there.
 
-    The run's `training.json` says what the networks were trained for, so `save_trainer` comes before this. The process
-    is one alone, whatever launched this one, and finds modules beside the script that this one runs.
+    The run's `training.json` says what the networks were trained for, so call `save_trainer` before this. The fresh
+    process is a single one, whatever launched this one, and finds modules beside the script that this one runs.
 
     Args:
-        folders: Of published networks, in their run's folder.
-        mixed_precision: In which they were measured: "no", "fp16" or "bf16".
+        folders: Folders of published networks, in their run's folder.
+        mixed_precision: Precision in which they were measured: "no", "fp16" or "bf16".
         batch_size: Examples of one forward pass.
 
     Raises:
-        SearchhubError: One does not load, or does not reach what its card says.
+        SearchhubError: A network does not load, or does not reach what its card says.
     """
     if not folders:
         return

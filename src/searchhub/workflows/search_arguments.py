@@ -18,27 +18,28 @@ from searchhub.workflows.compression import CompressionArguments
 
 @dataclass(frozen=True, kw_only=True)
 class SearchArguments:
-    """How a `SearchTrainer` searches and trains.
+    """Settings by which a `SearchTrainer` searches and trains.
 
     Args:
         output_dir: The run's folder. The same run, started again, goes on from what the folder holds.
-        searcher: Who searches: a searcher; or the name of one, `package.module:Class` included, which is then built
-            with `budget`, `seed` and `searcher_options`.
-        searcher_options: Further arguments of a searcher that is named, e.g. {"estimation_epochs": 3}.
-        budget: What each trial of a searcher that is named is given.
-        training: How the trials of the search are trained; None: as `TrainingSettings` says, or, where a checkpoint is
-            compressed, as `searchhub.workflows.compression` fine-tunes.
-        final_training: How the networks are trained in the end; None: as the trials, on a cosine to 0.
-        epochs: Passes of the final training of each network; None: 15, or 3 where a checkpoint is compressed.
-        train_on: The split of the final training: "full" (train and validation) for final numbers, "train" where
-            networks are ranked by validation.
-        inherit_weights: Whether the final training starts from the supernet's weights, or, as in DDPNAS, from scratch.
-            None: it does where a checkpoint is compressed.
-        compression: Where a checkpoint is compressed, what is done with the whole of it before the search.
-        publish_as: Makes what is published of a trained model, e.g. a stock class that expresses it; None: itself.
+        searcher: The searcher, or its name (also `package.module:Class`). A name is built with `budget`, `seed` and
+            `searcher_options`.
+        searcher_options: Further arguments of a searcher that is given by name, e.g. {"estimation_epochs": 3}.
+        budget: Budget of each trial, if the searcher is given by name.
+        training: Training settings of the search's trials. None: the defaults of `TrainingSettings`, or those of
+            `searchhub.workflows.compression` if a checkpoint is compressed.
+        final_training: Settings of the final training. None: those of the trials, on a cosine to 0.
+        epochs: Epochs of the final training of each network. None: 15, or 3 if a checkpoint is compressed.
+        train_on: Split of the final training. "full" (train and validation) for final numbers; "train" if you rank
+            networks on validation.
+        inherit_weights: Whether the final training starts from the supernet's weights. False: from scratch, as in
+            DDPNAS. None: True if a checkpoint is compressed, else False.
+        compression: How a checkpoint is prepared before the search. None: the supernet is not a checkpoint to compress.
+        publish_as: Function that turns a trained model into the one that is published, e.g. of a stock class. None:
+            the trained model itself is published.
         seed: The seed of everything random.
-        mixed_precision: "no", "fp16" or "bf16", where no accelerator is given.
-        report_to: A tracker that Accelerate knows, where no accelerator is given; None: none.
+        mixed_precision: "no", "fp16" or "bf16", if the trainer is given no accelerator.
+        report_to: Tracker that Accelerate supports, if the trainer is given no accelerator. None: no tracker.
     """
 
     output_dir: str | Path

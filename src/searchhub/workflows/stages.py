@@ -1,4 +1,4 @@
-"""What recipes have in common: how they begin and end, and how they tell what came out."""
+"""Stages that recipes share: how they begin, how they end, and how they present their networks."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from searchhub.workflows.arguments import RecipeTrainingArguments, RunArguments
 T = TypeVar("T")
 
 KEPT = "Run the same command again to go on: finished networks are kept, the one in training starts anew."
-"""What a recipe that trains networks from scratch says when it is interrupted."""
+"""Message of an interrupted recipe that trains networks from scratch."""
 
 
 def run(main: Callable[[list[str]], None], *, way_on: str = "Run the same command again to go on.") -> None:
-    """Run a recipe: an error of searchhub becomes one line, and Ctrl-C says how to go on.
+    """Runs a recipe: an error of searchhub becomes one line, and Ctrl-C prints how to go on.
 
     Args:
-        main: Takes the words of the command line.
-        way_on: What is said after an interruption.
+        main: The recipe's function, which takes the words of the command line.
+        way_on: Message after an interruption.
     """
     try:
         main(sys.argv[1:])
@@ -51,7 +51,7 @@ def run(main: Callable[[list[str]], None], *, way_on: str = "Run the same comman
 
 
 def start_run(training: RecipeTrainingArguments, run: RunArguments) -> Accelerator:
-    """The accelerator of this process; says how many there are. From here on a log shows each line at once."""
+    """Returns the accelerator of this process, and prints how many there are. A log then shows each line at once."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     transformers_logging.disable_progress_bar()
@@ -67,26 +67,26 @@ def start_run(training: RecipeTrainingArguments, run: RunArguments) -> Accelerat
 
 
 def main_first(accelerator: Accelerator, load: Callable[..., T], *args: Any) -> T:
-    """Load data on the main process first, so that the others find them decoded in its cache."""
+    """Loads data on the main process first, so that the others find them decoded in its cache."""
     with accelerator.main_process_first():
         return load(*args)
 
 
 def settings_of(arguments: Sequence[Any]) -> dict[str, Any]:
-    """All settings of a recipe in one table, for a tracker."""
+    """Returns all settings of a recipe in one table, for a tracker."""
     return {name: value for group in arguments for name, value in dataclasses.asdict(group).items()}
 
 
 def search_callbacks(
     accelerator: Accelerator, progress: ProgressDisplay, stage: str, tracked: Mapping[str, Any] | None = None
 ) -> list[SearchCallback]:
-    """What hears of a search: the display of progress, and a tracker where the accelerator has one.
+    """Returns the callbacks of a search: the display of progress, and a tracker if the accelerator has one.
 
     Args:
         accelerator: The accelerator of this process.
-        progress: Shows the search as a stage.
+        progress: The display that shows the search as a stage.
         stage: The stage's name.
-        tracked: What a tracker is told of the settings.
+        tracked: The settings that a tracker is told.
     """
     found: list[SearchCallback] = [progress.callback(stage)]
     if accelerator.log_with:
@@ -103,14 +103,17 @@ def summarize_networks(
     *,
     also: Sequence[str] = (),
 ) -> None:
-    """Draw a run, write and print the table of its networks, and load the published ones anew. For the main process.
+    """Draws a run, writes and prints the table of its networks, and loads the published ones again.
+
+    Only the main process calls this.
 
     Args:
         result: The result of the search.
         networks: The networks that were trained.
-        task: What they were trained for.
+        task: The task that they were trained for.
         folder: The run's folder.
-        reload: Measures the folders of published networks in a fresh process, and fails where one falls short.
+        reload: Function that measures the folders of published networks in a fresh process, and fails if one falls
+            short.
         also: More lines to print.
     """
     pictures = draw_run(result, [n.network for n in networks], folder / "report")
@@ -126,7 +129,7 @@ def summarize_networks(
 
 
 def draw_run(result: SearchResult, networks: Sequence[Network], folder: Path) -> list[Path]:
-    """Draw θ over the rounds, and a Pareto front for each cost that was limited, with the chosen points."""
+    """Draws θ over the rounds, and a Pareto front for each cost that was limited, with the chosen points."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     if len(result.trajectory) > 1:

@@ -44,24 +44,26 @@ UNIFORM = "uniform"
 
 @dataclass
 class TextDataArguments:
-    """Which texts, and how they are split and cut."""
+    """The texts, and how they are split and cut."""
 
-    task_name: str | None = option(None, f"A GLUE task: {', '.join(GLUE_TASKS)}.")
+    task_name: str | None = option(None, f"GLUE task: {', '.join(GLUE_TASKS)}.")
     data_dir: str | None = option(None, "Folder with the GLUE task's train and dev files (tsv or parquet).")
     dataset: str | None = option(None, "Other data: a Hub id, or a csv, tsv, json or parquet file or folder.")
-    dataset_config_name: str | None = option(None, "Of a Hub id.")
-    text_column: str | None = option(None, "Column of texts; found where there is one.")
+    dataset_config_name: str | None = option(None, "Configuration of a data set on the Hub.")
+    text_column: str | None = option(None, "Column of texts. Default: the only one there is.")
     pair_column: str | None = option(None, "Column of second texts, for pairs.")
-    label_column: str | None = option(None, "Column of classes; found where there is one.")
-    max_length: int = option(128, "Longer inputs are cut to so many tokens.")
-    pad_to_multiple_of: int = option(1, "Pad batches to such a length, for GPUs with tensor cores.")
-    validation_size: float = option(0.1, "Share, or number, of training examples that score the search.")
-    test_size: float | None = option(None, "The same for the test, where other data have no such split. Default: 0.1.")
-    max_train_samples: int | None = option(None, "Use so many training examples.")
-    max_eval_samples: int | None = option(None, "Use so many validation and so many test examples.")
+    label_column: str | None = option(None, "Column of classes. Default: the only one there is.")
+    max_length: int = option(128, "Largest number of tokens; longer inputs are cut.")
+    pad_to_multiple_of: int = option(1, "Pad batches to a multiple of this length, for GPUs with tensor cores.")
+    validation_size: float = option(0.1, "Share, or number, of training examples that form the validation split.")
+    test_size: float | None = option(
+        None, "Share, or number, that forms the test split, if other data have none. Default: 0.1."
+    )
+    max_train_samples: int | None = option(None, "Largest number of training examples to use.")
+    max_eval_samples: int | None = option(None, "Largest number of validation examples, and of test examples, to use.")
 
     def task(self, tokenizer: str | PreTrainedTokenizerBase, seed: int) -> TextTask:
-        """The data set, tokenised.
+        """Returns the task of the data set, tokenised.
 
         Raises:
             InvalidInputError: Not exactly one of a GLUE task and other data is named, or it cannot be loaded.
@@ -100,28 +102,30 @@ class TextDataArguments:
 
 @dataclass
 class BertArguments:
-    """Which checkpoint becomes smaller, and what may vary."""
+    """The checkpoint to compress, what may vary in it, and how it is prepared."""
 
-    model_name_or_path: str = option("google-bert/bert-base-uncased", "Any BERT checkpoint: a Hub id or a folder.")
+    model_name_or_path: str = option("google-bert/bert-base-uncased", "BERT checkpoint: a Hub id or a folder.")
     ignore_mismatched_sizes: bool = option(
-        False, "Draw a new classifier where the checkpoint's is of another number of labels."
+        False, "Draw a new classifier if the checkpoint's has another number of labels."
     )
     depths: list[int] | None = option(None, "Numbers of layers on offer. Default: 1/2, 2/3, 5/6 and all.")
-    intermediate_sizes: list[int] | None = option(None, "Widths on offer. Default: 1/6, 1/4, 1/3 and all.")
+    intermediate_sizes: list[int] | None = option(None, "Feed-forward widths on offer. Default: 1/6, 1/4, 1/3 and all.")
     num_heads: list[int] | None = option(None, "Numbers of heads on offer. Default: 1/3, 2/3 and all.")
-    sequence_length: int = option(128, "Tokens of the example that multiply-adds and latency are of.")
+    sequence_length: int = option(128, "Tokens of the example on which multiply-adds and latency are counted.")
     order: str = option(
-        "first_order", "By what heads and neurons are ordered.", choices=["first_order", "magnitude", "none"]
+        "first_order",
+        "Measure of importance that orders heads and neurons.",
+        choices=["first_order", "magnitude", "none"],
     )
-    order_examples: int = option(512, "Training examples that importance is measured on.")
-    original_epochs: int = option(3, "Epochs of fine-tuning the checkpoint before the search; 0: it is fine-tuned.")
-    original_learning_rate: float = option(5e-5, "Peak of that fine-tuning's cosine, to 0.")
+    order_examples: int = option(512, "Number of training examples on which importance is measured.")
+    original_epochs: int = option(3, "Epochs of fine-tuning the checkpoint before the search. 0: it is fine-tuned.")
+    original_learning_rate: float = option(5e-5, "Peak of the cosine of that fine-tuning, to 0.")
 
     def __post_init__(self) -> None:
         _check_at_least(self, original_epochs=0, order_examples=1)
 
     def supernet(self, task: TextTask, seed: int, accelerator: Accelerator) -> BertSupernetForSequenceClassification:
-        """The checkpoint as a supernet, with a new classifier where it has none, where it will be trained."""
+        """Returns the checkpoint as a supernet on the accelerator's device; a missing classifier is drawn."""
         torch.manual_seed(seed)
         return load_checkpoint(
             self.model_name_or_path,
@@ -138,19 +142,19 @@ class BertArguments:
 
 @dataclass
 class BertSearcherArguments(SearcherArguments):
-    """How the space is searched."""
+    """Settings of the searcher, and of distillation in its trials."""
 
     searcher: str = option(
-        "ddp", f"Who searches: {', '.join(SEARCHED_BY)}, or a class as `package.module:Class`; `uniform`: nobody."
+        "ddp", f"Searcher: {', '.join(SEARCHED_BY)}, or a class as `package.module:Class`; `uniform`: no search."
     )
     estimation_epochs: int = option(3, "T of DDPNAS: how often each round repeats its draw.")
     search_distillation: bool = option(False, "Distil from the original inside the search, too.")
 
     def build(self, space: SearchSpace, seed: int) -> Searcher:
-        """The searcher of that name.
+        """Returns the searcher of that name.
 
         Raises:
-            InvalidInputError: There is no such searcher, or a setting is of another one.
+            InvalidInputError: There is no such searcher, or a setting belongs to another one.
         """
         if self.searcher == UNIFORM:
             for name in ("evaluations", "warmup_trials", "search_distillation"):
@@ -161,12 +165,12 @@ class BertSearcherArguments(SearcherArguments):
         return super().build(space, seed)
 
     def objective(self, supernet: BertSupernetForSequenceClassification) -> Finder:
-        """What finds the network for some limits: the search's answer, or evenly spread whole layers."""
+        """Returns the function that finds the network for some limits: the search's, or evenly spread whole layers."""
         return uniform_layers(supernet) if self.searcher == UNIFORM else generate
 
 
 def uniform_layers(supernet: BertSupernetForSequenceClassification) -> Finder:
-    """Finds evenly spread whole layers within limits, the most that keep to them.
+    """Returns a function that finds evenly spread whole layers within limits, as many as keep to them.
 
     Raises:
         InvalidInputError: The sizes on offer leave no layer whole.
@@ -182,23 +186,23 @@ def uniform_layers(supernet: BertSupernetForSequenceClassification) -> Finder:
 
 @dataclass
 class BertTrainingArguments(RecipeTrainingArguments):
-    """How the original, search trials and final networks are trained."""
+    """Settings by which the original, search trials and final networks are trained."""
 
-    optimizer: str = option("adamw", "Of search and final training.", choices=["sgd", "adam", "adamw"])
-    learning_rate: float = option(5e-5, "Peak of the search's cosine.")
-    min_learning_rate: float = option(2e-5, "Its end.")
-    weight_decay: float = option(0.01, "Of all training.")
-    max_grad_norm: float | None = option(1.0, "Clip gradients to this norm.")
+    optimizer: str = option("adamw", "Optimizer of search and final training.", choices=["sgd", "adam", "adamw"])
+    learning_rate: float = option(5e-5, "Peak of the cosine learning rate in the search.")
+    min_learning_rate: float = option(2e-5, "End of that cosine.")
+    weight_decay: float = option(0.01, "Weight decay of all training.")
+    max_grad_norm: float | None = option(1.0, "Largest norm of gradients; larger ones are clipped.")
     epochs: int = option(3, "Epochs of the final fine-tuning of each network.")
     inherit_weights: bool = option(True, "Start the final fine-tuning from `start`, not from scratch.")
     start: str = option(
         "original",
-        "Whose weights: the fine-tuned original's or the search's; docs/results/bert.md compares them.",
+        "Weights to start from: the fine-tuned original's or the search's (docs/results/bert.md compares them).",
         choices=["original", "supernet"],
     )
-    warmup_steps: int = option(20, "Steps of linear warm-up of each training, and of the search's first.")
-    distillation_weight: float = option(0.0, "Of the original's outputs in the loss of the final fine-tuning.")
-    distillation_temperature: float = option(2.0, "Divides logits in it.")
+    warmup_steps: int = option(20, "Steps of linear warm-up at the start of each training and of the search.")
+    distillation_weight: float = option(0.0, "Weight of the original's outputs in the loss of the final fine-tuning.")
+    distillation_temperature: float = option(2.0, "Divisor of logits in that part of the loss.")
 
     def __post_init__(self) -> None:
         _check_at_least(self, epochs=1)
@@ -210,11 +214,11 @@ class BertTrainingArguments(RecipeTrainingArguments):
     def bert_arguments(
         self, run: RunArguments, searcher: Searcher, sizes: BertArguments, searching: BertSearcherArguments
     ) -> SearchArguments:
-        """What a `SearchTrainer` takes, of these settings.
+        """Returns these settings as the arguments of a `SearchTrainer`.
 
         Args:
-            run: Folder and seed.
-            searcher: Who searches.
+            run: Folder and seed of the run.
+            searcher: The searcher.
             sizes: The checkpoint, and how it is fine-tuned before the search.
             searching: Whether trials learn from the original, too.
         """
@@ -236,11 +240,11 @@ class BertTrainingArguments(RecipeTrainingArguments):
         )
 
     def original_settings(self, learning_rate: float) -> TrainingSettings:
-        """Settings of the checkpoint's fine-tuning."""
+        """Returns the settings of the checkpoint's fine-tuning."""
         return self._settings(learning_rate, 0.0, 0.0)
 
     def distilling(self, settings: TrainingSettings) -> TrainingSettings:
-        """The settings with the teacher's part in the loss."""
+        """Returns the settings with the teacher's part in the loss."""
         return dataclasses.replace(
             settings,
             distillation_weight=self.distillation_weight,
@@ -250,15 +254,15 @@ class BertTrainingArguments(RecipeTrainingArguments):
 
 @dataclass
 class BertNetworkArguments(LimitArguments):
-    """Which networks come out of the search: one for each word; commas join limits that hold together.
+    """Limits of the networks that come out of the search: one network per word; commas join limits of one network.
 
     Costs are `params`, `encoder_params` (without embeddings), `macs` of an example of `sequence_length`, and
-    `latency_ms`. Without a limit there is one at 60 % of the way through the encoder's parameters.
+    `latency_ms`. Without limits there is one at 60 % of the way through the encoder's parameters.
     """
 
-    max_params: list[float] | None = option(None, "Short for `--max params=…`: parameters, embeddings included.")
-    latency_batch_size: int = option(1, "Examples, of `sequence_length`, whose `latency_ms` is limited.")
-    plain_bert: bool = option(False, "Publish as stock `bert` what stock BERT can express.")
+    max_params: list[float] | None = option(None, "Short for `--max params=…`: most parameters, embeddings included.")
+    latency_batch_size: int = option(1, "Examples of `sequence_length` in the forward pass of `latency_ms`.")
+    plain_bert: bool = option(False, "Publish networks that stock BERT can express as stock `bert`.")
     random_networks: int = option(3, "Random architectures in (0.95 ν, ν] to train beside each network.")
     uniform_network: bool = option(True, "Also train evenly spread whole layers within each limit.")
     train_largest: bool = option(True, "Also train the largest network of the space on, like the others.")
@@ -267,19 +271,19 @@ class BertNetworkArguments(LimitArguments):
         self.max = [*(self.max or ()), *(f"params={value!r}" for value in self.max_params or ())] or None
 
     def limits_within(self, costs: Sequence[CostTable]) -> list[LimitSet]:
-        """What each network must keep to; where nothing was asked for, 60 % of the way through the encoder."""
+        """Returns the limits of each network; without any, one at 60 % of the way through the encoder's parameters."""
         encoder = next(cost for cost in costs if cost.name == "encoder_params")
         return self.limits() or [Limit(encoder.name, max=between(encoder, 0.6))]
 
     def costs(
         self, supernet: BertSupernetForSequenceClassification, file: Path | None, accelerator: Accelerator
     ) -> list[CostTable]:
-        """Multiply-adds, parameters with and without embeddings, and latency where it is limited.
+        """Returns tables of multiply-adds, of parameters with and without embeddings, and of a limited latency.
 
         Args:
-            supernet: Of the checkpoint.
-            file: Where latency is kept, so that a run measures it once; None: it is not kept.
-            accelerator: Of this process.
+            supernet: The supernet of the checkpoint.
+            file: File that keeps the latency, so that a run measures it once. None: it is not kept.
+            accelerator: The accelerator of this process.
         """
         tables = [macs_table(supernet), params_table(supernet), params_table(supernet, embeddings=False)]
         limits = read_limits(self.max, self.min, self.equal)
@@ -292,7 +296,7 @@ class BertNetworkArguments(LimitArguments):
 def _latency(
     supernet: BertSupernetForSequenceClassification, batch_size: int, file: Path | None, accelerator: Accelerator
 ) -> LatencyTable:
-    """Latency, measured once a run, by one process while the others wait; without a file it is not kept."""
+    """Returns the latency, which one process measures once per run while others wait; it is kept if there is a file."""
     if file is None:
         return measure_latency(supernet, batch_size=batch_size)
     if accelerator.is_main_process and not file.exists():

@@ -1,7 +1,6 @@
-"""The object that a user drives: search once, train a network for every limit, measure, publish.
+"""The object that a user drives: it searches once, trains a network for every limit, measures and publishes.
 
-It holds no logic but the order of the verbs: `search`, `generate`, `NetworkTrainer`, `publish`, each of which can be
-called without it.
+It only puts the verbs in order: `search`, `generate`, `NetworkTrainer`, `publish`. Each can be called without it.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ from searchhub.workflows.search_arguments import SearchArguments
 from searchhub.workflows.stages import search_callbacks, summarize_networks
 
 EvaluatorFactory = Callable[..., Evaluator]
-"""Makes the evaluator of a search. It is called as `SupernetEvaluator` is, which is the default."""
+"""Function that makes the evaluator of a search. It is called as `SupernetEvaluator` is, which is the default."""
 
 
 class SearchTrainer:
@@ -64,21 +63,21 @@ class SearchTrainer:
     >>> networks = trainer.train(Limit("macs", max=3e8), random_networks=3)  # doctest: +SKIP
 
     Args:
-        supernet: The shared weights; or the name of a BERT checkpoint, a Hub id or a folder, to compress.
+        supernet: The supernet; or a BERT checkpoint to compress, by Hub id or folder.
         task: Data and metric.
         args: How to search and train.
-        callbacks: What else hears of the search, beside the progress display.
-        evaluator: How trials are evaluated: an evaluator; or what makes one, called as `SupernetEvaluator` is.
-        evaluator_options: Further arguments of what makes the evaluator, e.g. {"batch_norm_batches": 8}.
-        score: What a trial's score is: a name in `searchhub.evaluators.score.SCORES`, or a function of a module.
-        objective: What finds the network for some limits, as `generate` does by DDPNAS Eq. 10.
-        costs: The cost tables that limits can name; None: multiply-adds and parameters.
-        final_task: What networks are trained on in the end, where that is more than `task`, e.g. augmented.
-        accelerator: The accelerator of this process; None: one is made.
+        callbacks: Further callbacks of the search, beside the progress display.
+        evaluator: Evaluator of the trials, or a function that makes one and is called as `SupernetEvaluator` is.
+        evaluator_options: Further arguments of the function that makes the evaluator, e.g. {"batch_norm_batches": 8}.
+        score: Score of a trial: a name in `searchhub.evaluators.score.SCORES`, or a function of a module.
+        objective: Function that finds the network for some limits, as `generate` does by DDPNAS Eq. 10.
+        costs: The cost tables that limits can name. None: multiply-adds and parameters.
+        final_task: Task of the final training, if it differs from `task`, e.g. in augmentation. None: `task`.
+        accelerator: The accelerator of this process. None: one is made.
         progress: Whether the main process shows progress.
-        tracked: What a tracker is told of the settings; None: nothing.
-        search_settings: What cards tell of the search; None: the settings of the searcher and of its trials.
-        command: The command of the run, word by word, for cards; None: that of this process.
+        tracked: The settings that a tracker is told. None: none.
+        search_settings: The settings of the search that cards tell. None: those of the searcher and of its trials.
+        command: The words of the run's command, for cards. None: the command of this process.
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class SearchTrainer:
         self.inherit_weights = compressed if args.inherit_weights is None else args.inherit_weights
         self.callbacks = tuple(callbacks)
         self.score, self.objective = score, objective
-        # Limits are of the networks that are trained in the end, which may have other sizes than those of the search.
+        # Limits refer to networks that are trained in the end, which may have other sizes than those of the search.
         self.costs = tuple(costs or default_costs(supernet.final, compressed=compressed))
         self._evaluator, self._evaluator_options = evaluator, dict(evaluator_options or {})
         self._tracked = tracked
@@ -143,16 +142,16 @@ class SearchTrainer:
         data: Mapping[str, Any] | None = None,
         progress: bool = True,
     ) -> SearchTrainer:
-        """The trainer of a finished run: networks that it trains compare with those that the run trained.
+        """Returns the trainer of a finished run. Networks that it trains compare with those that the run trained.
 
         Args:
             folder: The run's folder.
-            accelerator: The accelerator of this process; None: one with the run's mixed precision.
+            accelerator: The accelerator of this process. None: one with the run's mixed precision.
             data: Other arguments for the task's loader, e.g. {"dataset": where it is on this machine}.
             progress: Whether the main process shows progress.
 
         Raises:
-            InvalidInputError: The run holds no trainer, its data cannot be loaded, or are not those that it used.
+            InvalidInputError: The run holds no trainer, or its data cannot be loaded or are not those that it used.
         """
         networks = load_trainer(folder, accelerator, data=data)
         args = SearchArguments(
@@ -180,7 +179,7 @@ class SearchTrainer:
 
     @property
     def searcher(self) -> Searcher:
-        """Who searches, or will."""
+        """The searcher of this trainer."""
         if self._searcher is None:
             args = self.args
             self._searcher = (
@@ -198,18 +197,18 @@ class SearchTrainer:
 
     @property
     def progress(self) -> ProgressDisplay:
-        """What shows how far the run is; nothing on other processes than the main one."""
+        """The display that shows how far the run is. Only the main process shows it."""
         if self._display is None:
             stages = 1 if self._networks else (self.compression is not None) + (self.searcher.num_trials > 0) + 1
             self._display = ProgressDisplay(stages, enabled=self._show and self.accelerator.is_main_process)
         return self._display
 
     def check(self, *limits: LimitSet, random_networks: int = 0) -> None:
-        """Fail now, rather than after the search, if something would stop it or the training after it.
+        """Fails now, rather than after the search, if something would stop it or the training after it.
 
         Args:
             *limits: The limits that networks are to be trained for.
-            random_networks: How many random architectures are to stand beside each.
+            random_networks: Number of random architectures to train beside each network.
 
         Raises:
             InvalidInputError: A batch does not fit, or limits are not distinct.
@@ -235,7 +234,7 @@ class SearchTrainer:
         check_limits(self.costs, limits, random_networks=random_networks, seed=self.args.seed, find=self.objective)
 
     def estimate(self, *limits: LimitSet) -> str:
-        """What the run would cost and which limits are feasible, for a person; seconds, and nothing is trained."""
+        """Returns a text about the run's cost and the feasible limits. It takes seconds and trains nothing."""
         return estimate(
             self.supernet,
             self.task,
@@ -250,7 +249,7 @@ class SearchTrainer:
     # -- the verbs ----------------------------------------------------------------------------------------------------
 
     def search(self) -> SearchResult:
-        """Search, go on with an interrupted search, or read a finished one; a second call returns the same result.
+        """Searches, goes on with an interrupted search, or reads a finished one. A second call returns the same result.
 
         With `compression` the checkpoint is first fine-tuned as a whole. The run's folder then holds what `from_run`
         makes this trainer from; where the task was put together by hand, without a `source`, a message says that it
@@ -260,7 +259,7 @@ class SearchTrainer:
             self.check()
             with self.progress as progress:
                 prepared = prepare(self, progress) if self.compression else Prepared(self.supernet, self.task)
-                # Each trial lets go of its model and collects garbage; what is here now need not be looked at again.
+                # Each trial frees its model and collects garbage; objects that exist now need not be looked at again.
                 gc.freeze()
                 result = self._search(prepared.search_task or self.task).with_costs(*self.costs)
             self._searched = self.supernet if prepared.supernet is not self.supernet else None
@@ -281,19 +280,20 @@ class SearchTrainer:
         largest: bool = False,
         baselines: Mapping[str, Finder] | None = None,
     ) -> list[TrainedNetwork]:
-        """Train the network of each limit, and what it is to be compared with, all alike; searches first if need be.
+        """Trains the network of each limit and its baselines, all alike. It searches first if need be.
 
-        Published networks become Hub-ready folders in the run's `models/`; of baselines the numbers are kept. A
+        Published networks become Hub-ready folders in the run's `models/`. Only the numbers of baselines are kept. A
         network that is finished already is read.
 
         Args:
-            *limits: Per network a limit, or several at once as a tuple. Of cells the derived network comes first.
-            random_networks: How many random architectures of its cost to train beside each network.
+            *limits: A limit for each network, or a tuple of several that hold together. In a space of cells the derived
+                network comes first.
+            random_networks: Number of random architectures of its cost to train beside each network.
             largest: Whether to train the network with the most multiply-adds, too.
-            baselines: By name, what finds further baselines for each limit.
+            baselines: Functions that find further baselines for each limit, by name.
 
         Returns:
-            All of them, in this order: each network before what stands beside it.
+            The trained networks, in the order of the limits. Its baselines follow each network.
 
         Raises:
             InfeasibleLimitError: Nothing meets a limit.
@@ -310,7 +310,7 @@ class SearchTrainer:
         largest: bool = False,
         baselines: Mapping[str, Finder] | None = None,
     ) -> list[Network]:
-        """The networks that `train` would train, which takes the same arguments; searches first if need be."""
+        """Returns the networks that `train` would train with the same arguments. It searches first if need be."""
         return choose_networks(
             self.search(),
             limits,
@@ -323,7 +323,7 @@ class SearchTrainer:
         )
 
     def train_networks(self, networks: Sequence[Network]) -> list[TrainedNetwork]:
-        """Train networks that somebody chose, as the run's own; searches first if need be."""
+        """Trains networks that you chose, as the run trains its own. It searches first if need be."""
         self.search()
         assert self._networks is not None
         if not networks:
@@ -332,12 +332,12 @@ class SearchTrainer:
             return self._networks.train_all(networks, progress)
 
     def evaluate(self, *names: str) -> None:
-        """Load published networks in a fresh process, as anyone would, and measure them on the test split again.
+        """Loads published networks in a fresh process, as anyone would, and measures them on the test split again.
 
-        Only the main process does; the others return at once.
+        Only the main process does this; the others return at once.
 
         Args:
-            *names: The names of networks in `models/`; none: all of them.
+            *names: Names of networks in `models/`. Without names all are measured.
 
         Raises:
             SearchhubError: A network does not load, or does not reach the score on its card.
@@ -350,13 +350,13 @@ class SearchTrainer:
             self._reload([known[name] for name in names or known])
 
     def save(self) -> None:
-        """Write into the run's folder what `from_run` makes this trainer from; `search` has done it at its end."""
+        """Writes the run's folder so that `from_run` can make this trainer from it. `search` does so at its end."""
         self.search()
         assert self._networks is not None
         save_trainer(self._networks, searched=self._searched)
 
     def summarize(self, networks: Sequence[TrainedNetwork], *, also: Sequence[str] = ()) -> None:
-        """End the run: load its networks anew (`evaluate`), print their table, draw pictures, and write the report.
+        """Ends the run: loads its networks again (`evaluate`), prints their table, draws pictures, writes the report.
 
         Args:
             networks: The networks that `train` returned.
@@ -368,15 +368,15 @@ class SearchTrainer:
             summarize_networks(result, networks, self.task, self.folder, self._reload, also=also)
 
     def write_report(self) -> Path:
-        """Write the run as one HTML file, and return where it is."""
+        """Writes a report of the run as one HTML file, and returns its path."""
         return write_report(self.folder)
 
     def push_to_hub(self, repo_id: str, network: str | None = None, **options: Any) -> PublishedRevision:
-        """Publish a trained network: card, modeling files and weights in one commit, never over another network.
+        """Publishes a trained network: card, modeling files and weights in one commit, never over another network.
 
         Args:
             repo_id: "name" or "owner/name".
-            network: The network's name in `models/`; None: the only one there is.
+            network: The network's name in `models/`. None: the only one there is.
             **options: Further arguments of `searchhub.publish`.
 
         Raises:
@@ -393,12 +393,12 @@ class SearchTrainer:
     # -- the parts that it drives -------------------------------------------------------------------------------------
 
     def network_trainer(self, result: SearchResult, prepared: Prepared | None = None, **changes: Any) -> NetworkTrainer:
-        """What trains the networks of a result.
+        """Returns the trainer of a result's networks.
 
         Args:
             result: The result, with cost tables.
-            prepared: What compression left; None: there is none.
-            **changes: Other fields of the trainer.
+            prepared: The supernet and tasks that compression prepared. None: the trainer's own.
+            **changes: Fields of the `NetworkTrainer` to set otherwise.
         """
         args, prepared = self.args, prepared or Prepared(self.supernet, self.task)
         settings = {"searcher": dict(result.searcher or self.searcher.config), "training": self.training.to_dict()}
@@ -452,13 +452,13 @@ class SearchTrainer:
 
 
 def default_costs(supernet: Supernet, *, compressed: bool) -> list[CostTable]:
-    """Multiply-adds and parameters; of a checkpoint that is compressed also parameters without embeddings."""
+    """Returns tables of multiply-adds and parameters, and for compression also of parameters without embeddings."""
     tables = [macs_table(supernet), params_table(supernet)]
     return [*tables, params_table(supernet, embeddings=False)] if compressed else tables
 
 
 def compute_used(trials: Sequence[TrialResult], accelerator: Accelerator) -> ComputeUsed:
-    """What the trials of a search took, for cards; where there are none, nothing is said."""
+    """Returns the compute that a search's trials used, for cards; empty if there are no trials."""
     if not trials:
         return ComputeUsed()
     return ComputeUsed(
