@@ -43,17 +43,17 @@ ELSEWHERE = ("seed", "tokenizer", "data_dir")
 
 @dataclass(frozen=True)
 class Score:
-    """What one network reached.
+    """The score of one network.
 
     Args:
-        value: Of the metric.
-        column: The searcher that found it, or what kind of baseline it is.
+        value: Value of the metric.
+        column: The searcher that found the network, or the kind of baseline that it is.
         run: Folder of its run.
-        searcher: Of that run.
-        limit: In words; None: it keeps to none, and stands beside those of every limit.
-        seed: Of the run.
-        start: What tells the weights that its training started from; None: from scratch.
-        data: From what its task was loaded; empty where an earlier version wrote nothing of it.
+        searcher: Searcher of that run.
+        limit: Its limits as text. None: it keeps to no limit, and stands beside the networks of every limit.
+        seed: Seed of the run.
+        start: Identity of the weights that its training started from. None: it started from scratch.
+        data: What its task was loaded from. Empty: an earlier version did not write it.
     """
 
     value: float
@@ -67,7 +67,7 @@ class Score:
 
     @property
     def found(self) -> bool:
-        """Whether a search found it."""
+        """Whether a search found the network."""
         return self.column == self.searcher
 
 
@@ -250,9 +250,9 @@ def difference(rows: Sequence[Mapping[str, Sequence[float]]], one: str, other: s
     """Mean difference of two columns over the seeds that have both, and its standard error; None: no seed has both.
 
     Args:
-        rows: Of one limit, one a seed.
-        one: Whose difference.
-        other: To which.
+        rows: Rows of one limit, one per seed.
+        one: The column that is compared.
+        other: The column that is subtracted.
     """
     paired = [
         (statistics.mean(row[one]), statistics.mean(row[other])) for row in rows if row.get(one) and row.get(other)

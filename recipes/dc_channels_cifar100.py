@@ -29,14 +29,14 @@ from searchhub.workflows.stages import main_first, run, settings_of, start_run
 
 @dataclass
 class SpaceArguments:
-    """Sizes of the space; the defaults suit 8 x 8 pictures."""
+    """Sizes of the space. The defaults suit 8 x 8 pictures."""
 
     channels: list[int] = option([4, 8, 16, 32], "Channels of each layer of the base network.")
-    ratios: list[float] = option([0.25, 0.5, 1, 2], "On offer in every layer: multiples of its channels.")
+    ratios: list[float] = option([0.25, 0.5, 1, 2], "Multiples of its channels on offer in every layer.")
     pool_after: list[int] = option([2, 4], "Layers, counted from 1, after which height and width are halved.")
 
     def supernet(self, num_labels: int, image_size: int, seed: int) -> ChannelCnnSupernet:
-        """Knows the space and its networks; its weights are not used."""
+        """Returns the supernet, which knows the space and its networks. Its weights are not used."""
         torch.manual_seed(seed)
         # Whole numbers as such, so that ratios read as in the paper.
         ratios = [int(ratio) if ratio == int(ratio) else ratio for ratio in self.ratios]

@@ -58,7 +58,7 @@ from searchhub.workflows.stages import main_first, run, search_callbacks, settin
 
 @dataclass
 class SpaceArguments:
-    """Sizes of the space; the defaults suit 8 x 8 pictures."""
+    """Sizes of the space. The defaults suit 8 x 8 pictures."""
 
     stem_width: int = 8
     stem_stride: int = 1
@@ -66,12 +66,14 @@ class SpaceArguments:
     stage_depths: list[int] = option([1, 2, 2], "Layers of each stage.")
     stage_strides: list[int] = option([1, 2, 2], "Stride of the first layer of each stage.")
     head_width: int = 64
-    candidates: list[str] = option(list(FBNET_CANDIDATES), "On offer in every layer.")
+    candidates: list[str] = option(list(FBNET_CANDIDATES), "Blocks on offer in every layer.")
     always_expand: bool = option(True, "Whether blocks of expansion 1 have their first 1x1 convolution.")
-    stride_at: str = option("expansion", "Which convolution of a block strides.", choices=["expansion", "depthwise"])
+    stride_at: str = option(
+        "expansion", "Convolution of a block that takes the stride.", choices=["expansion", "depthwise"]
+    )
 
     def supernet(self, num_labels: int, image_size: int, seed: int) -> FBNetSupernetForImageClassification:
-        """The shared weights, started from a seed."""
+        """Returns the supernet, with weights that start from a seed."""
         torch.manual_seed(seed)
         config = FBNetSupernetConfig(**dataclasses.asdict(self), num_labels=num_labels, image_size=image_size)
         return FBNetSupernetForImageClassification(config)
@@ -79,24 +81,24 @@ class SpaceArguments:
 
 @dataclass
 class MixtureArguments:
-    """How the supernet is trained, and on what."""
+    """Settings by which the supernet is trained, and its data."""
 
-    search_classes: int | None = option(None, "Train the supernet on so many classes, drawn by the seed.")
-    search_class_file: str | None = option(None, "Or on those that a file names, one a line. Default: on all.")
-    logits_size: float = option(0.2, "Share, or number, of its training pictures that train the logits, not weights.")
-    mixture_epochs: int = option(16, "Epochs of the supernet.")
-    warmup_epochs: int = option(3, "First of them, in which all candidates stay equally probable.")
-    logits_learning_rate: float = option(0.01, "Of Adam on the logits.")
-    logits_weight_decay: float = option(5e-4, "Of Adam on the logits.")
-    temperature: float = option(5.0, "Of the Gumbel-softmax in the first epoch.")
-    temperature_decay: float = option(0.956, "It is multiplied by this after each epoch.")
-    cost: str = option("macs", "In the logits' loss: `macs`, `params`, `none`, or a file of `measure_latency`.")
+    search_classes: int | None = option(None, "Number of classes to train the supernet on, drawn by the seed.")
+    search_class_file: str | None = option(None, "File that names these classes, one per line. Default: all classes.")
+    logits_size: float = option(0.2, "Share, or number, of its training pictures that train the logits.")
+    mixture_epochs: int = option(16, "Epochs of training the supernet.")
+    warmup_epochs: int = option(3, "First epochs, in which all candidates stay equally probable.")
+    logits_learning_rate: float = option(0.01, "Learning rate of Adam on the logits.")
+    logits_weight_decay: float = option(5e-4, "Weight decay of Adam on the logits.")
+    temperature: float = option(5.0, "Temperature of the Gumbel-softmax in the first epoch.")
+    temperature_decay: float = option(0.956, "Factor on the temperature after each epoch.")
+    cost: str = option("macs", "Cost in the logits' loss: `macs`, `params`, `none`, or a file of `measure_latency`.")
     cost_factor: float = option(0.2, "α of the loss CE · α log(cost)^β.")
-    cost_exponent: float = option(0.6, "β of it.")
-    feature_images: int = option(500, "n: pictures that the candidates' mean outputs are taken of.")
+    cost_exponent: float = option(0.6, "β of the loss CE · α log(cost)^β.")
+    feature_images: int = option(500, "n: pictures over which the candidates' mean outputs are taken.")
 
     def classes(self) -> int | list[str] | None:
-        """Of the search's task; None: all."""
+        """Returns the classes of the search's task; None stands for all."""
         if self.search_class_file is None:
             return self.search_classes
         if self.search_classes is not None:
@@ -108,7 +110,7 @@ class MixtureArguments:
         return [line.strip() for line in lines if line.strip()]
 
     def settings(self) -> MixtureSettings:
-        """Of the logits."""
+        """Returns the settings of the logits."""
         return MixtureSettings(
             epochs=self.mixture_epochs,
             warmup_epochs=self.warmup_epochs,
@@ -121,7 +123,7 @@ class MixtureArguments:
         )
 
     def cost_table(self, costs: dict[str, CostTable]) -> CostTable | None:
-        """What the loss knows of costs."""
+        """Returns the cost table that the loss uses; None if it uses none."""
         if self.cost in ("none", *costs):
             return costs.get(self.cost)
         return LatencyTable.load(self.cost, costs["macs"].space, allow_other_device=True)
@@ -129,15 +131,15 @@ class MixtureArguments:
 
 @dataclass
 class DivideArguments:
-    """How sampled architectures are divided."""
+    """Settings by which sampled architectures are divided."""
 
-    num_samples: int = option(100_000, "s: architectures sampled by the supernet's probabilities.")
-    num_clusters: int = option(3, "K: clusters, of each of which the most probable architecture is trained.")
+    num_samples: int = option(100_000, "s: number of architectures to sample by the supernet's probabilities.")
+    num_clusters: int = option(3, "K: number of clusters. The most probable architecture of each is trained.")
 
     def searcher(
         self, space: SearchSpace, table: FloatArray, logits: FloatArray, epochs: int, seed: int
     ) -> DCSupernetSearcher:
-        """What asks for the winners."""
+        """Returns the searcher that asks for the winners."""
         return DCSupernetSearcher(
             space,
             table=table,

@@ -27,22 +27,24 @@ from searchhub.workflows.stages import run
 
 @dataclass
 class SourceArguments:
-    """Which search, and where the run goes."""
+    """The search to start from, and the settings of this run."""
 
     search: str = option("runs/quickstart", "Folder of a finished run of DDPNAS.")
     output_dir: str = option("runs/divided", "The run's own folder.")
-    dataset: str | None = option(None, "Where the search's data are now. Default: where they were.")
-    epochs: int | None = option(None, "Of the winners' training. Default: as the search's networks.")
-    proxy_learning_rate: float | None = option(None, "Peak of early-stopped training. Default: as the networks'.")
-    proxy_batch_size: int | None = option(None, "Of early-stopped training. Default: as the networks'.")
-    mixed_precision: str | None = option(
-        None, "Of early-stopped and final training. Default: as the search's.", choices=["no", "fp16", "bf16"]
+    dataset: str | None = option(None, "Path or Hub id of the search's data now. Default: as before.")
+    epochs: int | None = option(None, "Epochs of the winners' training. Default: as the search's networks.")
+    proxy_learning_rate: float | None = option(
+        None, "Peak learning rate of early-stopped training. Default: as the networks'."
     )
-    config: str | None = option(None, "YAML file of these settings; the command line wins.")
-    seed: int = option(0, "Of sampling, clustering and training.")
+    proxy_batch_size: int | None = option(None, "Batch size of early-stopped training. Default: as the networks'.")
+    mixed_precision: str | None = option(
+        None, "Precision of early-stopped and final training. Default: as the search's.", choices=["no", "fp16", "bf16"]
+    )
+    config: str | None = option(None, "YAML file of these settings. The command line wins over it.")
+    seed: int = option(0, "Seed of sampling, clustering and training.")
 
     def load(self) -> NetworkTrainer:
-        """The trainer of the search.
+        """Returns the trainer of the search.
 
         Raises:
             InvalidInputError: The run has no θ to sample by, or its networks are not trained as they are searched.

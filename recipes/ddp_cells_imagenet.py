@@ -26,15 +26,15 @@ from searchhub.workflows.stages import KEPT, main_first, run, start_run
 
 @dataclass
 class TransferArguments:
-    """Which cells."""
+    """The cells to train."""
 
-    cells: str = option("", "A genotype, a FILE or FILE:NAME that holds it, or a published network's folder.")
-    name: str = option("transferred", "Of the network and its folder.")
-    random_networks: int = option(0, "Random cells of its number of parameters to train beside it.")
+    cells: str = option("", "Genotype, FILE or FILE:NAME that holds it, or a published network's folder.")
+    name: str = option("transferred", "Name of the network and its folder.")
+    random_networks: int = option(0, "Random cells with its number of parameters to train beside it.")
 
 
 RULE = "transferred"
-"""What cards call a search that took place elsewhere."""
+"""Name that cards give to a search that took place elsewhere."""
 
 KINDS = (ImageDataArguments, FinalCellArguments, CellTrainingArguments, TransferArguments, RunArguments)
 

@@ -30,7 +30,7 @@ from searchhub.workflows.stages import main_first, run, settings_of, start_run
 
 @dataclass
 class SpaceArguments:
-    """Sizes of the space; the defaults suit 8 x 8 pictures."""
+    """Sizes of the space. The defaults suit 8 x 8 pictures."""
 
     stem_width: int = 8
     stem_stride: int = 1
@@ -41,10 +41,10 @@ class SpaceArguments:
     head_width: int = 64
     expansions: list[int] = option([3, 6], "Expansion ratios on offer.")
     kernel_sizes: list[int] = option([3, 5, 7], "Kernel sizes on offer.")
-    width_multiplier: float = option(1.0, "Scales all widths.")
+    width_multiplier: float = option(1.0, "Factor on all widths.")
 
     def supernet(self, num_labels: int, image_size: int, seed: int) -> MobileSupernetForImageClassification:
-        """The shared weights, started from a seed."""
+        """Returns the supernet, with weights that start from a seed."""
         sizes = {**dataclasses.asdict(self), "num_labels": num_labels, "image_size": image_size}
         torch.manual_seed(seed)
         config = MobileSupernetConfig.with_multiplier(sizes.pop("width_multiplier"), **sizes)

@@ -34,17 +34,17 @@ from searchhub.workflows.text_arguments import TextDataArguments
 
 @dataclass
 class Arguments:
-    """What to evaluate."""
+    """The models to evaluate, and how."""
 
     models: list[str] = field(metadata={"help": "Model folders, run folders, or Hub ids."})
-    config: str | None = option(None, "YAML file of these settings; the command line wins.")
+    config: str | None = option(None, "YAML file of these settings. The command line wins over it.")
     batch_size: int = option(128, "Examples of one forward pass.")
     seed: int | None = option(
         None,
-        "Of the split, where data have no test split of their own. Default: that of the model's training.",
+        "Seed of the split, if data have no test split of their own. Default: that of the model's training.",
     )
-    check: bool = option(False, "Fail where a model does not reach the score on its card.")
-    output_dir: str | None = option(None, "Write table5.json and table5.md there.")
+    check: bool = option(False, "Fail if a model does not reach the score on its card.")
+    output_dir: str | None = option(None, "Folder for table5.json and table5.md.")
 
 
 def expand(names: list[str]) -> list[str]:

@@ -20,13 +20,13 @@ from searchhub.workflows.evaluation import evaluate_network
 
 @dataclass
 class Arguments:
-    """What to evaluate."""
+    """The models to evaluate, and how."""
 
     models: list[str] = field(metadata={"help": "Folders or Hub ids."})
-    config: str | None = option(None, "YAML file of these settings; the command line wins.")
+    config: str | None = option(None, "YAML file of these settings. The command line wins over it.")
     batch_size: int = option(256, "Pictures of one forward pass.")
-    seed: int = option(0, "Of the split, where the data set has no test split of its own.")
-    check: bool = option(False, "Fail where a model does not reach the accuracy on its card.")
+    seed: int = option(0, "Seed of the split, if the data set has no test split of its own.")
+    check: bool = option(False, "Fail if a model does not reach the accuracy on its card.")
 
 
 def main(argv: list[str]) -> None:
