@@ -39,7 +39,8 @@ from searchhub.errors import InfeasibleLimitError, InvalidInputError, SearchhubE
 from searchhub.files import read_json_object, write_json
 from searchhub.formatting import markdown_table
 from searchhub.models.bert.plain_bert import as_plain_bert
-from searchhub.models.identity import name_labels, plain_config, weights_digest
+from searchhub.models.identity import name_labels, weights_digest
+from searchhub.networks.identity import training_identity
 from searchhub.networks.network import BASELINES, network_name
 from searchhub.run_folder import ORIGINAL
 from searchhub.spaces.bert import DEPTH, heads_choice, intermediate_choice, kept_layers
@@ -274,23 +275,24 @@ class PrunedTrainer:
         return facts
 
     def _identity(self, network: PreTrainedModel, pruned: Pruned) -> dict[str, Any]:
-        return {
-            "architecture": pruned.architecture.to_dict(),
-            "model": plain_config(network.config),
-            "task": self.task.fingerprint(),
-            "training": {**self.settings.to_dict(), "epochs": self.epochs, "inherit_weights": True},
-            "inherited": weights_digest(network),
-            "pruning": {
+        return training_identity(
+            network.config,
+            self.task,
+            self.settings,
+            self.accelerator,
+            epochs=self.epochs,
+            seed=self.seed,
+            architecture=pruned.architecture.to_dict(),
+            inherit_weights=True,
+            inherited=weights_digest(network),
+            pruning={
                 "by": f"torch-pruning {version('torch-pruning')}",
                 "importance": "L2 magnitude",
                 "scope": "all layers together",
                 "neuron_ratio": pruned.neuron_ratio,
                 "head_ratio": pruned.head_ratio,
             },
-            "seed": self.seed,
-            "mixed_precision": str(self.accelerator.mixed_precision),
-            "processes": self.accelerator.num_processes,
-        }
+        )
 
 
 # -- the script -------------------------------------------------------------------------------------------------------

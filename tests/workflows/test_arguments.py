@@ -236,7 +236,7 @@ def test_a_searcher_of_ones_own(monkeypatch):
     assert isinstance(built, MySearcher)
     assert (built.num_trials, built.seed) == ((3 + 2) * 3, 4)
     monkeypatch.setitem(SEARCHERS, "none", lambda space, seed, budget: {})
-    with pytest.raises(InvalidInputError, match="`none` must make a `searchhub.Searcher`, but makes a dict"):
+    with pytest.raises(InvalidInputError, match=r"`none` must make a `searchhub\.Searcher`, but makes a dict"):
         SearcherArguments(searcher="none").build(SPACE, seed=4)
     monkeypatch.setitem(SEARCHERS, "mine", MySearcher)
     assert isinstance(SearcherArguments(searcher="mine", evaluations=2).build(SPACE, seed=4), MySearcher)

@@ -19,8 +19,9 @@ from searchhub.distributed import OnMain
 from searchhub.errors import RunMismatchError
 from searchhub.files import read_json_object
 from searchhub.hub.folder import save_supernet
-from searchhub.models.identity import plain_config, weights_digest
+from searchhub.models.identity import weights_digest
 from searchhub.models.supernet import Supernet
+from searchhub.networks.identity import training_identity
 from searchhub.networks.network import ORIGINAL_FACTS
 from searchhub.run_folder import ORIGINAL
 from searchhub.space import Architecture
@@ -123,16 +124,16 @@ class OriginalTrainer:
         }
 
     def _identity(self) -> dict[str, Any]:
-        return {
-            "model": plain_config(self.supernet.config),
-            "weights": weights_digest(self.supernet),
-            "task": self.task.fingerprint(),
-            "training": {**self.settings.to_dict(), "epochs": self.epochs},
-            "then": None if self.then is None else dict(self.then.settings),
-            "seed": self.seed,
-            "mixed_precision": str(self.accelerator.mixed_precision),
-            "processes": self.accelerator.num_processes,
-        }
+        return training_identity(
+            self.supernet.config,
+            self.task,
+            self.settings,
+            self.accelerator,
+            epochs=self.epochs,
+            seed=self.seed,
+            weights=weights_digest(self.supernet),
+            then=None if self.then is None else dict(self.then.settings),
+        )
 
     def _finished(self, identity: dict[str, Any]) -> dict[str, Any] | None:
         facts = OnMain(Processes(self.accelerator))(lambda: read_json_object(self.folder / ORIGINAL / ORIGINAL_FACTS))

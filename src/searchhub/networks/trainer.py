@@ -22,9 +22,10 @@ from searchhub.generation import GeneratedArchitecture
 from searchhub.generation.cells import known_costs
 from searchhub.hub.card import eval_results_yaml, model_card
 from searchhub.hub.folder import save_model_folder
-from searchhub.models.identity import name_labels, plain_config, weights_digest
+from searchhub.models.identity import name_labels, weights_digest
 from searchhub.models.supernet import Supernet
 from searchhub.networks.card_facts import Provenance, card_facts
+from searchhub.networks.identity import training_identity
 from searchhub.networks.network import BASELINES, MODELS, Network, TrainedNetwork, read_facts
 from searchhub.redact import redact_whole
 from searchhub.result import SearchResult
@@ -133,17 +134,18 @@ class NetworkTrainer:
 
     def _identity(self, network: Network) -> dict[str, Any]:
         """Returns all that decides how a network comes out. If a folder has another identity, training starts anew."""
-        return {
-            "architecture": network.architecture.to_dict(),
-            "model": plain_config(self.supernet.final.subnet_config(network.architecture)),
-            "task": self.task.fingerprint(),
-            "training": {**self.settings.to_dict(), "epochs": self.epochs, "inherit_weights": self.inherit_weights},
-            "inherited": weights_digest(self.supernet) if self.inherit_weights else None,
-            "seed": self.seed,
-            "mixed_precision": str(self.accelerator.mixed_precision),
-            "processes": self.accelerator.num_processes,
+        return training_identity(
+            self.supernet.final.subnet_config(network.architecture),
+            self.task,
+            self.settings,
+            self.accelerator,
+            epochs=self.epochs,
+            seed=self.seed,
+            architecture=network.architecture.to_dict(),
+            inherit_weights=self.inherit_weights,
+            inherited=weights_digest(self.supernet) if self.inherit_weights else None,
             **({} if self.train_on == "full" else {"train_on": self.train_on}),
-        }
+        )
 
     def _path(self, network: Network) -> Path:
         if network.published:
