@@ -18,6 +18,7 @@ import searchhub
 from searchhub.errors import InvalidInputError
 from searchhub.models.bert.supernet_bert import BertSupernetConfig, BertSupernetForSequenceClassification
 from searchhub.workflows.arguments import parse
+from searchhub.workflows.text_arguments import BertArguments, BertNetworkArguments, TextDataArguments
 
 from ..data.tiny_text import write_glue
 from .bert_cases import RECIPE, SHALLOW, SMALLEST, TRIALS, write_checkpoint
@@ -70,16 +71,15 @@ def test_the_papers_settings_are_of_bert_base():
 
 def test_costs_are_taken_on_the_device_that_trains(bert_once):
     """Here there is one device; "meta" stands for another."""
-    recipe = runpy.run_path(str(RECIPE))
-    sizes = recipe["BertArguments"](model_name_or_path=str(bert_once[0] / "checkpoint"), sequence_length=12)
-    data = recipe["TextDataArguments"](task_name="sst2", data_dir=str(bert_once[0] / "glue"), max_length=16)
+    sizes = BertArguments(model_name_or_path=str(bert_once[0] / "checkpoint"), sequence_length=12)
+    data = TextDataArguments(task_name="sst2", data_dir=str(bert_once[0] / "glue"), max_length=16)
     accelerator = SimpleNamespace(device=torch.device("meta"), print=print)
-    supernet = recipe["load_supernet"](sizes, data.task(sizes.model_name_or_path, 0), 0, accelerator)
+    supernet = sizes.supernet(data.task(sizes.model_name_or_path, 0), 0, accelerator)
     assert {p.device.type for p in supernet.parameters()} == {"meta"}
-    tables = recipe["cost_tables"](supernet, recipe["BertNetworkArguments"](), None, accelerator)
+    tables = BertNetworkArguments().costs(supernet, None, accelerator)
     assert [table.name for table in tables] == ["macs", "params", "encoder_params"]
     with pytest.raises(InvalidInputError, match="meta"):
-        recipe["latency_table"](supernet, 1, None, accelerator)
+        BertNetworkArguments(max=["latency_ms=1"]).costs(supernet, None, accelerator)
 
 
 # -- what cannot be ---------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ BAD = {
     ),
     "credit where nobody assigns it": (
         ["--searcher=random", "--estimator=pairs"],
-        "`--estimator` is for `--searcher ddp",
+        "`--estimator` is for `--searcher` `ddp`",
     ),
     "trials of no search": (["--searcher=uniform", "--evaluations=3"], "`--evaluations` is for a search"),
     "no such checkpoint": (["--model_name_or_path=nobody/nothing"], "Without a network, give the path of a local copy"),
