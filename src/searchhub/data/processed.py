@@ -26,7 +26,7 @@ class ProcessedPictures(TaskView):
         task: The image task.
         splits: "train", "validation" and "test" with the image column, not decoded.
         image_column: Its name.
-        folder: Of the model, with its processor.
+        folder: The folder of the model, with its processor.
 
     Raises:
         InvalidInputError: The folder holds no image processor that can be loaded.

@@ -52,10 +52,10 @@ class Task(ABC):
         name: Name of the task for files and cards.
         label_names: Class names, in the order of their indices.
         metric_name: Primary metric, larger is better.
-        source: From which `searchhub.load_task` loads the same task again: plain JSON, with "kind" and the arguments
+        source: What `searchhub.load_task` loads the same task from again: plain JSON, with "kind" and the arguments
             of that kind's loader. It fills the source of a task of one's own. Empty: the task was put together by
             hand.
-        own_splits: By split, the data set's own name of it where that is another, for cards.
+        own_splits: The data set's own names of splits, where these are others, for cards.
     """
 
     pipeline_tag: str

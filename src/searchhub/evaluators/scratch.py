@@ -45,18 +45,19 @@ class ScratchEvaluator(AcceleratedEvaluator):
     3. Epochs are whole: a budget with `max_steps` is refused.
 
     Args:
-        supernet: Whose models; of its weights nothing is used unless they are inherited, and nothing is changed. Where
-            networks of a search are smaller than final ones (cells), `supernet.final` has the sizes of these.
+        supernet: The supernet that knows the models. Its weights are not used unless they are inherited, and nothing of
+            it is changed. Where networks of a search are smaller than final ones (cells), `supernet.final` has the
+            sizes of these.
         task: Data and metric; its primary metric is the score.
         settings: Optimizer, schedule and batch, of one process.
-        accelerator: Of this process.
+        accelerator: The accelerator of this process.
         inherit_weights: Start every network from the supernet's weights, not at random: DC-NAS on a search by shared
             weights.
         features: What is recorded after every epoch, of each choice's layer (`feature_layers`).
-        feature_examples: Of how many training examples the mean output is taken (Eq. 7), the same for all networks;
+        feature_examples: How many training examples the mean output is taken of (Eq. 7), the same for all networks;
             None: of all that networks are trained on.
         measure: Further metrics of a trained network, e.g. what it reaches on other data; nothing is chosen by them.
-        seed: Of weights, order, augmentation, dropout and the reduced data.
+        seed: The seed of weights, order, augmentation, dropout and the reduced data.
         score: What a trial's score is: a name in `searchhub.evaluators.score.SCORES`, or a function of a module.
         on_step: Called during a trial of this process with (steps done, steps of the trial).
 

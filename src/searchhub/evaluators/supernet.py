@@ -34,12 +34,12 @@ class SupernetEvaluator(AcceleratedEvaluator):
         supernet: The shared weights; moved to the accelerator's device.
         task: Data and metric; its primary metric is the score by default.
         settings: Optimizer, schedule and batch; the cosine spans the whole search.
-        accelerator: Of this process.
+        accelerator: The accelerator of this process.
         num_trials: Trials of the whole search, for the schedule.
         epochs_per_trial: Epochs of each trial, for the schedule.
         max_steps_per_trial: Bound on the steps of each trial, for the schedule; None: no bound.
         batch_norm_batches: Batches from which BatchNorm statistics are measured before validation.
-        seed: Of order, augmentation and dropout.
+        seed: The seed of order, augmentation and dropout.
         score: What a trial's score is: a name in `searchhub.evaluators.score.SCORES`, or a function of a module.
         on_step: Called during a trial with (steps done, steps of the trial).
 

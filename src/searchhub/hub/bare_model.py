@@ -34,7 +34,7 @@ def save_bare_model(model: PreTrainedModel, folder: Path, name: str) -> None:
 
     Args:
         model: A model of a searchhub family, of a class that an Auto class loads.
-        folder: Where to.
+        folder: The folder to write into.
         name: What the card calls it.
 
     Raises:

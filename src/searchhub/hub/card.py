@@ -74,14 +74,14 @@ class CardFacts:
     """All that a card says. Nothing is made up: the card leaves out what is None or empty.
 
     Args:
-        model_name: Of the model, e.g. the folder's or repository's last part.
+        model_name: The name of the model, e.g. the folder's or repository's last part.
         model_class: The class of the model, e.g. "SearchedMobileForImageClassification".
         architecture: The choices made.
         configuration: What the model's configuration says of its blocks and sizes, where the choices have no names.
         origin: What kind of network it is; the first sentence of the card ends with it.
         auto_class: What loads it.
         processor_class: What prepares its inputs, e.g. "AutoImageProcessor".
-        repo_id: Where it is, or will be, published; None: the card speaks of the folder.
+        repo_id: The repository that it is, or will be, published in; None: the card speaks of the folder.
         remote_code: Whether the repository holds the modeling files, so that it loads without searchhub.
         needs_searchhub: Whether the Auto classes know the model only after `import searchhub`.
         pipeline_tag: The Hub's name for the task.
@@ -103,15 +103,15 @@ class CardFacts:
         macs_unit: What they are of, e.g. "multiply-adds at 128 tokens".
         evaluations: What was measured on it. The first is the one to compare by.
         comparison: Rows of a table that sets it beside others, e.g. random architectures trained alike.
-        space_name: Of the search space.
-        search_settings: Of the searcher and the evaluator.
-        search_cost: Of the search, which all networks generated from it share.
-        training_settings: Of the final training.
-        training_cost: Of the final training.
-        seed: Of search and training.
+        space_name: The name of the search space.
+        search_settings: The settings of the searcher and the evaluator.
+        search_cost: What the search took, which all networks generated from it share.
+        training_settings: The settings of the final training.
+        training_cost: What the final training took.
+        seed: The seed of search and training.
         versions: Package to version.
         command: The command line, word by word.
-        papers: To cite, keys of `searchhub.models.papers.PAPERS` or BibTeX entries.
+        papers: The papers to cite, keys of `searchhub.models.papers.PAPERS` or BibTeX entries.
         notes: Paragraphs on what a reader should know, e.g. known limits.
     """
 

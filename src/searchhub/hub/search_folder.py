@@ -32,8 +32,8 @@ def save_result_folder(result: SearchResult, folder: str | Path) -> None:
     Other files of the folder stay as they are.
 
     Args:
-        result: Of a search.
-        folder: Where to.
+        result: The result of a search.
+        folder: The folder to write into.
 
     Raises:
         InvalidInputError: The folder holds a model, whose card would be replaced.

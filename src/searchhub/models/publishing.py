@@ -35,7 +35,7 @@ def push_to_hub(
     Args:
         repo_id: "owner/name"; without an owner it is the token's.
         private: Who sees a new repository; None: the owner's default.
-        token: With write access; None or True: the one that is logged in with.
+        token: A token with write access; None or True: the one that is logged in with.
         revision: Branch to push to; None: the main one.
         commit_message: None: says what it is and which searchhub wrote it.
         create_pr: Open a pull request instead of pushing to the main branch.

@@ -66,8 +66,8 @@ class SearchedBertLayer(BertLayer):
     """One layer.
 
     Args:
-        config: Of the whole model.
-        sizes: Of this layer, from `config.per_layer_config`.
+        config: The configuration of the whole model.
+        sizes: The sizes of this layer, from `config.per_layer_config`.
     """
 
     def __init__(self, config, sizes):

@@ -284,7 +284,7 @@ class SearchedDartsModel(SearchedDartsPreTrainedModel):
 class SearchedDartsOutput(ImageClassifierOutputWithNoAttention):
     """
     Args:
-        auxiliary_logits: Of the auxiliary head, [batch, num_labels]; in training, where it is attached.
+        auxiliary_logits: The logits of the auxiliary head, [batch, num_labels]; in training, where it is attached.
     """
 
     auxiliary_logits: torch.FloatTensor | None = None
