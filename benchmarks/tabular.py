@@ -35,7 +35,6 @@ from searchhub.evaluators.tabular import (
     NASBENCH201_DATASETS,
     BenchmarkTable,
     TabularEvaluator,
-    nasbench_macro_space,
     read_nasbench201,
     read_nasbench_macro,
     table_index,
@@ -47,6 +46,7 @@ from searchhub.searchers.ddp import DDPSearcher, pruned_search_trials
 from searchhub.searchers.evolution import EvolutionSearcher
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Codes, SearchSpace
+from searchhub.spaces.nasbench_macro import nasbench_macro_space
 from searchhub.visualization.palette import candidate_colors
 
 Tables = Mapping[str, BenchmarkTable]

@@ -114,6 +114,7 @@ from searchhub.spaces.fbnet import fbnet_space as fbnet_space
 from searchhub.spaces.genotype import Genotype as Genotype
 from searchhub.spaces.mobile import mobile_space as mobile_space
 from searchhub.spaces.nasbench201 import nasbench201_space as nasbench201_space
+from searchhub.spaces.nasbench_macro import nasbench_macro_space as nasbench_macro_space
 from searchhub.training.accelerator import make_accelerator as make_accelerator
 from searchhub.training.fit import fit as fit
 from searchhub.training.gumbel import MixtureSettings as MixtureSettings

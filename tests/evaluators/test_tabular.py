@@ -14,7 +14,6 @@ from searchhub.evaluators.tabular import (
     BenchmarkTable,
     TabularEvaluator,
     additive_cost,
-    nasbench_macro_space,
     read_nasbench201,
     read_nasbench_macro,
 )
@@ -22,6 +21,7 @@ from searchhub.search import search
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Architecture, Choice, Condition, SearchSpace
+from searchhub.spaces.nasbench_macro import nasbench_macro_space
 from searchhub.trial import Trial
 
 SPACE = SearchSpace("s", (Choice("a", ("x", "y")), Choice("b", (1, 2, 3))))
@@ -129,8 +129,8 @@ class TestNasBenchMacro:
         assert table.costs["macs"].of_row(row) == 7 + 100 * (6 * 4 + 1)
         assert table.costs["macs"].unit == "multiply-adds"
 
-    def test_candidates(self):
-        assert nasbench_macro_space().choices[3].candidates == ("identity", "mb3_k3", "mb6_k5")
+    def test_space_is_that_of_the_supernet(self, folder):
+        assert read_nasbench_macro(folder).space == nasbench_macro_space()
 
     def test_no_file(self, tmp_path):
         with pytest.raises(

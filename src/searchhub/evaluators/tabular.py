@@ -19,8 +19,9 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError
 from searchhub.evaluators.base import Evaluator
-from searchhub.space import Choice, Codes, SearchSpace
+from searchhub.space import Codes, SearchSpace
 from searchhub.spaces.nasbench201 import nasbench201_space
+from searchhub.spaces.nasbench_macro import nasbench_macro_space
 from searchhub.trial import Trial, TrialResult
 
 
@@ -113,12 +114,6 @@ class BenchmarkTable:
 
 
 NASBENCH_MACRO_FILE = "nas-bench-macro_cifar10.json"
-NASBENCH_MACRO_CANDIDATES = ("identity", "mb3_k3", "mb6_k5")
-
-
-def nasbench_macro_space() -> SearchSpace:
-    """Returns NAS-Bench-Macro (Su et al., 2021): 8 layers, each identity, MBConv e3 3×3 or e6 5×5; 3^8 = 6,561."""
-    return SearchSpace("nasbench-macro", tuple(Choice(f"layer.{i}", NASBENCH_MACRO_CANDIDATES) for i in range(8)))
 
 
 def read_nasbench_macro(path: str | Path) -> BenchmarkTable:
