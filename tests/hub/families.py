@@ -34,6 +34,12 @@ FAMILIES = {
         {**_PICTURES, "width": 4, "cells_per_stage": 1},
         {"width": 8},
     ),
+    "nasbench_macro": (
+        "SearchedNasBenchMacro",
+        "ForImageClassification",
+        {**_PICTURES, **_MOBILE, "head_width": 16, "blocks": ["mb3_k3", "identity"]},
+        {"blocks": ["mb3_k3", "mb6_k5"]},
+    ),
     "channel_cnn": (
         "SearchedChannelCnn",
         "ForImageClassification",
