@@ -22,7 +22,7 @@ from searchhub.training.batches import derive_seed
 Finder: TypeAlias = Callable[..., Architecture]
 """Function that finds the architecture for some limits. It takes a result and limits, as `generate` does."""
 
-LimitSet: TypeAlias = Limit | tuple[Limit, ...]
+LimitSet: TypeAlias = Limit | Sequence[Limit]
 """The limits of one network: a single limit, or several that must all hold."""
 
 
@@ -39,8 +39,10 @@ def check_limits(
     limits: Sequence[LimitSet],
     *,
     random_networks: int = 0,
+    with_largest: bool = False,
     seed: int = 0,
     find: Finder = generate,
+    baselines: Mapping[str, Finder] | None = None,
 ) -> None:
     """Fails now, rather than after the search, if `choose_networks` could not serve these limits.
 
@@ -54,7 +56,15 @@ def check_limits(
     anything = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*costs)
     if cells_of(space) is not None:
         random_networks = 0
-    choose_networks(anything, limits, random_networks=random_networks, with_largest=False, seed=seed, find=find)
+    choose_networks(
+        anything,
+        limits,
+        random_networks=random_networks,
+        with_largest=with_largest,
+        seed=seed,
+        find=find,
+        baselines=baselines,
+    )
 
 
 def between(cost: CostTable, share: float) -> float:
@@ -102,7 +112,7 @@ def choose_networks(
         InvalidInputError: Two limits are the same, or have too few architectures in the window beside them; or there
             are to be random architectures, but no limit has an upper end.
     """
-    together = [wanted if isinstance(wanted, tuple) else (wanted,) for wanted in limits]
+    together = [(wanted,) if isinstance(wanted, Limit) else tuple(wanted) for wanted in limits]
     if cells_of(result.space) is not None:
         if with_largest or baselines:
             raise InvalidInputError(

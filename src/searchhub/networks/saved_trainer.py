@@ -72,7 +72,7 @@ def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> N
             "with the loader of its kind; a task of your own with `load_task`, which takes a function that makes it: "
             '`load_task({"kind": "package.module:function"})`.'
         )
-    publish_as = None if trainer.publish_as is None else _name_of(trainer.publish_as)
+    publish_as = None if trainer.publish_as is None else name_of(trainer.publish_as)
     if trainer.accelerator.is_main_process:
         save_supernet(trainer.supernet if searched is None else searched, trainer.folder / SUPERNET)
         if isinstance(task, DistilledTask):
@@ -192,7 +192,12 @@ def supernet_config(folder: Path) -> PreTrainedConfig:
 # -- inside -----------------------------------------------------------------------------------------------------------
 
 
-def _name_of(function: Callable[..., Any]) -> str:
+def name_of(function: Callable[..., Any]) -> str:
+    """Returns the dotted name that a function of a module is found again by.
+
+    Raises:
+        InvalidInputError: It is not a function of a module.
+    """
     name = f"{function.__module__}.{getattr(function, '__qualname__', '<object>')}"
     if "<" in name:
         raise InvalidInputError(

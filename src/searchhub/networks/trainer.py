@@ -153,11 +153,13 @@ class NetworkTrainer:
         return self.folder / BASELINES / f"{network.name}.json"
 
     def _finished(self, network: Network) -> dict[str, Any] | None:
-        # The processes may share a disk that the main one writes to meanwhile: only one looks.
-        path = self._path(network)
-        read = read_facts if network.published else read_json_object
-        facts = OnMain(Processes(self.accelerator))(lambda: read(path))
-        return facts if facts is not None and facts.get("identity") == self._identity(network) else None
+        # The processes may share a disk that the main one writes to meanwhile: only one looks, and decides for all.
+        def read() -> dict[str, Any] | None:
+            path = self._path(network)
+            facts = read_facts(path) if network.published else read_json_object(path)
+            return facts if facts is not None and facts.get("identity") == self._identity(network) else None
+
+        return OnMain(Processes(self.accelerator))(read)
 
     def _train(self, network: Network, costs: Mapping[str, float], on_step: StepCallback | None) -> dict[str, Any]:
         model = self.model(network.architecture)

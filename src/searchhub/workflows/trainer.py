@@ -9,6 +9,7 @@ import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from searchhub.callbacks import SearchCallback
 from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.costs.macs import macs_table
 from searchhub.costs.params import params_table
+from searchhub.costs.structure import cells_of
 from searchhub.costs.table import CostTable
 from searchhub.data.task import Task
+from searchhub.distributed import OnMain
 from searchhub.errors import InvalidInputError
 from searchhub.evaluators.base import Evaluator
-from searchhub.evaluators.score import METRIC, Score
+from searchhub.evaluators.score import METRIC, Score, find_score
 from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.generation import generate
 from searchhub.hub.card import ComputeUsed
@@ -32,18 +35,19 @@ from searchhub.models.supernet import Supernet
 from searchhub.networks.card_facts import Provenance
 from searchhub.networks.choose import Finder, LimitSet, check_limits, choose_networks
 from searchhub.networks.network import Network, TrainedNetwork, read_reports
-from searchhub.networks.saved_trainer import load_trainer, save_trainer
-from searchhub.networks.trainer import NetworkTrainer
+from searchhub.networks.saved_trainer import load_trainer, name_of, save_trainer
+from searchhub.networks.trainer import NetworkTrainer, check_inheritable
 from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
 from searchhub.run_folder import RUN_CONFIG
 from searchhub.search import search
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.named import build_searcher
-from searchhub.training.accelerator import make_accelerator
+from searchhub.searchers.uniform import UniformSearcher
+from searchhub.training.accelerator import Processes, make_accelerator
 from searchhub.training.batches import check_batch_size
 from searchhub.training.settings import TrainingSettings
-from searchhub.trial import TrialResult
+from searchhub.trial import Budget, TrialResult
 from searchhub.workflows.compression import SEARCH_FINE_TUNING, CompressionArguments, Prepared, load_checkpoint, prepare
 from searchhub.workflows.dry_run import estimate
 from searchhub.workflows.reloading import reload_networks
@@ -71,7 +75,9 @@ class SearchTrainer:
         evaluator_options: Further arguments of the function that makes the evaluator, e.g. {"batch_norm_batches": 8}.
         score: Score of a trial: a name in `searchhub.evaluators.score.SCORES`, or a function of a module.
         objective: Function that finds the network for some limits, as `generate` does by DDPNAS Eq. 10.
-        costs: The cost tables that limits can name. None: multiply-adds and parameters.
+        costs: The cost tables that limits can name, "macs" and "params" among them, of the networks of
+            `supernet.final`; or a function that makes them when they are first asked for. None: multiply-adds and
+            parameters.
         final_task: Task of the final training, if it differs from `task`, e.g. in augmentation. None: `task`.
         accelerator: The accelerator of this process. None: one is made.
         progress: Whether the main process shows progress.
@@ -91,7 +97,7 @@ class SearchTrainer:
         evaluator_options: Mapping[str, Any] | None = None,
         score: str | Score = METRIC,
         objective: Finder = generate,
-        costs: Sequence[CostTable] | None = None,
+        costs: Sequence[CostTable] | Callable[[], Sequence[CostTable]] | None = None,
         final_task: Task | None = None,
         accelerator: Accelerator | None = None,
         progress: bool = True,
@@ -106,9 +112,15 @@ class SearchTrainer:
             logging_dir=self.folder / "trackers",
             seed=args.seed,
         )
+        if accelerator is not None and args.mixed_precision not in ("no", str(accelerator.mixed_precision)):
+            raise InvalidInputError(
+                f"`mixed_precision` must be that of the accelerator that is given, {accelerator.mixed_precision!r}, but is "
+                f"{args.mixed_precision!r}. Drop it."
+            )
         self.compression = args.compression
         if isinstance(supernet, str):
-            self.compression = args.compression or CompressionArguments(base_model=supernet)
+            given = args.compression or CompressionArguments()
+            self.compression = replace(given, base_model=given.base_model or supernet)
             torch.manual_seed(args.seed)
             supernet = load_checkpoint(supernet, task, self.accelerator, fine_tuned=not self.compression.epochs)
         self.supernet = supernet.to(self.accelerator.device)
@@ -121,8 +133,7 @@ class SearchTrainer:
         self.inherit_weights = compressed if args.inherit_weights is None else args.inherit_weights
         self.callbacks = tuple(callbacks)
         self.score, self.objective = score, objective
-        # Limits refer to networks that are trained in the end, which may have other sizes than those of the search.
-        self.costs = tuple(costs or default_costs(supernet.final, compressed=compressed))
+        self._costs = costs
         self._evaluator, self._evaluator_options = evaluator, dict(evaluator_options or {})
         self._tracked = tracked
         self._search_settings = search_settings
@@ -130,32 +141,37 @@ class SearchTrainer:
         self._searcher: Searcher | None = None
         self._networks: NetworkTrainer | None = None
         self._searched: Supernet | None = None
+        self._searching = self._loaded = False
         self._show = progress
         self._display: ProgressDisplay | None = None
+        self._check_given()
 
     @classmethod
     def from_run(
         cls,
         folder: str | Path,
         *,
+        objective: Finder = generate,
         accelerator: Accelerator | None = None,
         data: Mapping[str, Any] | None = None,
         progress: bool = True,
     ) -> SearchTrainer:
-        """Returns the trainer of a finished run. Networks that it trains compare with those that the run trained.
+        """Returns the trainer of a finished run. Networks that it trains compare with those of the run.
 
         Args:
-            folder: The run's folder.
+            folder: Folder of the run.
+            objective: What finds the network for some limits, as in the run.
             accelerator: The accelerator of this process. None: one with the run's mixed precision.
-            data: Other arguments for the task's loader, e.g. {"dataset": where it is on this machine}.
+            data: Other arguments for the task's loader, e.g. {"dataset": its place on this machine}.
             progress: Whether the main process shows progress.
 
         Raises:
-            InvalidInputError: The run holds no trainer, or its data cannot be loaded or are not those that it used.
+            InvalidInputError: The run holds no trainer, its data cannot be loaded, or are not those that it used.
         """
         networks = load_trainer(folder, accelerator, data=data)
         args = SearchArguments(
             output_dir=folder,
+            searcher=UniformSearcher(networks.supernet.search_space),  # the search is over
             training=networks.settings,
             final_training=networks.settings,
             epochs=networks.epochs,
@@ -168,11 +184,13 @@ class SearchTrainer:
             networks.supernet,
             networks.task,
             args,
+            objective=objective,
             costs=tuple(networks.result.costs.values()),
             accelerator=networks.accelerator,
             progress=progress,
         )
         trainer._networks = replace(networks, provenance=replace(networks.provenance, command=trainer.command))
+        trainer._loaded = True
         return trainer
 
     # -- before anything expensive ------------------------------------------------------------------------------------
@@ -195,6 +213,19 @@ class SearchTrainer:
             )
         return self._searcher
 
+    @cached_property
+    def costs(self) -> tuple[CostTable, ...]:
+        """The cost tables that limits can name."""
+        given = self._costs() if callable(self._costs) else self._costs
+        # Limits refer to networks that are trained in the end, which may have other sizes than those of the search.
+        tables = given or default_costs(self.supernet.final, compressed=self.compression is not None)
+        if not {"macs", "params"} <= {table.name for table in tables}:
+            raise InvalidInputError(
+                f'`costs` must hold "macs" and "params", which cards tell, but holds {[t.name for t in tables]}. Add '
+                "`macs_table(supernet.final)` and `params_table(supernet.final)`."
+            )
+        return tuple(tables)
+
     @property
     def progress(self) -> ProgressDisplay:
         """The display that shows how far the run is. Only the main process shows it."""
@@ -203,35 +234,87 @@ class SearchTrainer:
             self._display = ProgressDisplay(stages, enabled=self._show and self.accelerator.is_main_process)
         return self._display
 
-    def check(self, *limits: LimitSet, random_networks: int = 0) -> None:
+    def check(
+        self,
+        *limits: LimitSet,
+        random_networks: int = 0,
+        largest: bool = False,
+        baselines: Mapping[str, Finder] | None = None,
+    ) -> None:
         """Fails now, rather than after the search, if something would stop it or the training after it.
 
-        Args:
-            *limits: The limits that networks are to be trained for.
-            random_networks: Number of random architectures to train beside each network.
+        It takes the arguments of `train`. Without limits it checks the settings alone.
 
         Raises:
-            InvalidInputError: A batch does not fit, or limits are not distinct.
+            InvalidInputError: A batch does not fit, a setting cannot be met, or limits are not distinct.
             InfeasibleLimitError: No architecture meets a limit.
         """
-        if limits and not self.searcher.num_trials and self.objective is generate:
-            raise InvalidInputError(
-                "A searcher that tries something must choose the networks, or an `objective` that needs no search, but "
-                f"`{type(self.searcher).__name__}` takes no trials. Name another searcher."
-            )
-        if not self.searcher.num_trials and (self.folder / RUN_CONFIG).exists():
-            raise InvalidInputError(
-                f"`{self.folder}` must not hold a search where nobody searches. Choose another folder."
-            )
-        if self.compression and self.compression.distil_search and not self.final_training.distillation_weight:
-            raise InvalidInputError(
-                "`--search_distillation` needs a teacher's part in the loss, but `--distillation_weight` is 0. "
-                "Raise it."
-            )
-        if self.searcher.num_trials:
-            check_batch_size(self.task, "train", self.training, self.accelerator)
+        if self._networks is None:
+            self._check_search()
         check_batch_size(self.final_task, self.args.train_on, self.final_training, self.accelerator)
-        check_limits(self.costs, limits, random_networks=random_networks, seed=self.args.seed, find=self.objective)
+        if self.inherit_weights:
+            check_inheritable(self.supernet)
+        if self.args.publish_as is not None and self.final_task.source:
+            name_of(self.args.publish_as)
+        if limits or largest:
+            if self._networks is None and not self.searcher.num_trials and self.objective is generate:
+                raise InvalidInputError(
+                    "A searcher that tries something must choose the networks, or an `objective` that needs no search, "
+                    f"but `{type(self.searcher).__name__}` takes no trials. Name another searcher."
+                )
+            check_limits(
+                self.costs,
+                limits,
+                random_networks=random_networks,
+                with_largest=largest,
+                seed=self.args.seed,
+                find=self.objective,
+                baselines=baselines,
+            )
+
+    def _check_search(self) -> None:
+        """Checks what the search needs, the fine-tuning before it included."""
+        searcher = self.searcher
+        if not searcher.num_trials:
+            check_no_search(self.folder)
+        else:
+            check_batch_size(self.task, "train", self.training, self.accelerator)
+            if cells_of(searcher.space) is not None and searcher.result().distribution is None:
+                raise InvalidInputError(
+                    f"A search of cells must give a θ to derive cells from, but a `{type(searcher).__name__}` gives "
+                    "none. Name another searcher."
+                )
+        if self.compression and self.compression.distil_search:
+            weights = self.training.distillation_weight, self.final_training.distillation_weight
+            if not all(weights):
+                raise InvalidInputError(
+                    "`distil_search` needs a teacher's part in the loss of trials and of the final training, but "
+                    f"`distillation_weight` is {weights[0]:g} and {weights[1]:g}. Raise it."
+                )
+
+    def _check_given(self) -> None:
+        """Checks that no argument goes without effect, and that parts belong together."""
+        args, space = self.args, self.supernet.search_space
+        find_score(self.score)
+        if isinstance(args.searcher, Searcher):
+            if args.searcher_options or args.budget != Budget():
+                raise InvalidInputError(
+                    "`searcher_options` and `budget` are for a searcher that is named, but a "
+                    f"`{type(args.searcher).__name__}` was given. Give them to it."
+                )
+            if args.searcher.space.fingerprint() != space.fingerprint():
+                raise InvalidInputError(
+                    f"The searcher must search the supernet's space `{space.name}`, but searches "
+                    f"`{args.searcher.space.name}`. Make it of `supernet.search_space`."
+                )
+        if isinstance(self._evaluator, Evaluator):
+            if self._evaluator_options or self.score != METRIC:
+                raise InvalidInputError(
+                    "`evaluator_options` and `score` are for an evaluator that is made here, but a "
+                    f"`{type(self._evaluator).__name__}` was given. Give them to it."
+                )
+            if getattr(self._evaluator, "supernet", self.supernet) is not self.supernet:
+                raise InvalidInputError("The evaluator must evaluate on the trainer's supernet, but has another one.")
 
     def estimate(self, *limits: LimitSet) -> str:
         """Returns a text about the run's cost and the feasible limits. It takes seconds and trains nothing."""
@@ -254,9 +337,18 @@ class SearchTrainer:
         With `compression` the checkpoint is first fine-tuned as a whole. The run's folder then holds what `from_run`
         makes this trainer from; where the task was put together by hand, without a `source`, a message says that it
         does not.
+
+        Raises:
+            InvalidInputError: Something would stop the search, or this trainer began one that did not end.
         """
         if self._networks is None:
+            if self._searching:
+                raise InvalidInputError(
+                    "A search that was interrupted goes on with a new `SearchTrainer` and a new supernet: the weights "
+                    "of this one have changed since."
+                )
             self.check()
+            self._searching = True
             with self.progress as progress:
                 prepared = prepare(self, progress) if self.compression else Prepared(self.supernet, self.task)
                 # Each trial frees its model and collects garbage; objects that exist now need not be looked at again.
@@ -311,6 +403,10 @@ class SearchTrainer:
         baselines: Mapping[str, Finder] | None = None,
     ) -> list[Network]:
         """Returns the networks that `train` would train with the same arguments. It searches first if need be."""
+        if not (limits or largest) and cells_of(self.supernet.search_space) is None:
+            raise InvalidInputError("At least one network must be asked for, but there is none. Give a limit.")
+        if self._networks is None:
+            self.check(*limits, random_networks=random_networks, largest=largest, baselines=baselines)
         return choose_networks(
             self.search(),
             limits,
@@ -323,37 +419,58 @@ class SearchTrainer:
         )
 
     def train_networks(self, networks: Sequence[Network]) -> list[TrainedNetwork]:
-        """Trains networks that you chose, as the run trains its own. It searches first if need be."""
-        self.search()
-        assert self._networks is not None
+        """Trains networks that you chose, as the run trains its own. It searches first if need be.
+
+        Raises:
+            InvalidInputError: There is no network.
+            DivergedError: The loss of a network does not stay finite.
+        """
         if not networks:
             raise InvalidInputError("At least one network must be asked for, but there is none. Give a limit.")
+        self.search()
+        assert self._networks is not None
         with self.progress as progress:
-            return self._networks.train_all(networks, progress)
+            trained = self._networks.train_all(networks, progress)
+        self._display = None  # what is trained later is another stage of its own
+        return trained
 
     def evaluate(self, *names: str) -> None:
         """Loads published networks in a fresh process, as anyone would, and measures them on the test split again.
 
-        Only the main process does this; the others return at once.
+        The main process measures; every process makes the call, and hears of an error.
 
         Args:
             *names: Names of networks in `models/`. Without names all are measured.
 
         Raises:
+            InvalidInputError: There is no such network, or the task was put together by hand.
             SearchhubError: A network does not load, or does not reach the score on its card.
         """
-        if self.accelerator.is_main_process:
-            known = {r.network.name: r.folder for r in read_reports(self.folder) if r.folder is not None}
-            for name in names:
-                if name not in known:
-                    raise InvalidInputError(f"`{name}` must be one of {sorted(known)} in `{self.folder}`, but is none.")
-            self._reload([known[name] for name in names or known])
+        OnMain(Processes(self.accelerator))(partial(self._evaluate, names))
+
+    def _evaluate(self, names: Sequence[str]) -> None:
+        known = {r.network.name: r.folder for r in read_reports(self.folder) if r.folder is not None}
+        for name in names:
+            if name not in known:
+                raise InvalidInputError(f"`{name}` must be one of {sorted(known)} in `{self.folder}`, but is none.")
+        if not known:
+            raise InvalidInputError(f"`{self.folder}` must hold a network to evaluate, but holds none. Train one.")
+        if not self.task.source:
+            raise InvalidInputError(
+                f"A task must have a `source` for networks to be measured in a fresh process, but `{self.task.name}` "
+                "was put together by hand. Load it with `load_task`."
+            )
+        self._reload([known[name] for name in names or known])
 
     def save(self) -> None:
-        """Writes the run's folder so that `from_run` can make this trainer from it. `search` does so at its end."""
+        """Writes the run's folder so that `from_run` can make this trainer from it. `search` does so at its end.
+
+        A trainer that `from_run` made has nothing to write.
+        """
         self.search()
         assert self._networks is not None
-        save_trainer(self._networks, searched=self._searched)
+        if not self._loaded:
+            save_trainer(self._networks, searched=self._searched)
 
     def summarize(self, networks: Sequence[TrainedNetwork], *, also: Sequence[str] = ()) -> None:
         """Ends the run: loads its networks again (`evaluate`), prints their table, draws pictures, writes the report.
@@ -365,7 +482,8 @@ class SearchTrainer:
         result = self.search()
         self.accelerator.end_training()
         if self.accelerator.is_main_process:
-            summarize_networks(result, networks, self.task, self.folder, self._reload, also=also)
+            reload = self._reload if self.task.source else None
+            summarize_networks(result, networks, self.task, self.folder, reload, also=also)
 
     def write_report(self) -> Path:
         """Writes a report of the run as one HTML file, and returns its path."""
@@ -381,6 +499,7 @@ class SearchTrainer:
 
         Raises:
             InvalidInputError: There is no such network, or there are several and none is named.
+            HubError: The Hub refused or could not be reached.
         """
         found = {r.network.name: r for r in read_reports(self.folder) if r.network.published}
         name = next(iter(found)) if network is None and len(found) == 1 else network
@@ -388,7 +507,7 @@ class SearchTrainer:
             raise InvalidInputError(
                 f"`network` must be one of the networks in `{self.folder}`, {sorted(found)}, but is {network!r}."
             )
-        return found[name].push_to_hub(repo_id, **options)
+        return OnMain(Processes(self.accelerator))(partial(found[name].push_to_hub, repo_id, **options))
 
     # -- the parts that it drives -------------------------------------------------------------------------------------
 
@@ -423,8 +542,8 @@ class SearchTrainer:
             prepared.supernet, result, task, self.final_training, self.accelerator, **{**fields, **changes}
         )
 
-    def _callbacks(self, stage: str = "search") -> list[SearchCallback]:
-        return [*search_callbacks(self.accelerator, self.progress, stage, self._tracked), *self.callbacks]
+    def _callbacks(self) -> list[SearchCallback]:
+        return [*search_callbacks(self.accelerator, self.progress, "search", self._tracked), *self.callbacks]
 
     def _search(self, task: Task) -> SearchResult:
         searcher = self.searcher
@@ -449,6 +568,16 @@ class SearchTrainer:
 
     def _reload(self, folders: Sequence[Path]) -> None:
         reload_networks(folders, mixed_precision=str(self.accelerator.mixed_precision))
+
+
+def check_no_search(folder: Path) -> None:
+    """Checks that a run in which nobody searches does not go into the folder of a search.
+
+    Raises:
+        InvalidInputError: The folder holds one.
+    """
+    if (folder / RUN_CONFIG).exists():
+        raise InvalidInputError(f"`{folder}` must not hold a search where nobody searches. Choose another folder.")
 
 
 def default_costs(supernet: Supernet, *, compressed: bool) -> list[CostTable]:
