@@ -226,8 +226,12 @@ def test_what_is_no_searched_model(hub):
 LOAD = """
 import json, sys
 searchhub_here, folder = sys.argv[1] == "True", sys.argv[2]
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name == "searchhub":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 if not searchhub_here:
-    sys.modules["searchhub"] = None  # `import searchhub` is an ImportError from here on
+    sys.meta_path.insert(0, NotInstalled())  # as Python says it where there is no searchhub
 import torch
 from transformers import AutoModelForImageClassification
 model = AutoModelForImageClassification.from_pretrained("org/remote", trust_remote_code=True).eval()

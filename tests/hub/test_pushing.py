@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from importlib.machinery import BuiltinImporter
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,19 @@ def test_the_copies_are_equal_and_stand_where_every_class_of_a_family_finds_them
 @pytest.mark.parametrize("family", MODELINGS)
 def test_modeling_files_ask_for_searchhub_only_when_they_push(family):
     assert "searchhub" not in get_imports(MODELINGS[family].__file__)
+
+
+@pytest.mark.parametrize("family", MODELINGS)
+def test_only_without_any_searchhub_transformers_own_push_is_used(family, monkeypatch):
+    find = MODELINGS[family].find_publishing
+    assert find().push_to_hub is PublishMixin.push_to_hub
+    monkeypatch.setitem(sys.modules, "searchhub.models.publishing", None)  # as in an older searchhub
+    with pytest.raises(ImportError, match=r"as new as this file.*searchhub\.models\.publishing.*Upgrade searchhub"):
+        find()
+    for name in [name for name in sys.modules if name.split(".")[0] == "searchhub"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [BuiltinImporter])  # which finds nothing that is installed
+    assert find() is None
 
 
 def test_a_supernet_of_any_family_pushes_by_the_mixin():

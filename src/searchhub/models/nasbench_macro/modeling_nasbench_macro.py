@@ -66,8 +66,13 @@ def find_publishing():
     """Returns what searchhub pushes models with, or None where searchhub is not installed."""
     try:
         return importlib.import_module("searchhub.models.publishing")
-    except ModuleNotFoundError:
-        return None
+    except ModuleNotFoundError as error:
+        if error.name == "searchhub":
+            return None
+        raise ImportError(
+            f"searchhub must be whole and as new as this file to push a model, but: {error}. Upgrade searchhub; or "
+            "write the files with `save_pretrained` and upload them with huggingface_hub."
+        ) from error
 
 
 class SearchedNasBenchMacroPreTrainedModel(PreTrainedModel):
