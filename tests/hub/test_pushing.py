@@ -7,7 +7,7 @@ from importlib.machinery import BuiltinImporter
 from pathlib import Path
 
 import pytest
-from transformers import PreTrainedModel
+from transformers import BertForSequenceClassification, PreTrainedModel
 from transformers.dynamic_module_utils import get_imports
 
 from searchhub._auto_classes import families
@@ -17,6 +17,7 @@ from searchhub.hub.bare_model import save_bare_model
 from searchhub.models.mobile import modeling_mobile
 from searchhub.models.publishing import PublishMixin
 from searchhub.models.supernet import Supernet
+from searchhub.testing.supernet import SupernetContract
 
 from ..training.tiny import tiny_supernet
 from .families import FAMILIES
@@ -84,6 +85,16 @@ def test_a_supernet_of_any_family_pushes_by_the_mixin():
     assert issubclass(Supernet, PublishMixin)
     assert Supernet.push_to_hub is PublishMixin.push_to_hub is not PreTrainedModel.push_to_hub
     assert Supernet.save_pretrained is PublishMixin.save_pretrained
+
+
+def test_the_contract_finds_a_network_that_pushes_as_transformers_does(monkeypatch):
+    supernet, contract = tiny_supernet(), SupernetContract()
+    monkeypatch.setattr(type(supernet), "subnet_class", BertForSequenceClassification)
+    with pytest.raises(AssertionError, match=r"Let `BertForSequenceClassification` inherit .*PublishMixin"):
+        contract.test_pushing_is_publishing(supernet)
+    mixed = type("Mixed", (PublishMixin, BertForSequenceClassification), {})
+    monkeypatch.setattr(type(supernet), "subnet_class", mixed)
+    contract.test_pushing_is_publishing(supernet)
 
 
 def test_sizes_on_the_card_are_those_of_the_cost_tables(tmp_path):

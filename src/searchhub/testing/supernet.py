@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from searchhub.models.supernet import Supernet
 from searchhub.space import Architecture
@@ -137,6 +138,15 @@ class SupernetContract:
         assert loaded.search_space == supernet.search_space
         for (name, a), (_, b) in zip(supernet.named_parameters(), loaded.named_parameters(), strict=True):
             assert torch.equal(a, b), name
+
+    def test_pushing_is_publishing(self, supernet: Supernet) -> None:
+        for kind in (type(supernet), supernet.subnet_class):
+            for method in ("push_to_hub", "save_pretrained"):
+                assert getattr(kind, method) is not getattr(PreTrainedModel, method), (
+                    f"`{kind.__name__}.{method}` must not be transformers' own, which pushes without code and card, "
+                    f"over whatever is there. Let `{kind.__name__}` inherit `searchhub.models.publishing.PublishMixin` "
+                    "before `PreTrainedModel`."
+                )
 
     def test_choice_modules_are_modules(self, supernet: Supernet) -> None:
         parents = {c.condition.choice for c in supernet.search_space.choices if c.condition is not None}
