@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
@@ -50,6 +51,7 @@ KINDS = (
 def main(argv: list[str]) -> None:
     """Fine-tune, order, search, generate, fine-tune again, compare, reload."""
     data, sizes, searching, training, wanted, where = arguments = parse(KINDS, argv, __doc__)
+    training.check(searching)
     transformers_logging.set_verbosity_error()
     accelerator = start_run(training, where)
     say = accelerator.print
@@ -64,12 +66,13 @@ def main(argv: list[str]) -> None:
         task,
         dataclasses.replace(args, publish_as=plain_where_possible if wanted.plain_bert else None),
         objective=searching.objective(supernet),
-        costs=wanted.costs(supernet, None if where.dry_run else Path(where.output_dir) / LATENCY, accelerator),
+        costs=partial(wanted.costs, supernet, None if where.dry_run else Path(where.output_dir) / LATENCY, accelerator),
         accelerator=accelerator,
         tracked=settings_of(arguments),
     )
-    limits, baselines = wanted.limits_within(trainer.costs), baselines_of(wanted, searching, supernet)
     check_smoothing(task, trainer.final_training)
+    trainer.check()  # before latency is measured for the limits
+    limits, baselines = wanted.limits_within(trainer.costs), baselines_of(wanted, searching, supernet)
     if where.dry_run:
         say(trainer.estimate(*limits))
         networks = len(limits) * (1 + wanted.random_networks + len(baselines)) + wanted.train_largest
@@ -81,8 +84,12 @@ def main(argv: list[str]) -> None:
         trainer.progress.message("No uniform networks: the sizes on offer leave no layer whole.")
     options = {"random_networks": wanted.random_networks, "largest": wanted.train_largest, "baselines": baselines}
     networks = trainer.train(*limits, **options)
-    reached = (read_original(trainer.folder) or {})["metrics"]
-    trainer.summarize(networks, also=[f"The original, fine-tuned before the search: {reached}"])
+    trainer.summarize(networks, also=original_words(trainer.folder) if accelerator.is_main_process else ())
+
+
+def original_words(folder: Path) -> list[str]:
+    """Returns a line about what the original reached before the search."""
+    return [f"The original, fine-tuned before the search: {(read_original(folder) or {})['metrics']}"]
 
 
 def baselines_of(

@@ -4,7 +4,8 @@
     accelerate launch recipes/ddp_cells_cifar10.py --config recipes/ddp_cells_cifar10.yaml --output_dir runs/cells
 
 Run the same command again to go on after an interruption: the search goes on where it was, finished networks are kept,
-and the one in training starts anew. Add limits to get more networks from the same search.
+and the one in training starts anew. Add words to `--equal`, `--max` or `--min` to get more networks from the same
+search; an option with a single word holds for every network.
 """
 
 from __future__ import annotations

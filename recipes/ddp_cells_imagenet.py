@@ -12,6 +12,7 @@ kept, and a training that was interrupted starts anew.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from searchhub import DartsSupernetForImageClassification, SearchTrainer
 from searchhub.data.loading import describe
@@ -22,6 +23,7 @@ from searchhub.searchers.uniform import UniformSearcher
 from searchhub.workflows.arguments import ImageDataArguments, RunArguments, option, parse
 from searchhub.workflows.cell_arguments import CellTrainingArguments, FinalCellArguments, read_cells, supernet_config
 from searchhub.workflows.stages import KEPT, main_first, run, start_run
+from searchhub.workflows.trainer import check_no_search
 
 
 @dataclass
@@ -43,6 +45,7 @@ def main(argv: list[str]) -> None:
     """Read the cells, train, reload."""
     data, sizes, training, transfer, where = parse(KINDS, argv, __doc__)
     genotype, settings = read_cells(transfer.cells), training.final_settings()
+    check_no_search(Path(where.output_dir))
     network = Network(transfer.name, genotype.architecture())
     check_name(network.name, where.output_dir, network.architecture)
     accelerator = start_run(training, where)

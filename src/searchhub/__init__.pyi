@@ -82,6 +82,8 @@ from searchhub.models.nasbench_macro.supernet_nasbench_macro import NasBenchMacr
 from searchhub.models.nasbench_macro.supernet_nasbench_macro import NasBenchMacroSupernetForImageClassification as NasBenchMacroSupernetForImageClassification
 from searchhub.models.supernet import Supernet as Supernet
 from searchhub.models.supernet import Window as Window
+from searchhub.networks.card_facts import Provenance as Provenance
+from searchhub.networks.choose import first_within as first_within
 from searchhub.networks.network import Network as Network
 from searchhub.networks.network import TrainedNetwork as TrainedNetwork
 from searchhub.networks.original import OriginalTrainer as OriginalTrainer
@@ -130,5 +132,6 @@ from searchhub.trial import Budget as Budget
 from searchhub.trial import Trial as Trial
 from searchhub.trial import TrialResult as TrialResult
 from searchhub.workflows.compression import CompressionArguments as CompressionArguments
+from searchhub.workflows.compression import load_checkpoint as load_checkpoint
 from searchhub.workflows.search_arguments import SearchArguments as SearchArguments
 from searchhub.workflows.trainer import SearchTrainer as SearchTrainer

@@ -17,6 +17,7 @@ from searchhub.networks.trainer import NetworkTrainer
 from searchhub.reports.html import write_report
 from searchhub.search import search
 from searchhub.searchers.ddp import DDPSearcher
+from searchhub.searchers.uniform import UniformSearcher
 from searchhub.training.accelerator import make_accelerator
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget
@@ -78,6 +79,14 @@ def test_a_run_is_taken_up_again(run):
 def test_a_dry_run_knows_mean_and_largest(run):
     _, trainer = run
     costs = list(trainer.result.costs.values())
-    text = estimate(trainer.supernet, trainer.task, SETTINGS, None, costs, [Limit("macs", max=20_000)], 1)
+    text = estimate(
+        trainer.supernet,
+        trainer.task,
+        SETTINGS,
+        UniformSearcher(trainer.supernet.search_space),
+        costs,
+        [Limit("macs", max=20_000)],
+        1,
+    )
     assert "macs <= 20,000: feasible (the space spans 9,952 to 74,368)" in text
     assert "32.18K an example on average" in text

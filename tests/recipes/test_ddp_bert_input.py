@@ -128,6 +128,8 @@ BAD = {
         ["--searcher=random", "--estimator=pairs"],
         "`--estimator` is for `--searcher` `ddp`",
     ),
+    "distillation of a search without a teacher": (["--search_distillation", "--dry_run"], "needs a teacher's part"),
+    "a batch beyond the split in a dry run": (["--batch_size=128", "--dry_run"], "must hold at least one batch of 128"),
     "trials of no search": (["--searcher=uniform", "--evaluations=3"], "`--evaluations` is for a search"),
     "no such checkpoint": (["--model_name_or_path=nobody/nothing"], "Without a network, give the path of a local copy"),
 }

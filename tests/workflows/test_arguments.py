@@ -122,6 +122,26 @@ def test_unknown_settings(config):
         settings("--seed", "1", "--epoch", "4", "stray")
 
 
+def test_a_list_comes_once():
+    """The parser would keep the last one, where `searchhub generate` keeps both."""
+    with pytest.raises(InvalidInputError, match="`--max` must come once, with all its words, but comes 2 times"):
+        settings("--max", "macs=3M", "--max=params=5M")
+
+
+def test_names_of_earlier_versions(config):
+    with pytest.raises(InvalidInputError, match=r"`max_macs` is written --max macs=… now\."):
+        settings("--max_macs", "300000")
+    with pytest.raises(InvalidInputError, match=r"`limits` is written --max, --min and --equal, .* now\."):
+        settings(config("limits: [height=2]\n"))
+
+
+def test_wrong_words_are_said_at_once():
+    with pytest.raises(InvalidInputError, match="`searcher` must be one of"):
+        settings("--searcher=dpp")
+    with pytest.raises(InvalidInputError, match="`--max` must be a cost and a number"):
+        settings("--max", "300M")
+
+
 def test_no_abbreviations():
     """`--max_t` would become another setting as soon as there is a second that begins so."""
     with pytest.raises(InvalidInputError, match="holds --max_train 5"):

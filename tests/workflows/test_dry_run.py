@@ -17,6 +17,7 @@ from searchhub.models.darts.supernet_darts import DartsSupernetConfig, DartsSupe
 from searchhub.reports.html import write_report
 from searchhub.reports.run import read_run
 from searchhub.result import SearchResult
+from searchhub.searchers.uniform import UniformSearcher
 from searchhub.training.settings import TrainingSettings
 from searchhub.workflows import dry_run
 
@@ -42,7 +43,7 @@ def test_a_limit_is_compared_with_what_cells_can_cost(supernet, costs):
     low, high = reachable_range(costs[1])
     assert high < costs[1].bounds()[1]
     limits = [Limit("params", min=high), Limit("params", min=high + 1), Limit("params", min=low)]
-    said = dry_run.estimate(supernet, TinyTask(), SETTINGS, None, costs, limits, 1)
+    said = dry_run.estimate(supernet, TinyTask(), SETTINGS, UniformSearcher(supernet.search_space), costs, limits, 1)
     spans = f"(the space spans {low:,.0f} to {high:,.0f})"
     assert f"params >= {high:,.0f}: feasible {spans}" in said
     assert f"params >= {high + 1:,.0f}: NOT feasible {spans}" in said
@@ -61,7 +62,16 @@ def test_a_final_network_of_its_own_size_is_timed(supernet, costs, monkeypatch, 
     monkeypatch.setattr(dry_run, "_seconds_per_step", seconds)
     monkeypatch.setattr(dry_run, "TIMED_MACS", macs)
     final = TrainingSettings(batch_size=8)
-    said = dry_run.estimate(supernet, TinyTask(), TrainingSettings(batch_size=16), None, costs, [], 2, final)
+    said = dry_run.estimate(
+        supernet,
+        TinyTask(),
+        TrainingSettings(batch_size=16),
+        UniformSearcher(supernet.search_space),
+        costs,
+        [],
+        2,
+        final,
+    )
     # 48 pictures to train on: 2 epochs of 6 steps; where 2 of 8 examples are timed, of four times 5 seconds.
     assert f"2 epochs, about {dry_run.duration(2 * 6 * 5.0 * share)} of" in said
     [(cost, size)] = timed
@@ -70,7 +80,7 @@ def test_a_final_network_of_its_own_size_is_timed(supernet, costs, monkeypatch, 
 
 
 def test_a_final_network_is_timed_for_real(supernet, costs):
-    said = dry_run.estimate(supernet, TinyTask(), SETTINGS, None, costs, [], 1)
+    said = dry_run.estimate(supernet, TinyTask(), SETTINGS, UniformSearcher(supernet.search_space), costs, [], 1)
     assert re.search(r"One final network: 1 epochs, about \S+ of an average", said)
 
 

@@ -73,13 +73,22 @@ def test_a_network_for_each_word():
     assert read_limit_sets(None, [], None) == []
 
 
+def test_a_hyphen_stands_for_no_limit():
+    assert read_limit_sets(["params=3M", "-"], None, ["-", "height=2,non_parameter=4"]) == [
+        (Limit("params", max=3_000_000),),
+        (Limit("height", equal=2), Limit("non_parameter", equal=4)),
+    ]
+    with pytest.raises(InvalidInputError, match="Every network must have a limit, but network 2 has none"):
+        read_limit_sets(["params=3M", "-"], None, None)
+
+
 def test_words_that_do_not_go_together():
     message = r"or one for each network, but there are 2 of `--max`, 3 of `--min`, 1 of `--equal`"
     with pytest.raises(InvalidInputError, match=message):
         read_limit_sets(["a=1", "a=2"], ["b=1", "b=2", "b=3"], ["c=1"])
 
 
-@pytest.mark.parametrize("word", ["macs", "macs=", "=300M", "macs:300M", "macs=30ms", "macs=x=3"])
+@pytest.mark.parametrize("word", ["macs", "macs=", "=300M", "macs:300M", "macs=30ms", "macs=x=3", "macs<=3M"])
 def test_words_that_are_no_limit(word):
     with pytest.raises(InvalidInputError, match=r"`--min` must be a cost and a number, like `--min macs=300M`"):
         read_limits(None, [word], None)

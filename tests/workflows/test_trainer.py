@@ -3,8 +3,10 @@ import json
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from searchhub import (
+    CompressionArguments,
     Limit,
     MobileSupernetConfig,
     MobileSupernetForImageClassification,
@@ -14,6 +16,8 @@ from searchhub import (
     SearchTrainer,
     TrainingSettings,
     UniformSearcher,
+    macs_table,
+    nasbench201_space,
 )
 from searchhub.data.sources import load_task
 from searchhub.errors import InfeasibleLimitError, InvalidInputError, SearchhubError
@@ -96,6 +100,9 @@ def test_the_same_program_goes_on(run, monkeypatch):
 def test_from_run_trains_more_networks_as_the_run_did(run, monkeypatch):
     trainer, networks, _, middle = run
     saved = SearchTrainer.from_run(trainer.folder, progress=False)
+    files = {path: path.read_bytes() for path in trainer.folder.glob("supernet/*")}
+    saved.save()
+    assert files == {path: path.read_bytes() for path in trainer.folder.glob("supernet/*")}
     assert saved.search().distribution.to_dict() == trainer.search().distribution.to_dict()
     (more,) = saved.train((Limit("macs", max=middle), Limit("params", min=trainer.costs[1].bounds()[0])))
     same = {"training", "seed", "task", "inherited", "mixed_precision", "processes"}
@@ -177,7 +184,8 @@ def test_scores_that_no_run_could_go_on_with_are_refused(tmp_path):
 
 def test_a_searcher_may_be_given_or_named(tmp_path):
     space = small_supernet().search_space
-    given = make(tmp_path / "a", {"searcher": RandomSearcher(space, num_trials=2, budget=Budget(max_steps=1))})
+    searcher = RandomSearcher(space, num_trials=2, budget=Budget(max_steps=1))
+    given = make(tmp_path / "a", {"searcher": searcher, "searcher_options": {}, "budget": Budget()})
     named = make(tmp_path / "b", {"searcher": "random", "searcher_options": {"num_trials": 3}})
     assert (len(given.search().history), named.searcher.num_trials) == (2, 3)
     assert named.searcher.budget == Budget(max_steps=1)
@@ -185,7 +193,7 @@ def test_a_searcher_may_be_given_or_named(tmp_path):
 
 def test_a_rule_needs_no_search(tmp_path):
     space = small_supernet().search_space
-    changes = {"searcher": UniformSearcher(space, rule="mine"), "searcher_options": {}}
+    changes = {"searcher": UniformSearcher(space, rule="mine"), "searcher_options": {}, "budget": Budget()}
     nobody = make(tmp_path / "run", changes)
     limit = Limit("macs", max=nobody.costs[0].bounds()[1])
     with pytest.raises(InvalidInputError, match=r"`UniformSearcher` takes no trials\. Name another searcher"):
@@ -214,9 +222,95 @@ def test_what_would_stop_it_is_said_before_the_search(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_asked_for_nothing(run):
+def test_train_checks_its_limits_before_it_searches(tmp_path):
+    trainer = make(tmp_path / "run")
+    for limits, error, message in (
+        ((Limit("macs", max=1.0),), InfeasibleLimitError, "must hold for this space"),
+        ((Limit("mac", max=1e9),), InvalidInputError, "mac"),
+        ((), InvalidInputError, "At least one network must be asked for"),
+    ):
+        with pytest.raises(error, match=message):
+            trainer.train(*limits)
     with pytest.raises(InvalidInputError, match="At least one network must be asked for"):
-        run[0].train()
+        trainer.train_networks([])
+    assert not (tmp_path / "run").exists()
+
+
+def published(model):
+    return model
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"publish_as": lambda model: model}, {}, "`publish_as` must be a function of a module"),
+        ({"mixed_precision": "bf16"}, {"accelerator": Accelerator()}, "`mixed_precision` must be the given accel"),
+        ({}, {"costs": []}, None),
+        ({}, {"costs": [macs_table(small_supernet())]}, r"`costs` must hold `macs` and `params`, .* \['macs'\]"),
+        (
+            {"searcher": RandomSearcher(small_supernet().search_space, num_trials=1)},
+            {},
+            "`searcher_options` and `budget` are for a searcher that is named",
+        ),
+        (
+            {
+                "searcher": RandomSearcher(nasbench201_space(), num_trials=1),
+                "searcher_options": {},
+                "budget": Budget(),
+            },
+            {},
+            "The searcher must search the supernet's space",
+        ),
+    ],
+)
+def test_settings_without_effect_or_out_of_place_are_refused_at_once(tmp_path, changes, options, message):
+    def start():
+        make(tmp_path / "run", changes, **options).check(Limit("macs", max=1e9))
+
+    if message is None:
+        start()
+    else:
+        with pytest.raises(InvalidInputError, match=message):
+            start()
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_evaluator_that_is_given_has_settings_of_its_own(tmp_path):
+    supernet, task = small_supernet(), load_task(DIGITS)
+    evaluator = SupernetEvaluator(supernet, task, TrainingSettings(batch_size=16), Accelerator(), num_trials=9)
+    with pytest.raises(InvalidInputError, match="`evaluator_options` and `score` are for an evaluator that is made"):
+        SearchTrainer(supernet, task, arguments(tmp_path / "run"), evaluator=evaluator, score=opposite)
+    with pytest.raises(InvalidInputError, match="must evaluate on the trainer's supernet"):
+        SearchTrainer(small_supernet(), task, arguments(tmp_path / "run"), evaluator=evaluator)
+
+
+def test_after_an_interruption_a_new_trainer_goes_on(tmp_path):
+    class Stop(SearchCallback):
+        def on_trial_end(self, result, done, total, best):
+            if done == 2:
+                raise KeyboardInterrupt
+
+    stopped = make(tmp_path / "run", callbacks=[Stop()])
+    with pytest.raises(KeyboardInterrupt):
+        stopped.search()
+    with pytest.raises(InvalidInputError, match="goes on with a new `SearchTrainer` and a new supernet"):
+        stopped.search()
+    resumed, whole = make(tmp_path / "run").search(), make(tmp_path / "whole").search()
+    assert resumed.distribution.to_dict() == whole.distribution.to_dict()
+
+
+def test_nothing_to_evaluate(tmp_path):
+    with pytest.raises(InvalidInputError, match="must hold a network to evaluate, but holds none"):
+        make(tmp_path / "run").evaluate()
+
+
+def test_stages_are_counted_for_each_call(tmp_path, capsys):
+    trainer = make(tmp_path / "run")
+    low, high = trainer.costs[0].bounds()
+    trainer.train(Limit("macs", max=high))
+    trainer.train(Limit("macs", max=(low + high) / 2))
+    said = capsys.readouterr().out
+    assert [line[:5] for line in said.splitlines() if "to do" in line] == ["[1/2]", "[2/2]", "[1/1]"]
 
 
 def test_compression_is_for_texts_and_checkpoints(tmp_path):
@@ -236,11 +330,21 @@ def test_a_checkpoint_by_its_name(tmp_path):
     task = load_task({**source, "max_length": 12, "validation_size": 24})
     changes = {"training": TrainingSettings(optimizer="adamw", learning_rate=1e-3, batch_size=16), "epochs": 1}
     options = {"searcher_options": {"estimation_epochs": 1}, "budget": Budget(max_steps=1)}
-    trainer = SearchTrainer(name, task, SearchArguments(output_dir=tmp_path / "run", **changes, **options))
+    args = SearchArguments(
+        output_dir=tmp_path / "run", compression=CompressionArguments(epochs=1), **changes, **options
+    )
+    trainer = SearchTrainer(name, task, args)
     assert [cost.name for cost in trainer.costs] == ["macs", "params", "encoder_params"]
     low, high = trainer.costs[2].bounds()
     (network,) = trainer.train(Limit("encoder_params", max=(low + high) / 2))
     assert network.facts["identity"]["inherited"], "networks start from the fine-tuned checkpoint"
     assert (tmp_path / "run" / "original" / "original.json").exists()
     assert read_facts(network.folder)["limits"][0]["cost"] == "encoder_params"
-    assert SearchTrainer.from_run(tmp_path / "run").train(Limit("encoder_params", max=(low + high) / 2))
+    # The searched weights are not those that networks start from; a trainer of the run leaves both as they are.
+    searched = (tmp_path / "run" / "supernet" / "model.safetensors").read_bytes()
+    again = SearchTrainer.from_run(tmp_path / "run")
+    assert again.train(Limit("encoder_params", max=(low + high) / 2))[0].metrics == network.metrics
+    again.save()
+    assert (tmp_path / "run" / "supernet" / "model.safetensors").read_bytes() == searched
+    saved = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert (saved["weights"], saved["base_model"]) == ("original", name)

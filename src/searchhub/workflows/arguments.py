@@ -20,7 +20,7 @@ from searchhub.networks.choose import LimitSet
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.dc import DCSearcher
 from searchhub.searchers.ddp import Estimator, pruned_search_trials
-from searchhub.searchers.named import SEARCHERS, build_searcher, searcher_settings, who_takes
+from searchhub.searchers.named import SEARCHERS, build_searcher, find_searcher, searcher_settings, who_takes
 from searchhub.searchers.warmup import WarmupSearcher
 from searchhub.space import SearchSpace
 from searchhub.training.settings import TrainingSettings
@@ -139,6 +139,9 @@ class SearcherArguments:
     evaluations: int | None = option(None, "Trials of any searcher but `ddp`. Default: as many as `ddp` takes.")
     epochs_per_trial: int = option(1, "Epochs of training for each sampled architecture.")
     steps_per_trial: int | None = option(None, "Most optimizer steps of a trial.")
+
+    def __post_init__(self) -> None:
+        find_searcher(self.searcher)  # a wrong name is said at once
 
     def build(self, space: SearchSpace, seed: int) -> Searcher:
         """Returns the searcher of that name, behind a warm-up if there is to be one.
@@ -297,6 +300,9 @@ class LimitArguments:
     min: list[str] | None = option(None, "Lower limits. A single word holds for every network.")
     equal: list[str] | None = option(None, "Exact values, for costs that count something, e.g. `non_parameter=4`.")
 
+    def __post_init__(self) -> None:
+        self.limits()  # wrong words are said at once
+
     def limits(self) -> list[LimitSet]:
         """Returns the limits of each network; empty if none are given."""
         sets = read_limit_sets(self.max, self.min, self.equal)
@@ -333,6 +339,7 @@ def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -
     Raises:
         InvalidInputError: The file cannot be read, or names a setting that the recipe does not have.
     """
+    _refuse_repeated(kinds, argv)
     parser = HfArgumentParser(kinds, description=description, allow_abbrev=False)
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
@@ -350,9 +357,35 @@ def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -
     if unknown:
         raise InvalidInputError(
             f"The command line must hold settings of this recipe (see --help), but holds {' '.join(unknown)}. "
-            "Mend or drop that."
+            f"Mend or drop that.{_renamed(unknown)}"
         )
     return tuple(parsed)
+
+
+_NOW = {
+    **{f"max_{cost}": f"--max {cost}=…" for cost in ("macs", "params", "encoder_params", "latency_ms")},
+    "limits": "--max, --min and --equal, e.g. --equal non_parameter=4,height=2",
+    "together": "a comma: --max macs=300M,params=5M",
+}
+"""Options of earlier versions, and how the same is said now."""
+
+
+def _renamed(names: Any) -> str:
+    """Returns how names of earlier versions are written now, as a sentence to append."""
+    found = {name.lstrip("-").partition("=")[0] for name in map(str, names if isinstance(names, list) else [])}
+    return "".join(f" `{name}` is written {_NOW[name]} now." for name in sorted(found & set(_NOW)))
+
+
+def _refuse_repeated(kinds: Sequence[type], argv: Sequence[str]) -> None:
+    """Refuses an option of several words that comes twice: of two lists the parser would drop the first."""
+    lists = {f.name for kind in kinds for f in dataclasses.fields(kind) if "list[" in str(f.type)}
+    given = [word[2:].partition("=")[0] for word in argv if word.startswith("--")]
+    for name in lists:
+        if given.count(name) > 1:
+            raise InvalidInputError(
+                f"`--{name}` must come once, with all its words, but comes {given.count(name)} times. Write "
+                f"`--{name} FIRST SECOND`."
+            )
 
 
 def _read_settings(path: str, known: set[str]) -> dict[str, Any]:
@@ -364,6 +397,7 @@ def _read_settings(path: str, known: set[str]) -> dict[str, Any]:
     if not isinstance(settings, dict) or not set(settings) <= known:
         unknown = sorted(map(str, set(settings) - known)) if isinstance(settings, dict) else settings
         raise InvalidInputError(
-            f"`{path}` must hold settings of this recipe (see --help), but holds {unknown}. Mend or drop them."
+            f"`{path}` must hold settings of this recipe (see --help), but holds {unknown}. Mend or drop "
+            f"them.{_renamed(unknown)}"
         )
     return settings

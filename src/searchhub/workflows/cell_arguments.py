@@ -91,12 +91,13 @@ class CellSearcherArguments(ImageSearcherArguments):
         Raises:
             InvalidInputError: The searcher gives no θ to derive cells from.
         """
-        if self.searcher not in ("ddp", "ddp-noprune"):
+        searcher = super().build(space, seed)
+        if searcher.result().distribution is None:
             raise InvalidInputError(
-                f"`--searcher` must be `ddp` or `ddp-noprune`, which give a θ to derive cells from, but is "
-                f"`{self.searcher}`. Random cells stand beside each network: `--random_networks`."
+                f"`--searcher` must give a θ to derive cells from, as `ddp` and `ddp-noprune` do, but "
+                f"`{self.searcher}` gives none. Random cells stand beside each network: `--random_networks`."
             )
-        return super().build(space, seed)
+        return searcher
 
 
 @dataclass

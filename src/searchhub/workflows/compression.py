@@ -25,6 +25,8 @@ from searchhub.training.settings import TrainingSettings
 if TYPE_CHECKING:
     from searchhub.workflows.trainer import SearchTrainer
 
+ORDERS, STARTS = ("first_order", "magnitude", "none"), ("original", "supernet")
+
 FINE_TUNING = TrainingSettings(
     optimizer="adamw", learning_rate=5e-5, weight_decay=0.01, max_grad_norm=1.0, warmup_steps=20
 )
@@ -56,6 +58,16 @@ class CompressionArguments:
     order_examples: int = 512
     start: Literal["original", "supernet"] = "original"
     distil_search: bool = False
+
+    def __post_init__(self) -> None:
+        for name, offered in (("order", ORDERS), ("start", STARTS)):
+            if getattr(self, name) not in offered:
+                raise InvalidInputError(f"`{name}` must be one of {list(offered)}, but is {getattr(self, name)!r}.")
+        if self.epochs < 0 or self.order_examples < 1:
+            raise InvalidInputError(
+                f"`epochs >= 0` and `order_examples >= 1` must hold, but they are {self.epochs} and "
+                f"{self.order_examples}."
+            )
 
 
 @dataclass(frozen=True)

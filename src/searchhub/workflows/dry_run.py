@@ -39,7 +39,7 @@ def estimate(
     supernet: Supernet,
     task: Task,
     settings: TrainingSettings,
-    searcher: Searcher | None,
+    searcher: Searcher,
     costs: Sequence[CostTable],
     limits: Sequence[Limit | Sequence[Limit]],
     final_epochs: int,
@@ -54,7 +54,7 @@ def estimate(
         supernet: The supernet, on the device that would train. It is not changed.
         task: The task, which gives sizes and one batch.
         settings: Training settings of the search.
-        searcher: The searcher, which gives the number of trials and their budget. None: there is no search.
+        searcher: The searcher, which gives the number of trials and their budget.
         costs: Cost tables of the networks that are trained in the end, "macs" among them.
         limits: Limits that the text calls feasible or not.
         final_epochs: Epochs of the final training of one network.
@@ -62,13 +62,12 @@ def estimate(
     """
     final_settings = final_settings or settings
     space = supernet.search_space
-    trials, steps, first = 0, 0, ""
-    if searcher is not None:
-        trials, budget = searcher.num_trials, searcher.budget
+    trials, steps, first = searcher.num_trials, 0, ""
+    if trials:
         if warmup := searcher.config.get("warmup_trials"):
             first = f", the first {warmup} of them warm-up"
-        steps = budget.epochs * (task.size("train") // settings.batch_size)
-        steps = min(steps, budget.max_steps or steps)
+        steps = searcher.budget.epochs * (task.size("train") // settings.batch_size)
+        steps = min(steps, searcher.budget.max_steps or steps)
     final_macs = next(table for table in costs if table.name == "macs")
     macs = final_macs if supernet.final is supernet else macs_table(supernet)
     mean = macs.mean()

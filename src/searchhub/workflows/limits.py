@@ -12,6 +12,9 @@ from searchhub.generation.limits import Limit
 # A comma between the digits of 812,004 joins nothing.
 _JOINED = re.compile(r",(?=\s*[A-Za-z_])")
 
+NO_LIMIT = "-"
+"""The word of a network that an option does not limit, where it limits others."""
+
 
 def read_limits(
     maximum: Sequence[str] | None, minimum: Sequence[str] | None, equal: Sequence[str] | None
@@ -39,7 +42,8 @@ def read_limit_sets(
     """Returns the limits of several networks, one network for each word of an option.
 
     The first words of all options hold together for the first network, the second ones for the second, and so on; an
-    option with a single word holds for every network. Limits that commas join within a word hold together.
+    option with a single word holds for every network. Limits that commas join within a word hold together. The word `-`
+    is no limit: `--max params=3M - --equal - height=2` asks for two networks.
 
     >>> [" and ".join(map(str, s)) for s in read_limit_sets(["macs=3M", "macs=4M"], ["params=15K"], None)]
     ['macs <= 3,000,000 and params >= 15,000', 'macs <= 4,000,000 and params >= 15,000']
@@ -57,13 +61,18 @@ def read_limit_sets(
         )
     n = max(counts, default=max(map(len, options.values())))
     rows = [[words[i if len(words) > 1 else 0 :][:1] for words in options.values()] for i in range(n)]
-    return [tuple(read_limits(*row)) for row in rows]
+    sets = [tuple(read_limits(*([w for w in words if w != NO_LIMIT] for words in row))) for row in rows]
+    if () in sets:
+        raise InvalidInputError(
+            f"Every network must have a limit, but network {sets.index(()) + 1} has none. Drop `-`."
+        )
+    return sets
 
 
 def _split(kind: str, word: str) -> tuple[str, float]:
     name, equals, text = word.partition("=")
     value = read_amount(text)
-    if not name.strip() or not equals or value is None:
+    if re.fullmatch(r"[A-Za-z_][\w.]*", name.strip()) is None or not equals or value is None:
         raise InvalidInputError(
             f"`--{kind}` must be a cost and a number, like `--{kind} macs=300M`, but got `{word}`. Magnitudes are K, "
             "M, G (or B) and T; units are not written."

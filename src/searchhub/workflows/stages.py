@@ -99,7 +99,7 @@ def summarize_networks(
     networks: Sequence[TrainedNetwork],
     task: Task,
     folder: Path,
-    reload: Callable[[list[Path]], None],
+    reload: Callable[[list[Path]], None] | None,
     *,
     also: Sequence[str] = (),
 ) -> None:
@@ -119,7 +119,10 @@ def summarize_networks(
     pictures = draw_run(result, [n.network for n in networks], folder / "report")
     rows = comparison(networks, task.metric_name, read_original(folder))
     write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
-    reload([n.folder for n in networks if n.folder is not None])
+    if reload is not None:
+        reload([n.folder for n in networks if n.folder is not None])
+    else:
+        print(f"Not measured again in a fresh process, where `{task.name}`, put together by hand, cannot be loaded.")
     Console().print(rich_table(rows, title=f"One search of {len(result.history)} trials; networks trained alike"))
     for line in also:
         print(line)

@@ -36,7 +36,7 @@ from searchhub.workflows.arguments import (
     option,
 )
 from searchhub.workflows.compression import CompressionArguments, load_checkpoint
-from searchhub.workflows.limits import read_limits
+from searchhub.workflows.limits import read_limit_sets, read_limits
 from searchhub.workflows.search_arguments import SearchArguments
 
 UNIFORM = "uniform"
@@ -211,6 +211,18 @@ class BertTrainingArguments(RecipeTrainingArguments):
         settings = super()._settings(peak, end, label_smoothing)
         return dataclasses.replace(settings, warmup_steps=self.warmup_steps)
 
+    def check(self, searching: BertSearcherArguments) -> None:
+        """Checks that a search that is to learn from a teacher has a loss that asks one.
+
+        Raises:
+            InvalidInputError: It has none.
+        """
+        if searching.search_distillation and not self.distillation_weight:
+            raise InvalidInputError(
+                "`--search_distillation` needs a teacher's part in the loss, but `--distillation_weight` is 0. "
+                "Raise it."
+            )
+
     def bert_arguments(
         self, run: RunArguments, searcher: Searcher, sizes: BertArguments, searching: BertSearcherArguments
     ) -> SearchArguments:
@@ -267,8 +279,11 @@ class BertNetworkArguments(LimitArguments):
     uniform_network: bool = option(True, "Also train evenly spread whole layers within each limit.")
     train_largest: bool = option(True, "Also train the largest network of the space on, like the others.")
 
-    def __post_init__(self) -> None:
-        self.max = [*(self.max or ()), *(f"params={value!r}" for value in self.max_params or ())] or None
+    def limits(self) -> list[LimitSet]:
+        """Returns what each network must keep to. The list is empty if nothing was asked for."""
+        short = [f"params={value!r}" for value in self.max_params or ()]
+        sets = read_limit_sets([*(self.max or ()), *short], self.min, self.equal)
+        return [limits[0] if len(limits) == 1 else limits for limits in sets]
 
     def limits_within(self, costs: Sequence[CostTable]) -> list[LimitSet]:
         """Returns the limits of each network; without any, one at 60 % of the way through the encoder's parameters."""
@@ -286,8 +301,7 @@ class BertNetworkArguments(LimitArguments):
             accelerator: The accelerator of this process.
         """
         tables = [macs_table(supernet), params_table(supernet), params_table(supernet, embeddings=False)]
-        limits = read_limits(self.max, self.min, self.equal)
-        if any(limit.name == "latency_ms" for limit in limits):
+        if any(limit.name == "latency_ms" for limit in read_limits(self.max, self.min, self.equal)):
             tables.append(_latency(supernet, self.latency_batch_size, file, accelerator))
             accelerator.print(f"Latency: {tables[-1].unit}")
         return tables

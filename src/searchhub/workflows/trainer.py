@@ -114,7 +114,7 @@ class SearchTrainer:
         )
         if accelerator is not None and args.mixed_precision not in ("no", str(accelerator.mixed_precision)):
             raise InvalidInputError(
-                f"`mixed_precision` must be that of the accelerator that is given, {accelerator.mixed_precision!r}, but is "
+                f"`mixed_precision` must be the given accelerator's {accelerator.mixed_precision!r}, but is "
                 f"{args.mixed_precision!r}. Drop it."
             )
         self.compression = args.compression
@@ -221,7 +221,7 @@ class SearchTrainer:
         tables = given or default_costs(self.supernet.final, compressed=self.compression is not None)
         if not {"macs", "params"} <= {table.name for table in tables}:
             raise InvalidInputError(
-                f'`costs` must hold "macs" and "params", which cards tell, but holds {[t.name for t in tables]}. Add '
+                f"`costs` must hold `macs` and `params`, which cards tell, but holds {[t.name for t in tables]}. Add "
                 "`macs_table(supernet.final)` and `params_table(supernet.final)`."
             )
         return tuple(tables)
