@@ -11,6 +11,7 @@ from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.generation import Limit, generate
 from searchhub.hub.card import ComputeUsed
 from searchhub.models.channel_cnn.supernet_channel_cnn import ChannelCnnSupernet, ChannelCnnSupernetConfig
+from searchhub.networks.card_facts import Provenance
 from searchhub.networks.choose import choose_networks
 from searchhub.networks.saved_trainer import load_trainer, save_trainer
 from searchhub.networks.trainer import NetworkTrainer
@@ -41,8 +42,9 @@ def run(tmp_path_factory):
     result = search(searcher, evaluator, run_dir=folder).with_costs(macs_table(supernet), params_table(supernet))
     result.save(folder / "result.json")
     spent = ComputeUsed(trials=len(result.history), device="cpu")
+    told = Provenance(search_cost=spent)
     trainer = NetworkTrainer(
-        supernet, result, task, SETTINGS, accelerator, epochs=1, seed=3, folder=folder, search_cost=spent
+        supernet, result, task, SETTINGS, accelerator, epochs=1, seed=3, folder=folder, provenance=told
     )
     save_trainer(trainer)
     return folder, trainer

@@ -36,6 +36,18 @@ def words(settings):
     ]
 
 
+def last_of_each(argv):
+    """The words of a command line, of an option that comes twice the last: tests add to what they share."""
+    options = []
+    for word in map(str, argv):
+        if word.startswith("--"):
+            options.append([word])
+        elif options:
+            options[-1].append(word)
+    names = [option[0].partition("=")[0] for option in options]
+    return [word for i, option in enumerate(options) if names[i] not in names[i + 1 :] for word in option]
+
+
 def forkserver(home, *preload):
     """A context whose processes are forked from one that has imported these modules, and what all recipes need.
 
@@ -62,7 +74,7 @@ class Run:
         self.log = folder.with_name(f"{folder.name}.{os.urandom(4).hex()}.log")
         request = {
             "recipe": str(recipe),
-            "argv": [*argv, f"--output_dir={folder}"],
+            "argv": [*last_of_each(argv), f"--output_dir={folder}"],
             "log": str(self.log),
             "env": {**ENVIRONMENT, **(env or {})},
             "outcome": tell and str(tell),
