@@ -287,7 +287,8 @@ def conclude(
     pictures = draw(folder / "report", result, searcher)
     write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
     models = [folder / MODELS / row["network"] for row in rows]
-    reload_networks(models, mixed_precision=str(accelerator.mixed_precision))
+    kind = trainer.task.source.get("kind")
+    reload_networks(models, mixed_precision=str(accelerator.mixed_precision), kind=kind)
     title = f"The most probable architecture of each cluster, trained alike; {trainer.task.metric_name}"
     Console().print(rich_table(narrow(rows), title=title))
     if lost := [evaluator.name(r.trial) for r in result.history if DIVERGED in r.metrics]:

@@ -40,6 +40,7 @@ class SourceArguments:
     mixed_precision: str | None = option(
         None, "Precision of early-stopped and final training. Default: as the search's.", choices=["no", "fp16", "bf16"]
     )
+    trust_code: bool = option(False, "Whether code outside of searchhub is imported that the search's folder names.")
     config: str | None = option(None, "YAML file of these settings. The command line wins over it.")
     seed: int = option(0, "Seed of sampling, clustering and training.")
 
@@ -53,7 +54,7 @@ class SourceArguments:
         if self.mixed_precision is not None:
             accelerator = make_accelerator(mixed_precision=self.mixed_precision, seed=self.seed)
         data = {} if self.dataset is None else {"dataset": self.dataset}
-        found = load_trainer(self.search, accelerator, data=data)
+        found = load_trainer(self.search, accelerator, data=data, trust_code=self.trust_code)
         if found.result.distribution is None:
             raise InvalidInputError(
                 f"`--search` must be a run with a θ, but `{self.search}` has none. Run DDPNAS first."

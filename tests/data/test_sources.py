@@ -9,6 +9,7 @@ from searchhub.errors import InvalidInputError
 
 MODULE = """
 from pathlib import Path
+from textwrap import dedent
 
 from searchhub.data.task import Task
 
@@ -36,6 +37,14 @@ class Own(Task):
         return str(self.examples)
 
 
+def own(examples=4, names=("a", "b")):
+    return Own(examples, names)
+
+
+def _private():
+    return Own()
+
+
 def no_task():
     return 3
 
@@ -61,17 +70,17 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_task_of_ones_own_says_how_it_was_loaded(folder):
-    task = load_task({"kind": "own_tasks:Own", "examples": 4}, names=("x", "y"))
+    task = load_task({"kind": "own_tasks:own", "examples": 4}, names=("x", "y"))
     assert (task.examples, task.names) == (4, ["x", "y"])  # as they will be read from a file
-    assert task.source == {"kind": "own_tasks:Own", "examples": 4, "names": ["x", "y"]}
+    assert task.source == {"kind": "own_tasks:own", "examples": 4, "names": ["x", "y"]}
     assert load_task(task.source, examples=5).fingerprint() == "5"
 
 
 def test_what_is_not_trusted_is_not_imported(folder):
-    with pytest.raises(InvalidInputError, match=r"name it yourself: `--task own_tasks:Own`"):
-        load_task({"kind": "own_tasks:Own"}, trusted=False)
+    with pytest.raises(InvalidInputError, match=r"name it yourself: `--task own_tasks:own`"):
+        load_task({"kind": "own_tasks:own"}, trusted=False)
     assert not (folder / "imported").exists()
-    load_task({"kind": "own_tasks:Own"})
+    load_task({"kind": "own_tasks:own"})
     assert (folder / "imported").exists()
     assert load_task({"kind": "image", "max_eval_samples": 20}, trusted=False).size("test") == 20
 
@@ -80,16 +89,23 @@ def test_what_is_not_trusted_is_not_imported(folder):
     ("source", "message"),
     [
         ({}, r"must have a kind among \['glue', 'image', 'text'\], or name a loader .* but its kind is None"),
-        ({"kind": "own_tasks.Own"}, "`package.module:function`, but its kind is 'own_tasks.Own'"),
-        ({"kind": "own tasks:Own"}, "its kind is 'own tasks:Own'"),
+        ({"kind": "own_tasks.own"}, "`package.module:function`, but its kind is 'own_tasks.own'"),
+        ({"kind": "own tasks:own"}, "its kind is 'own tasks:own'"),
         ({"kind": "nowhere.tasks:load"}, r"No module named 'nowhere'\. Put the folder of its module on PYTHONPATH"),
         ({"kind": "own_tasks:gone"}, "has no attribute 'gone'"),
         ({"kind": "__main__:load"}, "`__main__` is another module in each program"),
-        ({"kind": "own_tasks:NUMBER"}, "must name a function, but is a int"),
+        (
+            {"kind": "own_tasks:NUMBER"},
+            "must name a public function that `own_tasks` itself defines, but is a int of `own_tasks`",
+        ),
+        ({"kind": "own_tasks:Own"}, "itself defines, but is a class of `own_tasks`"),
+        ({"kind": "own_tasks:_private"}, "must name a public function"),
+        ({"kind": "own_tasks:dedent", "text": "x"}, "itself defines, but is a function of `textwrap`"),
+        ({"kind": "os:system", "command": "exit 3"}, "must name a public function that `os` itself defines"),
         ({"kind": "own_tasks:no_task"}, "must return a `searchhub.Task`, but returned int"),
-        ({"kind": "own_tasks:Own", "colour": 1}, "must take the arguments .*unexpected keyword argument 'colour'"),
-        ({"kind": "own_tasks:Own", "examples": {1}}, "must be plain JSON"),
-        ({"kind": "own_tasks:Own", "examples": float("nan")}, "must be plain JSON"),
+        ({"kind": "own_tasks:own", "colour": 1}, "must take the arguments .*unexpected keyword argument 'colour'"),
+        ({"kind": "own_tasks:own", "examples": {1}}, "must be plain JSON"),
+        ({"kind": "own_tasks:own", "examples": float("nan")}, "must be plain JSON"),
         ({"kind": "own_tasks:broken", "examples": 1}, "raised KeyError: 'nothing'. Call it in Python to see where"),
         ({"kind": "own_tasks:strict", "examples": 1}, "^`examples` must be few.$"),
     ],

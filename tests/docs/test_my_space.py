@@ -92,4 +92,4 @@ def test_its_networks_are_published_with_their_code(searched, monkeypatch):
     command = [sys.executable, "-c", script, str(network)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
     assert done.stdout.strip() == "MixerForImageClassification", done.stderr
-    assert sh.load_trainer("runs/my_space").supernet.search_space == my_space.mixer_space(3, *OFFERED)
+    assert sh.load_trainer("runs/my_space", trust_code=True).supernet.search_space == my_space.mixer_space(3, *OFFERED)

@@ -76,12 +76,19 @@ def published(model):
 
 def test_what_makes_the_published_model_is_kept(trainer):
     save_trainer(dataclasses.replace(trainer, publish_as=published))
-    assert load_trainer(trainer.folder).publish_as is published
+    with pytest.raises(
+        InvalidInputError, match=r"needs `.*\.published`.* consent to it: `searchhub train --trust-code`"
+    ):
+        load_trainer(trainer.folder)
+    assert load_trainer(trainer.folder, trust_code=True).publish_as is published
     saved = json.loads((trainer.folder / "training.json").read_text())
     (trainer.folder / "training.json").write_text(
         json.dumps({**saved, "publish_as": "searchhub.networks.saved_trainer.gone"})
     )
     with pytest.raises(InvalidInputError, match=r"must hold what `save_trainer` wrote, but: AttributeError"):
+        load_trainer(trainer.folder)
+    change(trainer.folder / "training.json", publish_as="searchhub.networks.saved_trainer.read_json_object")
+    with pytest.raises(InvalidInputError, match=r"must be a function that `searchhub.networks.saved_trainer` itself"):
         load_trainer(trainer.folder)
     with pytest.raises(InvalidInputError, match=r"`publish_as` must be a function of a module"):
         save_trainer(dataclasses.replace(trainer, publish_as=lambda model: model))
@@ -147,6 +154,43 @@ def test_a_distilled_task_keeps_what_its_teacher_said(trainer, monkeypatch):
     assert loaded.fingerprint() == distilled.task.fingerprint()
 
 
+# -- code that a run names --------------------------------------------------------------------------------------------
+
+
+def change(file, **changes):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+class OwnSupernet(MobileSupernetForImageClassification):
+    """Stands for a supernet outside of searchhub."""
+
+
+def test_a_loader_is_imported_only_with_consent(trainer, tmp_path, monkeypatch):
+    (tmp_path / "own_data.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('imported').touch()\n"
+        f"from searchhub import load_task\n\ndef load():\n    return load_task({DIGITS})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    save_trainer(trainer)
+    change(trainer.folder / "training.json", task={"kind": "own_data:load"})
+    with pytest.raises(
+        InvalidInputError, match=r'`--task own_data:load`; in Python `data=\{"kind": "own_data:load"\}`'
+    ):
+        load_trainer(trainer.folder)
+    assert not (tmp_path / "imported").exists()
+    for consent in ({"data": {"kind": "own_data:load"}}, {"trust_code": True}):
+        assert load_trainer(trainer.folder, **consent).task.source == {"kind": "own_data:load"}
+
+
+def test_the_class_of_a_supernet_is_imported_only_with_consent(trainer):
+    save_trainer(trainer)
+    change(trainer.folder / "training.json", supernet=f"{__name__}.OwnSupernet")
+    for load in (load_trainer, lambda folder: supernet_config(folder / "supernet")):
+        with pytest.raises(InvalidInputError, match=r"needs `.*\.OwnSupernet`.* `load_trainer\(…, trust_code=True\)`"):
+            load(trainer.folder)
+    assert type(load_trainer(trainer.folder, trust_code=True).supernet) is OwnSupernet
+
+
 # -- what cannot be gone on from --------------------------------------------------------------------------------------
 
 
@@ -177,15 +221,18 @@ def test_folders_without_a_trainer(tmp_path, trainer):
         load_trainer(trainer.folder)
 
 
-def test_a_supernet_by_itself(searched, tmp_path):
+def test_a_supernet_by_itself(searched, tmp_path, monkeypatch):
     published = tmp_path / "supernet"
     searched.supernet.save_pretrained(published)
     assert supernet_class(published) is MobileSupernetForImageClassification
     assert supernet_config(published).to_dict() == supernet_config(searched.folder / "supernet").to_dict()
     config = json.loads((published / "config.json").read_text())
-    for name in ("SearchSpace", "os.system", "nothing", ""):
-        (published / "config.json").write_text(json.dumps({**config, "architectures": [name]}))
-        with pytest.raises(InvalidInputError, match="must be of a class that can be imported"):
+    (tmp_path / "evil.py").write_text("from pathlib import Path\nPath(__file__).with_name('imported').touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for names in (["SearchSpace"], ["os.system"], ["evil.Supernet"], ["nothing"], [""], [], "x", 7):
+        (published / "config.json").write_text(json.dumps({**config, "architectures": names}))
+        with pytest.raises(InvalidInputError, match="must be of a class that searchhub has"):
             supernet_class(published)
+    assert not (tmp_path / "imported").exists()
     with pytest.raises(InvalidInputError, match=r"must hold a supernet, but has no config\.json"):
         supernet_class(tmp_path)

@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
 
+import searchhub
 from searchhub.data.sources import load_task
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.generation import Limit, generate
@@ -15,11 +20,13 @@ from searchhub.networks import trainer as networks
 from searchhub.networks.network import Network
 from searchhub.networks.saved_trainer import save_trainer
 from searchhub.training.loop import predict
-from searchhub.workflows import evaluation
+from searchhub.workflows import evaluation, reloading
 from searchhub.workflows.evaluation import EvaluatedNetwork, evaluate_network, evaluate_networks, networks_in
 from searchhub.workflows.reloading import reload_networks
 
 from ..networks.tiny_run import DIGITS, tiny_trainer
+
+SOURCES = str(Path(searchhub.__file__).parents[1])
 
 NETWORK = EvaluatedNetwork(
     name="small",
@@ -133,8 +140,8 @@ def test_labels_of_other_names(model):
     assert evaluate_network(model, task, Accelerator(cpu=True), same_names=False).examples == 40
 
 
-def test_only_a_run_or_its_user_names_code(model, tmp_path, monkeypatch):
-    """What a model's folder says is not imported: neither where it lies alone nor where the run says nothing."""
+def test_only_a_user_names_code(model, tmp_path, monkeypatch):
+    """What a folder says is not imported, be it a model's or a run's."""
     (tmp_path / "own_digits.py").write_text(
         "from pathlib import Path\nPath(__file__).with_name('imported').touch()\n"
         "from searchhub.data.sources import load_task\n\n"
@@ -145,22 +152,53 @@ def test_only_a_run_or_its_user_names_code(model, tmp_path, monkeypatch):
     alone = shutil.copytree(model, tmp_path / "alone")
     change(alone / "searchhub.json", task=source)
     change(model / "searchhub.json", task=source)
-    (model.parents[1] / "training.json").rename(tmp_path / "training.json")
-    for folder in (alone, model):
+    in_run = shutil.copytree(model.parents[1], tmp_path / "in_run") / "models" / "small"
+    change(in_run.parents[1] / "training.json", task={**source, "examples": 30})
+    (model.parents[1] / "training.json").unlink()
+    for folder in (alone, model, in_run):
         with pytest.raises(InvalidInputError, match="name it yourself: `--task own_digits:load`"):
             measured(folder)
     assert not (tmp_path / "imported").exists()
     found = measured(alone, data={"kind": "own_digits:load"})
     assert (found.examples, found.recorded) == (40, found.metrics)
-    (tmp_path / "training.json").rename(model.parents[1] / "training.json")
-    change(model.parents[1] / "training.json", task={**source, "examples": 30})
-    assert measured(model).examples == 30
+    assert measured(in_run, data={"kind": "own_digits:load"}).examples == 30
+
+
+def test_a_run_runs_no_command(model, tmp_path):
+    task = {"kind": "os:system", "command": f"touch {tmp_path / 'ran'}"}
+    change(model.parents[1] / "training.json", task=task)
+    with pytest.raises(InvalidInputError, match="name it yourself: `--task os:system`"):
+        measured(model)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_folders_that_hold_no_network(tmp_path, trained):
     assert networks_in(trained) == networks_in(trained / "models" / "small") == [trained / "models" / "small"]
     with pytest.raises(InvalidInputError, match="must be the folder of a model, or of a run that trained some"):
         networks_in(tmp_path)
+
+
+def test_a_fresh_process_imports_nothing_from_where_it_is_started(tmp_path, monkeypatch):
+    (tmp_path / "searchhub.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    started = []
+
+    def run(command, env):
+        started.append((command, env))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(reloading.subprocess, "run", run)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", SOURCES)
+    reload_networks(["x"], kind="image")
+    reload_networks(["x"], kind="own_digits:load")
+    (command, plain), (own_command, own) = started
+    assert plain["PYTHONPATH"] == SOURCES
+    assert own["PYTHONPATH"] == os.pathsep.join([str(tmp_path), SOURCES])
+    assert "--task=own_digits:load" in own_command
+    monkeypatch.undo()
+    done = subprocess.run([*command[:3], "--version"], cwd=tmp_path, env=plain, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, searchhub.__version__)
 
 
 @pytest.mark.slow

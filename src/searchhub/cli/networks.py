@@ -34,6 +34,18 @@ Data: TypeAlias = Annotated[
 ]
 
 
+TaskKind: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="KIND",
+        help="Loader of the data: image, glue, text, or your own `package.module:function`, which no folder may name "
+        "for you. Default: the one that the run, or the model's folder, names.",
+        show_default=False,
+    ),
+]
+
+
 class Split(str, Enum):
     """The split of the data to evaluate on."""
 
@@ -62,7 +74,15 @@ def train(
     name: Annotated[
         str | None, typer.Option("--name", help="Name of its folder. Default: its limits.", show_default=False)
     ] = None,
+    task: TaskKind = None,
     data: Data = None,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            help="Import code outside of searchhub that the run's folder names. Read both before.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Generate the best architecture within limits and train it as the run trained its networks.
@@ -94,7 +114,8 @@ def train(
     check_name(name, folder, architecture)
     network = Network(name, architecture, tuple(limits))
     hide_loading()
-    trainer = load_trainer(folder, data=read_settings(data))
+    given = {**read_settings(data), **({} if task is None else {"kind": task})}
+    trainer = load_trainer(folder, data=given, trust_code=trust_code)
     main = trainer.accelerator.is_main_process
     told = dataclasses.replace(trainer.provenance, command=["searchhub", *sys.argv[1:]])
     trainer = dataclasses.replace(trainer, result=result, provenance=told)
@@ -117,16 +138,7 @@ def evaluate(
         typer.Argument(metavar="MODEL_OR_RUN...", help="Folders of models, their Hub ids, or runs for all of theirs."),
     ],
     split: Annotated[Split, typer.Option("--split", help="Split of the data.")] = Split.test,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            "--task",
-            metavar="KIND",
-            help="Loader of the data: image, glue, text, or your own `package.module:function`. Default: the one that "
-            "the run, or the model's folder, names.",
-            show_default=False,
-        ),
-    ] = None,
+    task: TaskKind = None,
     data: Data = None,
     seed: Annotated[
         int | None,

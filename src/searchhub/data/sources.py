@@ -27,8 +27,8 @@ def load_task(source: Mapping[str, Any], /, *, trusted: bool = True, **changes: 
 
     Args:
         source: "kind" and the arguments of that kind's loader, plain JSON.
-        trusted: Whether the kind may name code to import. Pass False for a source that a folder from elsewhere holds:
-            a model of the Hub must not choose what runs on this machine.
+        trusted: Whether the kind may name code to import. Pass False for a source that a file holds: no file, of a
+            run or of a model, must choose what runs on this machine.
         **changes: Other arguments, e.g. where the data are on this machine.
 
     Raises:
@@ -47,8 +47,9 @@ def load_task(source: Mapping[str, Any], /, *, trusted: bool = True, **changes: 
         )
     if not trusted:
         raise InvalidInputError(
-            f"A model's folder must not choose what code is imported, but it says that `{kind}` loads its data. If "
-            f"that is your own function, or one that you have read, name it yourself: `--task {kind}`."
+            f"A folder must not choose what code is imported, but it says that `{kind}` loads its data. If that is "
+            f"your own function, or one that you have read, name it yourself: `--task {kind}`; in Python "
+            f'`data={{"kind": "{kind}"}}`.'
         )
     return _by_own_loader(kind, options)
 
@@ -91,7 +92,7 @@ def _by_own_loader(kind: str, options: Mapping[str, Any]) -> Task:
 
 
 def _own_loader(kind: str) -> Callable[..., Any]:
-    module = kind.partition(":")[0]
+    module, _, name = kind.partition(":")
     try:
         if module == "__main__":  # another program would look in itself
             raise ImportError("`__main__` is another module in each program")
@@ -101,10 +102,20 @@ def _own_loader(kind: str) -> Callable[..., Any]:
             f"`{kind}` must name a function of a module that can be imported, but: {error}. Put the folder of its "
             "module on PYTHONPATH, or mend the name."
         ) from error
-    if not callable(loader):
-        raise InvalidInputError(f"`{kind}` must name a function, but is a {type(loader).__name__}. Mend the name.")
+    if not is_function_of(loader, module) or name.startswith("_"):
+        what = "class" if isinstance(loader, type) else type(loader).__name__
+        home = getattr(loader, "__module__", None) or module
+        raise InvalidInputError(
+            f"`{kind}` must name a public function that `{module}` itself defines, but is a {what} of `{home}`. "
+            "Write a function that makes the task."
+        )
     found: Callable[..., Any] = loader
     return found
+
+
+def is_function_of(found: object, module: str) -> bool:
+    """Whether an object is a function that a module itself defines, and not one that it imports."""
+    return inspect.isfunction(found) and found.__module__ == module
 
 
 def _imported(name: str) -> Any:

@@ -266,23 +266,16 @@ def read_original(run_dir: str | Path) -> dict[str, Any] | None:
     return read_json_object(Path(run_dir) / ORIGINAL / ORIGINAL_FACTS)
 
 
-def read_run_task(folder: str | Path) -> dict[str, Any]:
-    """Returns the `Task.source` that a run of this machine keeps for its networks; empty if the folder is in no run.
-
-    A run's own word may name code to import (`load_task`); what a model's folder says of itself may not.
-    """
-    folder = Path(folder).absolute()
-    run = read_json_object(folder.parent.parent / TRAINING) if folder.parent.name == MODELS else None
-    return dict((run or {}).get("task") or {})
-
-
 def read_task_source(folder: str | Path) -> dict[str, Any]:
     """Returns what loads the task of a model's folder again (`Task.source`); empty if nothing tells it.
 
     A published folder does not tell where the data lay on somebody's machine, but the run that holds it does. The
-    folder itself says how texts are tokenised.
+    folder itself says how texts are tokenised. Neither may name code to import: pass the source to `load_task` with
+    `trusted=False`.
     """
-    source = {**((read_facts(folder) or {}).get("task") or {}), **read_run_task(folder)}
+    place = Path(folder).absolute()
+    run = read_json_object(place.parent.parent / TRAINING) if place.parent.name == MODELS else None
+    source = {**((read_facts(folder) or {}).get("task") or {}), **((run or {}).get("task") or {})}
     if "tokenizer" in source:
         source["tokenizer"] = str(folder)
     return source

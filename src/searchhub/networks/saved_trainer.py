@@ -23,7 +23,7 @@ from transformers import PreTrainedConfig
 
 from searchhub._public import public
 from searchhub.data.distilled import TEACHER_LOGITS, DistilledTask
-from searchhub.data.sources import load_task
+from searchhub.data.sources import is_function_of, load_task
 from searchhub.data.task import Task
 from searchhub.errors import InvalidInputError
 from searchhub.files import read_json_object, replacing, write_json
@@ -99,28 +99,35 @@ def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> N
 
 
 def load_trainer(
-    folder: str | Path, accelerator: Accelerator | None = None, *, data: Mapping[str, Any] | None = None
+    folder: str | Path,
+    accelerator: Accelerator | None = None,
+    *,
+    data: Mapping[str, Any] | None = None,
+    trust_code: bool = False,
 ) -> NetworkTrainer:
     """Returns the trainer of a finished run. Networks that it trains compare with those that the run trained.
 
     Args:
         folder: The run's folder.
         accelerator: The accelerator of this process. None: one with the run's mixed precision.
-        data: Other arguments for the task's loader, e.g. {"dataset": where it is on this machine}.
+        data: Other arguments for the task's loader, e.g. {"dataset": where it is on this machine}. Its "kind" may name
+            your own loader, {"kind": "package.module:function"}.
+        trust_code: Whether code outside of searchhub is imported that the run's folder names: the loader of its data,
+            the class of its supernet, its `publish_as`. Read the folder and that code first.
 
     Raises:
-        InvalidInputError: The run holds no trainer, or its data cannot be loaded or are not those that it searched
-            with.
+        InvalidInputError: The run holds no trainer, its data cannot be loaded or are not those that it searched with,
+            or it names code to import and nobody consented.
     """
-    folder = Path(folder)
+    folder, data = Path(folder), data or {}
     saved = _read(folder)
     try:
-        task = load_task(saved["task"], **(data or {}))
+        task = load_task(saved["task"], trusted=trust_code or "kind" in data, **data)
         if saved["distilled"]:
             task = DistilledTask(task, load_file(folder / LOGITS)[TEACHER_LOGITS])
         _check_same(task, saved["task_fingerprint"], folder)
         weights = folder / saved.get("weights", SUPERNET)
-        supernet = supernet_class(folder / SUPERNET).from_pretrained(weights)
+        supernet = supernet_class(folder / SUPERNET, trust_code=trust_code).from_pretrained(weights)
         supernet.config._name_or_path = ""  # a path of this machine, which configurations of networks would pass on
         accelerator = accelerator or make_accelerator(mixed_precision=saved["mixed_precision"], seed=saved["seed"])
         return NetworkTrainer(
@@ -134,7 +141,7 @@ def load_trainer(
                 search_cost=ComputeUsed(**saved["search_cost"]),
                 **{name: saved[name] for name in _TOLD if name in saved},
             ),
-            publish_as=_imported(saved["publish_as"]) if saved.get("publish_as") else None,
+            publish_as=_publish_as(saved["publish_as"], folder, trust_code) if saved.get("publish_as") else None,
             **{name: saved[name] for name in _KEPT if name in saved},
         )
     except InvalidInputError:
@@ -146,13 +153,18 @@ def load_trainer(
 # -- supernets --------------------------------------------------------------------------------------------------------
 
 
-def supernet_class(folder: Path) -> type[Supernet]:
+def supernet_class(folder: Path, *, trust_code: bool = False) -> type[Supernet]:
     """Returns the class of the supernet in a folder.
 
-    Your own run names the class in full. From a published run only the class name is read, and looked up in searchhub.
+    A run names the class in full. A published supernet names a class of searchhub, without its module.
+
+    Args:
+        folder: The supernet's folder.
+        trust_code: Whether a class outside of searchhub, which the run names, is imported.
 
     Raises:
-        InvalidInputError: The folder holds no supernet, or its class is not found.
+        InvalidInputError: The folder holds no supernet, its class is not found, or the class is outside of searchhub
+            and nobody consented.
     """
     config, saved = read_json_object(folder / MODEL_CONFIG), read_json_object(folder.parent / TRAINING)
     if config is None:
@@ -161,15 +173,21 @@ def supernet_class(folder: Path) -> type[Supernet]:
             "into a run's folder, as the recipes do; `publish(supernet, …)` onto the Hub."
         )
     own = str(saved["supernet"]) if folder.name == SUPERNET and saved and "supernet" in saved else ""
-    name = own or str((config.get("architectures") or [""])[0])
+    named = config.get("architectures")
+    name = own or (str(named[0]) if isinstance(named, list) and named else "")
     try:
-        found = _imported(name)
+        found = _imported(name, folder, trust_code) if own else public(name)
     except (ImportError, AttributeError):
         found = None
     if not (isinstance(found, type) and issubclass(found, Supernet)):
+        way_out = (
+            f"Put its module on PYTHONPATH, or mend `supernet` in `{folder.parent / TRAINING}`."
+            if own
+            else f"Mend `architectures` in its {MODEL_CONFIG}, or load a supernet outside of searchhub yourself."
+        )
+        where = "that can be imported" if own else "that searchhub has"
         raise InvalidInputError(
-            f"The supernet in `{folder}` must be of a class that can be imported, but `{name}` is none. Put its module "
-            "on PYTHONPATH, or mend `architectures` in its config.json."
+            f"The supernet in `{folder}` must be of a class {where}, but `{name}` is none. {way_out}"
         )
     return found
 
@@ -207,10 +225,26 @@ def name_of(function: Callable[..., Any]) -> str:
     return name
 
 
-def _imported(name: str) -> Any:
-    """Returns the object that a dotted name refers to; a name without dots is a public name of searchhub."""
+def _imported(name: str, folder: Path, trust_code: bool) -> Any:
+    """Returns the object that a run's folder names, with its module. Outside of searchhub that takes consent."""
     module, _, attribute = name.rpartition(".")
+    if module and not (trust_code or f"{module}.".startswith("searchhub.")):
+        raise InvalidInputError(
+            f"A folder must not choose what code is imported, but `{folder}` needs `{name}`. If that is your own code, "
+            "or you have read it, consent to it: `searchhub train --trust-code`; in Python "
+            "`load_trainer(…, trust_code=True)` or `SearchTrainer.from_run(…, trust_code=True)`."
+        )
     return getattr(importlib.import_module(module), attribute) if module else public(name)
+
+
+def _publish_as(name: str, folder: Path, trust_code: bool) -> Any:
+    found, module = _imported(name, folder, trust_code), name.rpartition(".")[0]
+    if not is_function_of(found, module):
+        raise InvalidInputError(
+            f"`publish_as` in `{folder / TRAINING}` must be a function that `{module}` itself defines, but `{name}` is "
+            f"a {type(found).__name__}. Mend it."
+        )
+    return found
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -68,7 +68,8 @@ class DCNASOutput:
         accelerator = self.trainer.accelerator
         accelerator.end_training()
         if accelerator.is_main_process:
-            reload_networks(self.models, mixed_precision=str(accelerator.mixed_precision))
+            kind = self.trainer.task.source.get("kind")
+            reload_networks(self.models, mixed_precision=str(accelerator.mixed_precision), kind=kind)
             self.tell()
 
     def tell(self) -> None:

@@ -18,7 +18,7 @@ from searchhub.data.task import Split, Task
 from searchhub.errors import InvalidInputError
 from searchhub.hub.contents import FACTS, MODEL_CONFIG
 from searchhub.hub.pretrained import find_folder
-from searchhub.networks.network import MODELS, read_facts, read_run_task, read_task_source
+from searchhub.networks.network import MODELS, read_facts, read_task_source
 from searchhub.training.loop import predict
 
 SPARING = {"image": {"decode": "on_the_fly"}}
@@ -121,8 +121,7 @@ def evaluate_networks(
         accelerator: Device and precision.
         split: The split to evaluate on.
         batch_size: Examples of one forward pass.
-        data: Other arguments for the task's loader. Their "kind" may name your own loader; a folder outside of a run
-            may not name one.
+        data: Other arguments for the task's loader. Their "kind" may name your own loader; no folder may name one.
 
     Raises:
         InvalidInputError: A folder holds no network, or its data are unknown, cannot be loaded, or have other labels
@@ -134,7 +133,7 @@ def evaluate_networks(
         wanted = _source(folder, given)
         if task is None or wanted != source:
             source, task = wanted, None  # the data of one run are freed before those of another are loaded
-            task = _load(wanted, trusted="kind" in given or "kind" in read_run_task(folder))
+            task = _load(wanted, trusted="kind" in given)
         yield evaluate_network(folder, task, accelerator, split=split, batch_size=batch_size)
 
 

@@ -154,6 +154,7 @@ class SearchTrainer:
         objective: Finder = generate,
         accelerator: Accelerator | None = None,
         data: Mapping[str, Any] | None = None,
+        trust_code: bool = False,
         progress: bool = True,
     ) -> SearchTrainer:
         """Returns the trainer of a finished run. Networks that it trains compare with those of the run.
@@ -162,13 +163,17 @@ class SearchTrainer:
             folder: Folder of the run.
             objective: What finds the network for some limits, as in the run.
             accelerator: The accelerator of this process. None: one with the run's mixed precision.
-            data: Other arguments for the task's loader, e.g. {"dataset": its place on this machine}.
+            data: Other arguments for the task's loader, e.g. {"dataset": its place on this machine}. Its "kind" may
+                name your own loader, {"kind": "package.module:function"}.
+            trust_code: Whether code outside of searchhub is imported that the run's folder names: the loader of its
+                data, the class of its supernet, its `publish_as`. Read the folder and that code first.
             progress: Whether the main process shows progress.
 
         Raises:
-            InvalidInputError: The run holds no trainer, its data cannot be loaded, or are not those that it used.
+            InvalidInputError: The run holds no trainer, its data cannot be loaded or are not those that it used, or it
+                names code to import and nobody consented.
         """
-        networks = load_trainer(folder, accelerator, data=data)
+        networks = load_trainer(folder, accelerator, data=data, trust_code=trust_code)
         args = SearchArguments(
             output_dir=folder,
             searcher=UniformSearcher(networks.supernet.search_space),  # the search is over
@@ -567,7 +572,8 @@ class SearchTrainer:
         return search(searcher, evaluator, run_dir=self.folder, callbacks=self._callbacks())
 
     def _reload(self, folders: Sequence[Path]) -> None:
-        reload_networks(folders, mixed_precision=str(self.accelerator.mixed_precision))
+        kind = self.final_task.source.get("kind")
+        reload_networks(folders, mixed_precision=str(self.accelerator.mixed_precision), kind=kind)
 
 
 def check_no_search(folder: Path) -> None:
