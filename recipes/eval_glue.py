@@ -106,8 +106,12 @@ def main(argv: list[str]) -> None:
         task = task_of(name, data, args.seed)
         evaluated = evaluate_network(name, task, accelerator, batch_size=args.batch_size, same_names=False)
         print(json.dumps(evaluated.line()), flush=True)
-        if args.check and evaluated.same_data:  # the card says nothing of another task
+        if args.check and evaluated.same_data:
             evaluated.check()
+        elif args.check:
+            print(
+                f"{name}: nothing to check, for its card does not speak of these data of {task.name}", file=sys.stderr
+            )
         done.append((name, task.name))
         measured.append(dict(evaluated.metrics))
     found: dict[str, dict[str, dict[str, float]]] = {}

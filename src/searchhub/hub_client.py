@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from searchhub.errors import HubError, InvalidInputError, SearchhubError
+from searchhub.redact import REDACTED, redact_tokens
 
 TOKENS = "https://huggingface.co/settings/tokens"
 
@@ -77,7 +78,7 @@ def hub_errors(repo_id: str, revision: str | None, way_out: str, token: str | No
         repo_id: Name of the repository in question.
         revision: Branch, tag or commit that was asked for.
         way_out: How to go on once the reason is gone.
-        token: Token that the error must never repeat.
+        token: Token that was sent. None: that of the current login. The error repeats neither, nor what looks like one.
 
     Raises:
         HubError: The block raised something that is not searchhub's own.
@@ -87,14 +88,21 @@ def hub_errors(repo_id: str, revision: str | None, way_out: str, token: str | No
     except SearchhubError:
         raise
     except Exception as error:  # everything: transport, refusals and answers that are none
-        reason = _reason(error, repo_id, revision)
-        if token:
-            reason = reason.replace(token, "REDACTED")
+        from huggingface_hub import get_token
+
+        sent = [known for known in (token, get_token()) if known]
+
+        def clean(text: str) -> str:
+            for known in sent:
+                text = text.replace(known, REDACTED)
+            return redact_tokens(text)
+
+        reason = _reason(error, repo_id, revision, clean)
         # The error is not chained: a server or a proxy may repeat the token in its answer.
         raise HubError(f"{reason} {way_out}") from None
 
 
-def _reason(error: Exception, repo_id: str, revision: str | None) -> str:
+def _reason(error: Exception, repo_id: str, revision: str | None, clean: Callable[[str], str]) -> str:
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -102,13 +110,13 @@ def _reason(error: Exception, repo_id: str, revision: str | None) -> str:
     answered = next((e for e in chain if isinstance(e, HfHubHTTPError)), None)
     hub = f"the Hub at {constants.ENDPOINT}"
     if answered is None:
-        words = _one_line(chain[-1]) or _one_line(error)
+        words = _one_line(clean(str(chain[-1]))) or _one_line(clean(str(error)))
         return (
             f"The Hub at {constants.ENDPOINT} must be reachable and answer as one, but: {type(chain[-1]).__name__}: "
             f"{words} Check the network and HF_ENDPOINT."
         )
     status = answered.response.status_code
-    said = " ".join((answered.server_message or "").split())[:300].rstrip(".")
+    said = " ".join(clean(answered.server_message or "").split())[:300].rstrip(".")
     said = f"{status}: {said}" if said else str(status)
     if isinstance(answered, RevisionNotFoundError):
         return f"`revision` must be a branch, tag or commit of `{repo_id}`, but {hub} has no {revision!r} there."
@@ -140,6 +148,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:300]
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())[:300]
     return text if not text or text.endswith(".") else f"{text}."

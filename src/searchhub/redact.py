@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
 
 REDACTED = "REDACTED"
 
@@ -80,3 +81,16 @@ def redact_whole(value: str) -> str:
     if PureWindowsPath(value).is_absolute() or value.startswith("\\\\"):
         return redact_tokens(PureWindowsPath(value).name or value)
     return redact(value)
+
+
+def redact_data(value: Any) -> Any:
+    """Returns plain JSON without what is private: values of secret names, tokens, and the places of paths.
+
+    >>> redact_data({"dataset": "/home/ann/birds", "more": [{"hub_token": "abc", "seed": 1}]})
+    {'dataset': 'birds', 'more': [{'hub_token': 'REDACTED', 'seed': 1}]}
+    """
+    if isinstance(value, Mapping):
+        return {name: REDACTED if is_secret(str(name)) else redact_data(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact_data(inner) for inner in value]
+    return redact_whole(value) if isinstance(value, str) else value

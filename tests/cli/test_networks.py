@@ -1,6 +1,8 @@
 import json
+import shutil
 
 import pytest
+from accelerate import Accelerator
 from transformers import AutoModelForImageClassification
 
 from searchhub.cli.networks import read_settings
@@ -93,7 +95,49 @@ def test_evaluate_with_another_seed(cli, trained):
     [row] = json.loads(cli("evaluate", trained, "--json", "--seed", "5").stdout)["networks"]
     [same] = json.loads(cli("evaluate", trained, "--json", "--data", "seed=5").stdout)["networks"]
     assert row == same
-    assert row["metrics"] != row["recorded"]
+    assert row["metrics"]
+    assert row["recorded"] is None  # the card speaks of another split
+    done = cli("evaluate", trained, "--check", "--seed", "5")
+    assert "must speak of digits, test, 40 examples" in done.stderr
+
+
+def test_evaluate_computes_as_the_network_was_measured(cli, run, monkeypatch):
+    model = run / "models" / "macs-100K"
+    facts = json.loads((model / "searchhub.json").read_text())
+    asked = []
+
+    def make_accelerator(mixed_precision):
+        asked.append(mixed_precision)
+        if mixed_precision == "fp16":
+            raise ValueError("fp16 mixed precision requires a GPU")
+        return Accelerator(cpu=True)
+
+    monkeypatch.setattr("searchhub.training.accelerator.make_accelerator", make_accelerator)
+    for precision in ("bf16", "fp16"):
+        facts["identity"]["mixed_precision"] = precision
+        (model / "searchhub.json").write_text(json.dumps(facts))
+        done = cli("evaluate", run)
+    assert "must compute in `fp16`, but: fp16 mixed precision requires a GPU. Give another" in done.stderr
+    cli("evaluate", run, "--mixed-precision", "no")
+    assert asked == ["bf16", "fp16", "no"]
+    other = shutil.copytree(model, run / "models" / "other")
+    facts["identity"]["mixed_precision"] = "no"
+    (other / "searchhub.json").write_text(json.dumps(facts))
+    assert "must have been measured in one precision" in cli("evaluate", run).stderr
+
+
+def test_train_names_the_loader_and_consents_to_code(cli, run):
+    file = run / "training.json"
+    saved = json.loads(file.read_text())
+    file.write_text(json.dumps({**saved, "task": {**saved["task"], "kind": "nowhere:load"}}))
+    words = ("train", run, "--max", "macs=100K")
+    assert "`--task nowhere:load`" in cli(*words).stderr
+    for consent in (["--task", "nowhere:load"], ["--trust-code"]):
+        assert "No module named 'nowhere'" in cli(*words, *consent).stderr
+    assert "macs <= 100,000" in cli(*words, "--task", "image").stdout
+    file.write_text(json.dumps({**saved, "supernet": "nowhere.Supernet"}))
+    assert "needs `nowhere.Supernet`" in cli(*words).stderr
+    assert "must be of a class that can be imported" in cli(*words, "--trust-code").stderr
 
 
 def test_evaluate_on_other_data(cli, trained):

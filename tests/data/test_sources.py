@@ -104,6 +104,10 @@ def test_what_is_not_trusted_is_not_imported(folder):
         ({"kind": "os:system", "command": "exit 3"}, "must name a public function that `os` itself defines"),
         ({"kind": "own_tasks:no_task"}, "must return a `searchhub.Task`, but returned int"),
         ({"kind": "own_tasks:own", "colour": 1}, "must take the arguments .*unexpected keyword argument 'colour'"),
+        (
+            {"kind": "own_tasks:own", "hub_token": "x"},
+            r"hold a secret, but \['hub_token'\] would.*environment variable",
+        ),
         ({"kind": "own_tasks:own", "examples": {1}}, "must be plain JSON"),
         ({"kind": "own_tasks:own", "examples": float("nan")}, "must be plain JSON"),
         ({"kind": "own_tasks:broken", "examples": 1}, "raised KeyError: 'nothing'. Call it in Python to see where"),

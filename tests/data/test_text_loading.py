@@ -8,7 +8,7 @@ import torch
 from datasets import ClassLabel, Value
 
 from searchhub.data.sources import load_task
-from searchhub.data.text_loading import load_text_task
+from searchhub.data.text_loading import load_text_task, load_tokenizer
 from searchhub.errors import InvalidInputError
 
 from .tiny_text import text, tiny_tokenizer
@@ -265,3 +265,20 @@ def test_a_hub_that_cannot_be_reached_is_said_at_once(tmp_path, monkeypatch):
     with pytest.raises(InvalidInputError, match=r"The tokenizer must be .* but `nobody/nothing` could not be loaded"):
         load(write(tmp_path / "x.csv", table(40)), tokenizer="nobody/nothing")
     assert time.perf_counter() - started < 5
+
+
+def test_a_tokenizer_runs_no_code_of_its_folder(tmp_path, monkeypatch):
+    tiny_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").unlink(missing_ok=True)
+    (tmp_path / "code.py").write_text(
+        f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n"
+        "from transformers import BertTokenizer\n\nclass Own(BertTokenizer):\n    pass\n"
+    )
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["code.Own", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # nobody is asked either
+    with pytest.raises(InvalidInputError, match="must be a folder or a Hub id with a tokenizer"):
+        load_tokenizer(str(tmp_path))
+    assert not (tmp_path / "ran").exists()

@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from searchhub.errors import InvalidInputError
 from searchhub.networks.network import read_task_source
 from searchhub.redact import redact_whole
 
@@ -21,6 +24,12 @@ def test_a_run_knows_where_its_data_lie_and_a_published_folder_does_not(tmp_path
     assert read_task_source(model) == {**published, "data_dir": "/data/glue"}
     write(tmp_path / "elsewhere" / "small" / "searchhub.json", {"task": {"kind": "image", "dataset": "digits"}})
     assert read_task_source(tmp_path / "elsewhere" / "small") == {"kind": "image", "dataset": "digits"}
+
+
+def test_a_file_that_names_no_arguments(tmp_path):
+    write(tmp_path / "run" / "training.json", {"task": ["image"]})
+    with pytest.raises(InvalidInputError, match=r"`task` in .*training\.json` must name the arguments of a loader"):
+        read_task_source(tmp_path / "run" / "models" / "small")
 
 
 def test_a_path_with_spaces_is_reduced_whole():

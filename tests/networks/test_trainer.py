@@ -114,6 +114,13 @@ def content(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def test_facts_tell_no_secret_and_no_place(trainer, network):
+    token = "hf_" + "c" * 20
+    trainer.task.source = {"files": ["/home/ann/birds"], "more": {"api_key": "abc", "note": f"with {token}"}}
+    facts = trainer.train(dataclasses.replace(network, published=False)).facts
+    assert facts["task"] == {"files": ["birds"], "more": {"api_key": "REDACTED", "note": "with REDACTED"}}
+
+
 # -- one network ------------------------------------------------------------------------------------------------------
 
 

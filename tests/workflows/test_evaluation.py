@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 
 import searchhub
 from searchhub.data.sources import load_task
@@ -28,10 +29,11 @@ from ..networks.tiny_run import DIGITS, tiny_trainer
 
 SOURCES = str(Path(searchhub.__file__).parents[1])
 
+FACTS = {"split": "test", "examples": 1000, "metrics": {"accuracy": 0.5}}
 NETWORK = EvaluatedNetwork(
     name="small",
     path="runs/x/models/small",
-    facts={"split": "test", "examples": 1000, "metrics": {"accuracy": 0.5}},
+    facts=FACTS,
     task="digits",
     same_data=True,
     split="test",
@@ -107,9 +109,12 @@ def test_inputs_are_made_by_the_processor_in_the_folder(model, monkeypatch):
         ({"metrics": {"accuracy": float("nan")}}, "but reached nan"),
         ({"metrics": {"accuracy": 0.503}, "mixed_precision": "bf16"}, None),
         ({"metrics": {"accuracy": 0.506}, "mixed_precision": "bf16"}, r"reached 0\.5060"),
+        ({"metrics": {"accuracy": 0.503}, "facts": {**FACTS, "identity": {"mixed_precision": "bf16"}}}, None),
         ({"metrics": {"accuracy": 0.5, "f1": 0.4}}, r"must reach the f1 missing on its card"),
+        ({"metrics": {}}, r"must reach the accuracy 0\.5000 on its card, but reached missing"),
+        ({"metrics": {"accuracy": 0.5001}, "examples": 50_000, "facts": {**FACTS, "examples": 50_000}}, "0.5001"),
         ({"examples": 999}, "must speak of digits, test, 999 examples"),
-        ({"same_data": False}, "Give the data of its training, or leave out the check"),
+        ({"same_data": False}, "Give the data of its training, with the same arguments, or leave out the check"),
         ({"facts": {}}, "says nothing"),
     ],
 )
@@ -129,6 +134,37 @@ def test_a_card_speaks_of_data_by_their_name_or_by_their_content(model):
     assert measured(model).same_data
     found = measured(model, data={"seed": 9})
     assert (found.same_data, found.recorded) == (False, None)
+
+
+@pytest.mark.parametrize("same", [{"image_mean": [0.5] * 3}, {"seed": 0}, {"validation_size": 0.2}])
+def test_arguments_that_choose_the_same_examples(model, same):
+    assert measured(model, data=same).same_data
+
+
+@pytest.mark.parametrize("other", [{"seed": 9}, {"test_size": 0.3}, {"max_train_samples": 70}])
+def test_arguments_that_choose_other_examples(model, other):
+    found = measured(model, data=other)
+    assert (found.same_data, found.recorded) == (False, None)
+
+
+def test_a_head_that_the_folder_does_not_hold_is_not_measured(model):
+    weights = load_file(model / "model.safetensors")
+    head = [name for name in weights if "classifier" in name]
+    assert head
+    save_file({n: t for n, t in weights.items() if n not in head}, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InvalidInputError, match=f"must hold all weights of its .*{sorted(head)[0]}"):
+        measured(model)
+    cut = {n: t[:1].clone() if n in head else t for n, t in weights.items()}
+    save_file(cut, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InvalidInputError, match="must hold"):
+        measured(model)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"metrics": {"accuracy": "x"}}', '{"task": [1]}', '{"identity": 3}'])
+def test_facts_that_are_none(model, text):
+    (model / "searchhub.json").write_text(text)
+    with pytest.raises(InvalidInputError, match=r"searchhub\.json` must hold what searchhub wrote"):
+        measured(model)
 
 
 def test_labels_of_other_names(model):

@@ -146,8 +146,13 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples of one forward pass.")] = 256,
     mixed_precision: Annotated[
-        Precision, typer.Option("--mixed-precision", help="Precision of the forward pass.")
-    ] = Precision.no,
+        Precision | None,
+        typer.Option(
+            "--mixed-precision",
+            help="Precision of the forward pass. Default: the one in which the networks were measured for their cards.",
+            show_default=False,
+        ),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Fail if a network does not reach what its card says.")
     ] = False,
@@ -169,7 +174,7 @@ def evaluate(
     from searchhub.errors import InvalidInputError
     from searchhub.files import write_json
     from searchhub.training.accelerator import make_accelerator
-    from searchhub.workflows.evaluation import evaluate_networks
+    from searchhub.workflows.evaluation import evaluate_networks, recorded_precision
 
     if as_json and lines:
         raise InvalidInputError("Either `--json` or `--lines` can be printed, but both are asked for. Drop one.")
@@ -179,8 +184,16 @@ def evaluate(
         **({} if task is None else {"kind": task}),
         **({} if seed is None else {"seed": seed}),
     }
-    accelerator = make_accelerator(mixed_precision=mixed_precision.value)
     folders = [folder for name in models for folder in _folders(name)]
+    precision = recorded_precision(folders) if mixed_precision is None else mixed_precision.value
+    try:
+        accelerator = make_accelerator(mixed_precision=precision)
+    except InvalidInputError:
+        raise
+    except ValueError as error:
+        raise InvalidInputError(
+            f"This machine must compute in `{precision}`, but: {error}. Give another `--mixed-precision`, e.g. `no`."
+        ) from error
     found = []
     for network in evaluate_networks(folders, accelerator, split=split.value, batch_size=batch_size, data=given):
         found.append(network)

@@ -10,6 +10,7 @@ from typing import Any
 
 from searchhub.data.task import Task
 from searchhub.errors import InvalidInputError, SearchhubError
+from searchhub.redact import is_secret
 
 LOADERS = {
     "image": "searchhub.data.loading:load_image_task",
@@ -69,6 +70,11 @@ def _by_own_loader(kind: str, options: Mapping[str, Any]) -> Task:
             f"Arguments of `{kind}` must be plain JSON (texts, numbers, lists, …) to be written into a run's folder, "
             f"but: {error}. Let the function make what it needs of such."
         ) from error
+    if secret := sorted(filter(is_secret, options)):
+        raise InvalidInputError(
+            f"Arguments of `{kind}` are written into a run's folder, so none of them may hold a secret, but {secret} "
+            "would. Let the function read it from an environment variable."
+        )
     loader = _own_loader(kind)
     try:
         inspect.signature(loader).bind(**options)

@@ -128,7 +128,9 @@ def load_tokenizer(tokenizer: str | PreTrainedTokenizerBase) -> PreTrainedTokeni
     if not isinstance(tokenizer, str):
         return tokenizer
     try:
-        return AutoTokenizer.from_pretrained(tokenizer, local_files_only=not _answers(tokenizer))
+        return AutoTokenizer.from_pretrained(
+            tokenizer, local_files_only=not _answers(tokenizer), trust_remote_code=False
+        )
     except Exception as error:
         raise InvalidInputError(
             f"The tokenizer must be a folder or a Hub id with a tokenizer, but `{tokenizer}` could not be loaded: "

@@ -272,10 +272,20 @@ def read_task_source(folder: str | Path) -> dict[str, Any]:
     A published folder does not tell where the data lay on somebody's machine, but the run that holds it does. The
     folder itself says how texts are tokenised. Neither may name code to import: pass the source to `load_task` with
     `trusted=False`.
+
+    Raises:
+        InvalidInputError: A file says something else where it should say that.
     """
     place = Path(folder).absolute()
-    run = read_json_object(place.parent.parent / TRAINING) if place.parent.name == MODELS else None
-    source = {**((read_facts(folder) or {}).get("task") or {}), **((run or {}).get("task") or {})}
+    files = [place / FACTS, *([place.parent.parent / TRAINING] if place.parent.name == MODELS else [])]
+    source = {}
+    for file in files:
+        task = (read_json_object(file) or {}).get("task") or {}
+        if not isinstance(task, dict):
+            raise InvalidInputError(
+                f"`task` in `{file}` must name the arguments of a loader, but is {task!r}. Mend it."
+            )
+        source.update(task)
     if "tokenizer" in source:
         source["tokenizer"] = str(folder)
     return source

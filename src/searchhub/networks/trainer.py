@@ -27,7 +27,7 @@ from searchhub.models.supernet import Supernet
 from searchhub.networks.card_facts import Provenance, card_facts
 from searchhub.networks.identity import training_identity
 from searchhub.networks.network import BASELINES, MODELS, Network, TrainedNetwork, read_facts
-from searchhub.redact import redact_whole
+from searchhub.redact import redact_data
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
 from searchhub.training.accelerator import Processes
@@ -179,7 +179,7 @@ class NetworkTrainer:
             "limits": [{"cost": x.name, "max": x.max, "min": x.min, "equal": x.equal} for x in network.limits],
             "costs": dict(costs),
             "units": {name: table.unit for name, table in self.tables(network).items()},
-            "task": {k: redact_whole(v) if isinstance(v, str) else v for k, v in self.task.source.items()},
+            "task": redact_data(self.task.source),
             **fitted.to_dict(),
         }
         if isinstance(network.architecture, GeneratedArchitecture):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import transformers
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
+from searchhub.data.loading import load_image_splits
 from searchhub.data.sources import load_task, names_own_loader
 from searchhub.data.splits import reason
 from searchhub.data.task import Split, Task
@@ -19,13 +21,27 @@ from searchhub.errors import InvalidInputError
 from searchhub.hub.contents import FACTS, MODEL_CONFIG
 from searchhub.hub.pretrained import find_folder
 from searchhub.networks.network import MODELS, read_facts, read_task_source
+from searchhub.redact import redact_data
 from searchhub.training.loop import predict
 
 SPARING = {"image": {"decode": "on_the_fly"}}
 """For each kind of task, arguments by which its loader does no work and takes no memory for other splits."""
 
-_NAMES = ("kind", "dataset", "task_name")
-"""Arguments of a task's loader that name its data."""
+_NOT_OF_EXAMPLES = {
+    "augmentation",
+    "center_crop",
+    "data_dir",
+    "decode",
+    "image_mean",
+    "image_size",
+    "image_std",
+    "pad_to_multiple_of",
+    "tokenizer",
+    "workers",
+}
+"""Arguments of searchhub's loaders that choose neither examples nor labels."""
+
+PRECISIONS = ("no", "fp16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -58,7 +74,7 @@ class EvaluatedNetwork:
     def recorded(self) -> dict[str, float] | None:
         """The metrics on the network's card; None if they come from other data or another number of examples."""
         same = self.same_data and self.facts.get("examples") == self.examples
-        return dict(self.facts["metrics"]) if same else None
+        return dict(self.facts.get("metrics", {})) if same else None
 
     def check(self) -> None:
         """Compares the metrics with the card.
@@ -70,21 +86,21 @@ class EvaluatedNetwork:
             spoken = {name: self.facts.get(name) for name in ("task", "split", "examples")} if self.facts else "nothing"
             raise InvalidInputError(
                 f"The card of `{self.path}` must speak of {self.task}, {self.split}, {self.examples} examples, for the "
-                f"network to be checked by it, but its {FACTS} says {spoken}. Give the data of its training, or leave "
-                "out the check."
+                f"network to be checked by it, but its {FACTS} says {spoken}. Give the data of its training, with the "
+                "same arguments, or leave out the check."
             )
-        for metric, value in self.metrics.items():
-            expected = self.recorded.get(metric)
-            if expected is None or not abs(expected - value) <= self._tolerance(metric):
-                on_card = "missing" if expected is None else f"{expected:.4f}"
+        for metric in dict.fromkeys([*self.metrics, *self.recorded]):
+            expected, value = self.recorded.get(metric), self.metrics.get(metric)
+            if expected is None or value is None or not abs(expected - value) <= self._tolerance(metric):
+                on_card, reached = ("missing" if x is None else f"{x:.4f}" for x in (expected, value))
                 raise InvalidInputError(
-                    f"`{self.path}` must reach the {metric} {on_card} on its card, but reached {value:.4f}."
+                    f"`{self.path}` must reach the {metric} {on_card} on its card, but reached {reached}."
                 )
 
     def _tolerance(self, metric: str) -> float:
         """Returns how far a metric may move because sums round otherwise in batches of another size."""
-        exact = metric == "accuracy" and self.mixed_precision == "no"
-        return max(1.5 / self.examples, 5e-4 if exact else 5e-3)
+        exact = metric == "accuracy" and self.mixed_precision == _precision(self.facts) == "no"
+        return 1.5 / self.examples if exact else max(1.5 / self.examples, 5e-3)
 
     def line(self) -> dict[str, Any]:
         """Returns the facts that programs print on one line, rounded."""
@@ -160,13 +176,13 @@ def evaluate_network(
         InvalidInputError: The folder holds no network of the task's kind, or one with other labels.
     """
     place = find_folder(folder)
+    facts = _facts(place)
     model = _load_model(place, task)
     _check_labels(model, task, folder, same_names)
     model.to(accelerator.device)
     pair = predict(model, task.processed_by(place), split, batch_size, accelerator)
-    facts = read_facts(place) or {}
     return EvaluatedNetwork(
-        name=facts.get("name", place.name),
+        name=str(facts.get("name", place.name)),
         path=str(folder),
         facts=facts,
         task=task.name,
@@ -176,6 +192,21 @@ def evaluate_network(
         metrics=task.score(*pair),
         mixed_precision=str(accelerator.mixed_precision),
     )
+
+
+def recorded_precision(folders: Sequence[str | Path]) -> str:
+    """Returns the precision in which networks were measured for their cards; "no" where the folders do not say it.
+
+    Raises:
+        InvalidInputError: The networks were measured in several precisions.
+    """
+    found = {_precision(_facts(find_folder(folder))) for folder in folders} or {"no"}
+    if len(found) > 1:
+        raise InvalidInputError(
+            f"Networks must have been measured in one precision to be measured together, but were in {sorted(found)}. "
+            "Give `--mixed-precision`, or evaluate them apart."
+        )
+    return found.pop()
 
 
 def networks_in(folder: str | Path) -> list[Path]:
@@ -199,12 +230,47 @@ def networks_in(folder: str | Path) -> list[Path]:
 # -- inside -----------------------------------------------------------------------------------------------------------
 
 
+def _facts(folder: Path) -> dict[str, Any]:
+    """Returns the facts in a model's folder; empty if it holds none.
+
+    Raises:
+        InvalidInputError: They are not what searchhub wrote.
+    """
+    facts = read_facts(folder)
+    if facts is None and not (folder / FACTS).exists():
+        return {}
+    found = facts or {}
+    parts = [found.get(name, {}) for name in ("task", "identity", "metrics", "costs")]
+    sound = facts is not None and all(isinstance(part, dict) for part in parts)
+    if not sound or not all(isinstance(n, (int, float)) for part in parts[2:] for n in part.values()):
+        raise InvalidInputError(
+            f"`{folder / FACTS}` must hold what searchhub wrote, with `task`, `identity`, and numbers as `metrics` and "
+            "`costs`, but does not. Download the folder again, or remove the file to measure without it."
+        )
+    return found
+
+
+def _precision(facts: Mapping[str, Any]) -> str:
+    precision = str(facts.get("identity", {}).get("mixed_precision", "no"))
+    return precision if precision in PRECISIONS else "no"
+
+
 def _same_data(facts: Mapping[str, Any], task: Task) -> bool:
-    """Whether a card speaks of a task's data: their names agree, or else their content, wherever they lie now."""
-    known = facts.get("task") or {}
-    if all(_last(known.get(name)) == _last(task.source.get(name)) for name in _NAMES):
-        return True
-    return bool(facts.get("identity", {}).get("task") == task.fingerprint())
+    """Whether a card speaks of a task's data: their arguments agree, or else their content, wherever they lie now."""
+    known, source = facts.get("task", {}), redact_data(task.source)
+    if names_own_loader(source.get("kind")):
+        same = known == source
+    else:
+        known, source = _with_defaults(known), _with_defaults(source)
+        names = (known.keys() | source.keys()) - _NOT_OF_EXAMPLES
+        same = "kind" in known and all(_last(known.get(name)) == _last(source.get(name)) for name in names)
+    return bool(same or facts.get("identity", {}).get("task") == task.fingerprint())
+
+
+def _with_defaults(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds what the loader of pictures takes where nothing is given; sources of other kinds say it already."""
+    parameters = inspect.signature(load_image_splits).parameters.values() if source.get("kind") == "image" else ()
+    return {**{p.name: p.default for p in parameters}, **source}
 
 
 def _last(value: object) -> object:
@@ -214,6 +280,7 @@ def _last(value: object) -> object:
 
 def _source(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a folder's task is loaded from. If another kind is given, the folder's arguments do not count."""
+    _facts(folder)  # says what is wrong with the file, before anything is read from it
     own = read_task_source(folder)
     source = {**own, **given} if given.get("kind", own.get("kind")) == own.get("kind") else dict(given)
     if "kind" not in source:
@@ -238,14 +305,19 @@ def _load(source: Mapping[str, Any], *, trusted: bool) -> Task:
 def _load_model(folder: Path, task: Task) -> PreTrainedModel:
     way_out = "If it brings code of its own that you trust, load it yourself."
     try:
-        model = getattr(transformers, task.auto_class).from_pretrained(
-            folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        model, info = getattr(transformers, task.auto_class).from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InvalidInputError(
             f"`{folder}` must hold a {task.pipeline_tag.replace('-', ' ')} model that can be loaded, but: "
             f"{reason(error)}. {way_out}"
         ) from error
+    if new := sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]])):
+        raise InvalidInputError(
+            f"`{folder}` must hold all weights of its {type(model).__name__}, or random ones would be measured, but "
+            f"these are missing or of another size: {new[:8]}. Train the network, or download it again."
+        )
     assert isinstance(model, PreTrainedModel)
     return model
 
