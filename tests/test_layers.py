@@ -12,7 +12,8 @@ from .imports import WHOLE, arrows, between_folders, circles, folder_of, imports
 # A new module must be given its place.
 LAYERS = (
     ("errors",),
-    ("files", "formatting", "redact", "hub_client", "distributed", "_version", "_public"),
+    ("files", "formatting", "redact", "distributed", "_version", "_public"),
+    ("hub_client",),
     ("space",),
     ("spaces", "distribution", "trial"),
     ("costs.table", "costs.structure"),
