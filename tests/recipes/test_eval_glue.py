@@ -136,6 +136,8 @@ def test_a_model_folder_and_another_task_than_its_own(run_folder, bert_once, cap
     EVALUATE(["--models", str(model), "--task_name=rte", glue])
     (own, other), _ = said(capsys)
     assert (own["task"], other["task"]) == ("sst2", "rte")
+    EVALUATE(["--models", str(model), "--task_name=rte", glue, "--check"])
+    assert "nothing to check, for its card does not speak of these data of rte" in capsys.readouterr().err
     facts = json.loads((model / "searchhub.json").read_text())
     assert own["accuracy"] == pytest.approx(facts["metrics"]["accuracy"], abs=1e-4)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from searchhub.workflows.evaluation import EvaluatedNetwork, evaluate_network, e
 from searchhub.workflows.reloading import reload_networks
 
 from ..networks.tiny_run import DIGITS, tiny_trainer
+from ..recipes.harness import RECIPES
 
 SOURCES = str(Path(searchhub.__file__).parents[1])
 
@@ -252,3 +254,27 @@ def test_a_fresh_process_measures_every_network_again(model, monkeypatch, capfd)
     with pytest.raises(SearchhubError, match="Every network must load in a fresh process and reach its score"):
         reload_networks([model])
     assert "on its card, but reached" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_fresh_process_imports_the_loader_that_this_one_used(model, tmp_path, monkeypatch, capfd):
+    (tmp_path / "own_digits.py").write_text(
+        f"from searchhub import load_task\n\ndef load():\n    return load_task({DIGITS})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)  # as the folder of a script is
+    for file in (model / "searchhub.json", model.parents[1] / "training.json"):
+        change(file, task={"kind": "own_digits:load"})
+    reload_networks([model], kind="own_digits:load")
+    assert json.loads(capfd.readouterr().out)["examples"] == 40
+    with pytest.raises(SearchhubError):
+        reload_networks([model])
+    assert "name it yourself: `--task own_digits:load`" in capfd.readouterr().err
+
+
+def test_the_recipe_for_pictures_checks_the_card_where_it_takes_the_same_examples(model, capsys):
+    evaluate = runpy.run_path(str(RECIPES / "eval_images.py"))["main"]
+    words = ["--models", str(model), "--max_train_samples=96", "--max_eval_samples=40", "--check"]
+    evaluate(words)
+    assert json.loads(capsys.readouterr().out)["examples"] == 40
+    with pytest.raises(InvalidInputError, match="must speak of digits, test, 40 examples"):
+        evaluate([*words, "--seed=1"])
