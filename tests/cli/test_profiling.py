@@ -60,5 +60,5 @@ def test_profile_takes_a_supernet_and_a_batch_size(cli, trained, tmp_path, machi
 def test_what_cannot_be_profiled(cli, trained, tmp_path):
     assert "must hold a supernet, but has no config.json" in cli("profile", tmp_path).stderr
     model = trained / "models" / "macs-100K"
-    assert "must be of a class that can be imported" in cli("profile", model).stderr
+    assert "must be of a class that searchhub has" in cli("profile", model).stderr
     assert 'must be measured on "cpu" or "cuda"' in cli("profile", trained, "--device", "meta").stderr
