@@ -429,7 +429,7 @@ def test_warmup_is_done_once_and_goes_on_to_the_same_bits(bert_once, run, finish
 @pytest.mark.slow
 def test_two_processes_find_the_same(run, tmp_path):
     folder = tmp_path / "run"
-    options = ["--max=latency_ms=15", *ALONE]
+    options = ["--max", "encoder_params=9000", "latency_ms=15", *ALONE]
     runs = [
         # With what `accelerate launch` sets: the fresh process that measures networks again must not inherit it.
         run(folder, *options, env={**env, "ACCELERATE_USE_CPU": "true"}, tell=tmp_path / f"{r}.json", reload=True)
