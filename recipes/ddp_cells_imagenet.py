@@ -22,8 +22,8 @@ from searchhub.networks.network import Network, check_name
 from searchhub.searchers.uniform import UniformSearcher
 from searchhub.workflows.arguments import ImageDataArguments, RunArguments, option, parse
 from searchhub.workflows.cell_arguments import CellTrainingArguments, FinalCellArguments, read_cells, supernet_config
+from searchhub.workflows.checks import check_no_search
 from searchhub.workflows.stages import KEPT, main_first, run, start_run
-from searchhub.workflows.trainer import check_no_search
 
 
 @dataclass

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from searchhub._version import __version__
@@ -17,6 +18,7 @@ from searchhub.generation import GeneratedArchitecture
 from searchhub.hub.card import CardFacts, ComputeUsed, Evaluation, ReachedLimit
 from searchhub.hub.folder import is_stock
 from searchhub.networks.network import Network, read_original
+from searchhub.trial import TrialResult
 
 if TYPE_CHECKING:
     from searchhub.networks.trainer import NetworkTrainer
@@ -144,3 +146,15 @@ def _original_settings(folder: Path) -> dict[str, Any]:
         return {}
     training = {name: identity["training"][name] for name in ("epochs", "learning_rate")}
     return {"original": {**training, **(identity["then"] or {"order": "none"})}}
+
+
+def compute_used(trials: Sequence[TrialResult], accelerator: Accelerator) -> ComputeUsed:
+    """Returns the compute that a search's trials used, for cards; empty if there are no trials."""
+    if not trials:
+        return ComputeUsed()
+    return ComputeUsed(
+        trials=len(trials),
+        seconds=sum(r.seconds for r in trials),
+        device=accelerator.device.type,
+        processes=accelerator.num_processes,
+    )

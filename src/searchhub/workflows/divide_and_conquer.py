@@ -18,6 +18,7 @@ from searchhub.evaluators.scratch import ScratchEvaluator
 from searchhub.evaluators.staged import StagedEvaluator
 from searchhub.files import write_text
 from searchhub.formatting import human, markdown_table, rich_table
+from searchhub.networks.card_facts import compute_used
 from searchhub.networks.network import MODELS
 from searchhub.networks.saved_trainer import save_trainer
 from searchhub.networks.trainer import NetworkTrainer
@@ -33,7 +34,6 @@ from searchhub.visualization.clusters import over_k_text, plot_clusters, plot_wi
 from searchhub.workflows.ranking import narrow, rank_winners
 from searchhub.workflows.reloading import reload_networks
 from searchhub.workflows.stages import search_callbacks
-from searchhub.workflows.trainer import compute_used
 
 
 @dataclass(frozen=True)

@@ -26,28 +26,25 @@ from searchhub.data.task import Task
 from searchhub.distributed import OnMain
 from searchhub.errors import InvalidInputError
 from searchhub.evaluators.base import Evaluator
-from searchhub.evaluators.score import METRIC, Score, find_score
+from searchhub.evaluators.score import METRIC, Score
 from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.generation import generate
-from searchhub.hub.card import ComputeUsed
 from searchhub.hub.publish import PublishedRevision
 from searchhub.models.supernet import Supernet
-from searchhub.networks.card_facts import Provenance
+from searchhub.networks.card_facts import Provenance, compute_used
 from searchhub.networks.choose import Finder, LimitSet, check_limits, choose_networks
 from searchhub.networks.network import Network, TrainedNetwork, read_reports
-from searchhub.networks.saved_trainer import load_trainer, name_of, save_trainer
-from searchhub.networks.trainer import NetworkTrainer, check_inheritable
+from searchhub.networks.saved_trainer import load_trainer, save_trainer
+from searchhub.networks.trainer import NetworkTrainer
 from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
-from searchhub.run_folder import RUN_CONFIG
 from searchhub.search import search
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.named import build_searcher
 from searchhub.searchers.uniform import UniformSearcher
 from searchhub.training.accelerator import Processes, make_accelerator
-from searchhub.training.batches import check_batch_size
 from searchhub.training.settings import TrainingSettings
-from searchhub.trial import Budget, TrialResult
+from searchhub.workflows.checks import check_given, check_search, check_training
 from searchhub.workflows.compression import SEARCH_FINE_TUNING, CompressionArguments, Prepared, load_checkpoint, prepare
 from searchhub.workflows.dry_run import estimate
 from searchhub.workflows.reloading import reload_networks
@@ -144,7 +141,7 @@ class SearchTrainer:
         self._searching = self._loaded = False
         self._show = progress
         self._display: ProgressDisplay | None = None
-        self._check_given()
+        check_given(self, self._evaluator, self._evaluator_options)
 
     @classmethod
     def from_run(
@@ -255,12 +252,8 @@ class SearchTrainer:
             InfeasibleLimitError: No architecture meets a limit.
         """
         if self._networks is None:
-            self._check_search()
-        check_batch_size(self.final_task, self.args.train_on, self.final_training, self.accelerator)
-        if self.inherit_weights:
-            check_inheritable(self.supernet)
-        if self.args.publish_as is not None and self.final_task.source:
-            name_of(self.args.publish_as)
+            check_search(self)
+        check_training(self)
         if limits or largest:
             if self._networks is None and not self.searcher.num_trials and self.objective is generate:
                 raise InvalidInputError(
@@ -276,50 +269,6 @@ class SearchTrainer:
                 find=self.objective,
                 baselines=baselines,
             )
-
-    def _check_search(self) -> None:
-        """Checks what the search needs, the fine-tuning before it included."""
-        searcher = self.searcher
-        if not searcher.num_trials:
-            check_no_search(self.folder)
-        else:
-            check_batch_size(self.task, "train", self.training, self.accelerator)
-            if cells_of(searcher.space) is not None and searcher.result().distribution is None:
-                raise InvalidInputError(
-                    f"A search of cells must give a θ to derive cells from, but a `{type(searcher).__name__}` gives "
-                    "none. Name another searcher."
-                )
-        if self.compression and self.compression.distil_search:
-            weights = self.training.distillation_weight, self.final_training.distillation_weight
-            if not all(weights):
-                raise InvalidInputError(
-                    "`distil_search` needs a teacher's part in the loss of trials and of the final training, but "
-                    f"`distillation_weight` is {weights[0]:g} and {weights[1]:g}. Raise it."
-                )
-
-    def _check_given(self) -> None:
-        """Checks that no argument goes without effect, and that parts belong together."""
-        args, space = self.args, self.supernet.search_space
-        find_score(self.score)
-        if isinstance(args.searcher, Searcher):
-            if args.searcher_options or args.budget != Budget():
-                raise InvalidInputError(
-                    "`searcher_options` and `budget` are for a searcher that is named, but a "
-                    f"`{type(args.searcher).__name__}` was given. Give them to it."
-                )
-            if args.searcher.space.fingerprint() != space.fingerprint():
-                raise InvalidInputError(
-                    f"The searcher must search the supernet's space `{space.name}`, but searches "
-                    f"`{args.searcher.space.name}`. Make it of `supernet.search_space`."
-                )
-        if isinstance(self._evaluator, Evaluator):
-            if self._evaluator_options or self.score != METRIC:
-                raise InvalidInputError(
-                    "`evaluator_options` and `score` are for an evaluator that is made here, but a "
-                    f"`{type(self._evaluator).__name__}` was given. Give them to it."
-                )
-            if getattr(self._evaluator, "supernet", self.supernet) is not self.supernet:
-                raise InvalidInputError("The evaluator must evaluate on the trainer's supernet, but has another one.")
 
     def estimate(self, *limits: LimitSet) -> str:
         """Returns a text about the run's cost and the feasible limits. It takes seconds and trains nothing."""
@@ -576,29 +525,7 @@ class SearchTrainer:
         reload_networks(folders, mixed_precision=str(self.accelerator.mixed_precision), kind=kind)
 
 
-def check_no_search(folder: Path) -> None:
-    """Checks that a run in which nobody searches does not go into the folder of a search.
-
-    Raises:
-        InvalidInputError: The folder holds one.
-    """
-    if (folder / RUN_CONFIG).exists():
-        raise InvalidInputError(f"`{folder}` must not hold a search where nobody searches. Choose another folder.")
-
-
 def default_costs(supernet: Supernet, *, compressed: bool) -> list[CostTable]:
     """Returns tables of multiply-adds and parameters, and for compression also of parameters without embeddings."""
     tables = [macs_table(supernet), params_table(supernet)]
     return [*tables, params_table(supernet, embeddings=False)] if compressed else tables
-
-
-def compute_used(trials: Sequence[TrialResult], accelerator: Accelerator) -> ComputeUsed:
-    """Returns the compute that a search's trials used, for cards; empty if there are no trials."""
-    if not trials:
-        return ComputeUsed()
-    return ComputeUsed(
-        trials=len(trials),
-        seconds=sum(r.seconds for r in trials),
-        device=accelerator.device.type,
-        processes=accelerator.num_processes,
-    )

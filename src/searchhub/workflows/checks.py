@@ -1,0 +1,86 @@
+"""What a `SearchTrainer` checks before anything expensive: what would stop a search, or the training after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from searchhub.costs.structure import cells_of
+from searchhub.errors import InvalidInputError
+from searchhub.evaluators.base import Evaluator
+from searchhub.evaluators.score import METRIC, find_score
+from searchhub.networks.saved_trainer import name_of
+from searchhub.networks.trainer import check_inheritable
+from searchhub.run_folder import RUN_CONFIG
+from searchhub.searchers.base import Searcher
+from searchhub.training.batches import check_batch_size
+from searchhub.trial import Budget
+
+if TYPE_CHECKING:
+    from searchhub.workflows.trainer import SearchTrainer
+
+
+def check_given(trainer: SearchTrainer, evaluator: Any, options: Mapping[str, Any]) -> None:
+    """Checks that no argument goes without effect, and that parts belong together."""
+    args, space = trainer.args, trainer.supernet.search_space
+    find_score(trainer.score)
+    if isinstance(args.searcher, Searcher):
+        if args.searcher_options or args.budget != Budget():
+            raise InvalidInputError(
+                "`searcher_options` and `budget` are for a searcher that is named, but a "
+                f"`{type(args.searcher).__name__}` was given. Give them to it."
+            )
+        if args.searcher.space.fingerprint() != space.fingerprint():
+            raise InvalidInputError(
+                f"The searcher must search the supernet's space `{space.name}`, but searches "
+                f"`{args.searcher.space.name}`. Make it of `supernet.search_space`."
+            )
+    if isinstance(evaluator, Evaluator):
+        if options or trainer.score != METRIC:
+            raise InvalidInputError(
+                "`evaluator_options` and `score` are for an evaluator that is made here, but a "
+                f"`{type(evaluator).__name__}` was given. Give them to it."
+            )
+        if getattr(evaluator, "supernet", trainer.supernet) is not trainer.supernet:
+            raise InvalidInputError("The evaluator must evaluate on the trainer's supernet, but has another one.")
+
+
+def check_search(trainer: SearchTrainer) -> None:
+    """Checks what the search needs, the fine-tuning before it included."""
+    searcher = trainer.searcher
+    if not searcher.num_trials:
+        check_no_search(trainer.folder)
+    else:
+        check_batch_size(trainer.task, "train", trainer.training, trainer.accelerator)
+        if cells_of(searcher.space) is not None and searcher.result().distribution is None:
+            raise InvalidInputError(
+                f"A search of cells must give a θ to derive cells from, but a `{type(searcher).__name__}` gives "
+                "none. Name another searcher."
+            )
+    if trainer.compression and trainer.compression.distil_search:
+        weights = trainer.training.distillation_weight, trainer.final_training.distillation_weight
+        if not all(weights):
+            raise InvalidInputError(
+                "`distil_search` needs a teacher's part in the loss of trials and of the final training, but "
+                f"`distillation_weight` is {weights[0]:g} and {weights[1]:g}. Raise it."
+            )
+
+
+def check_training(trainer: SearchTrainer) -> None:
+    """Checks what the final training needs."""
+    check_batch_size(trainer.final_task, trainer.args.train_on, trainer.final_training, trainer.accelerator)
+    if trainer.inherit_weights:
+        check_inheritable(trainer.supernet)
+    if trainer.args.publish_as is not None and trainer.final_task.source:
+        name_of(trainer.args.publish_as)
+
+
+def check_no_search(folder: Path) -> None:
+    """Checks that a run in which nobody searches does not go into the folder of a search.
+
+    Raises:
+        InvalidInputError: The folder holds one.
+    """
+    if (folder / RUN_CONFIG).exists():
+        raise InvalidInputError(f"`{folder}` must not hold a search where nobody searches. Choose another folder.")
