@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -29,6 +30,7 @@ def main(recipe, argv, log, env, outcome, reload):
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.environ.update(env)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background ignores Ctrl-C
     sys.argv = [recipe, *argv]
     if not reload:
         subprocess.run = lambda command, **_: subprocess.CompletedProcess(command, 0)
