@@ -60,7 +60,7 @@ def test_a_share_of_data_is_one(share):
         Budget(data_share=share)
 
 
-@pytest.mark.parametrize("arguments", [{"epochs": 0}, {"max_steps": 0}])
-def test_a_budget_trains(arguments):
-    with pytest.raises(InvalidInputError, match="`epochs >= 1` and `max_steps >= 1`"):
+@pytest.mark.parametrize("arguments", [{"epochs": -1}, {"max_steps": 0}])
+def test_a_budget_has_no_negative_length(arguments):
+    with pytest.raises(InvalidInputError, match="`epochs >= 0` and `max_steps >= 1`"):
         Budget(**arguments)

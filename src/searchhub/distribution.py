@@ -90,6 +90,27 @@ class ArchitectureDistribution:
             total[on] += theta[codes[on, i]]
         return np.asarray(total / np.maximum(active.sum(axis=1), 1))
 
+    # -- sampling -----------------------------------------------------------------------------------------------------
+
+    def sample_disjoint(self, rng: np.random.Generator) -> Codes:
+        """K architectures that share no candidate, k the most candidates alive in any choice (DDPNAS Sec. 3.2).
+
+        Each choice gets a permutation of its alive candidates, drawn without replacement according to θ. A choice with
+        fewer than k alive repeats its candidates evenly: it takes whole permutations, and as much of the last one as is
+        needed.
+
+        Returns:
+            uint8 [k, choices].
+        """
+        k = max(int(alive.sum()) for alive in self.alive)
+        codes = np.empty((k, len(self.alive)), dtype=np.uint8)
+        for i, (theta, alive) in enumerate(zip(self.theta, self.alive, strict=True)):
+            column: list[int] = []
+            while len(column) < k:
+                column.extend(_permutation(theta, alive, rng))
+            codes[:, i] = column[:k]
+        return self.space.mask_inactive(codes)
+
     # -- one update ---------------------------------------------------------------------------------------------------
 
     def updated(
@@ -187,3 +208,9 @@ def _alive_per_group(choice: Choice, alive: NDArray[np.bool_]) -> dict[str, int]
         label = choice.group_of(int(k))
         left[label] = left.get(label, 0) + 1
     return left
+
+
+def _permutation(theta: FloatArray, alive: NDArray[np.bool_], rng: np.random.Generator) -> list[int]:
+    candidates = np.flatnonzero(alive)
+    p = theta[candidates] / theta[candidates].sum()
+    return [int(c) for c in rng.choice(candidates, size=len(candidates), replace=False, p=p)]

@@ -48,13 +48,20 @@ class RunFolder:
         path: Path of the folder; it is made if there is none.
         settings: Plain JSON that decides the outcome; each leaf is compared with what the run was started with.
         say: Function that receives messages for a person to read.
+        earlier: What settings were that are left out of `settings` at that value, by dotted name, for the error.
 
     Raises:
         RunFolderError: The folder is in use, damaged, not a run folder, or cannot be written to.
         RunMismatchError: The run was started with other settings.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        say: Callable[[str], None],
+        earlier: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = path
         self.saved = 0
         self._say = say
@@ -64,7 +71,7 @@ class RunFolder:
         try:
             self._clean()
             if (path / RUN_CONFIG).exists():
-                _compare(path, settings)
+                _compare(path, settings, earlier or {})
             else:
                 _refuse_foreign_folder(path)
                 write_text(path / RUN_CONFIG, yaml.safe_dump({**settings, INFORMATION: _versions()}, sort_keys=False))
@@ -141,6 +148,10 @@ class RunFolder:
         self._journal.append(line)
         checkpoints.publish(self.path / CHECKPOINTS, trial, searcher_state, save, self._journal.end)
         self.saved = trial + 1
+
+    def note(self, line: Mapping[str, Any]) -> None:
+        """Writes the journal line of a trial after which there is no checkpoint. A killed run repeats the trial."""
+        self._journal.append(line)
 
     def lines(self) -> list[dict[str, Any]]:
         """Returns the lines of the journal, which after `restore` ends where the checkpoint was made."""
@@ -225,7 +236,7 @@ def _is_temporary(path: Path) -> bool:
 # -- settings ----------------------------------------------------------------------------------------------------------
 
 
-def _compare(path: Path, settings: Mapping[str, Any]) -> None:
+def _compare(path: Path, settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
     try:
         started = yaml.safe_load((path / RUN_CONFIG).read_text(encoding="utf-8"))
         if not isinstance(started, dict):
@@ -238,6 +249,8 @@ def _compare(path: Path, settings: Mapping[str, Any]) -> None:
     old, new = dict(_leaves(started)), dict(_leaves(settings))
     changed = [key for key in {**old, **new} if _shown(old, key) != _shown(new, key)]
     if changed:
+        for leaves in (old, new):
+            leaves |= {key: value for key, value in earlier.items() if key in changed and key not in leaves}
         listed = "; ".join(f"`{key}` was {_shown(old, key)}, now {_shown(new, key)}" for key in changed[:8])
         more = f" (and {len(changed) - 8} more)" if len(changed) > 8 else ""
         raise RunMismatchError(

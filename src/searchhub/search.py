@@ -13,6 +13,7 @@ from typing import Any
 from searchhub.callbacks.base import SearchCallback
 from searchhub.checkpoints import Checkpoint
 from searchhub.distributed import OnMain
+from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError, RunFolderError
 from searchhub.evaluators.base import Evaluator
 from searchhub.result import SearchResult
@@ -33,7 +34,8 @@ def search(
 ) -> SearchResult:
     """Runs a search to its end, or continues one.
 
-    With `run_dir`, every finished trial is saved. The same call after a crash, a kill or Ctrl-C goes on from the last
+    With `run_dir`, every finished trial is saved, or every finished proposal where its trials are one piece of work
+    (`Evaluator.whole_proposals`). The same call after a crash, a kill or Ctrl-C goes on from the last
     good checkpoint, to the same bits as a search that was never interrupted. On a finished run it returns the result at
     once, with the evaluator as it was at the end.
 
@@ -69,8 +71,13 @@ def search(
         if checkpoint is not None:
             evaluator.load(Path(checkpoint))
         on_main(run.start)
-        while asked := on_main(run.ask):
+        while True:
+            asked, sampling = on_main(run.ask)
             trials = [Trial.from_dict(t) for t in asked]
+            if not trials:
+                break
+            if sampling is not None:
+                evaluator.sample_from(ArchitectureDistribution.from_dict(searcher.space, sampling))
             done = 0
             for result in evaluator(trials):
                 on_main(partial(run.record, result))
@@ -114,7 +121,8 @@ class _Run:
             "environment": evaluator.environment,
             "config": dict(config),
         }
-        self._folder = RunFolder(self._path, settings, self._say)
+        earlier = {f"evaluator.{name}": value for name, value in evaluator.earlier.items()}
+        self._folder = RunFolder(self._path, settings, self._say, earlier)
         checkpoint = self._folder.restore()
         if checkpoint is None:
             if searcher.history:
@@ -143,11 +151,12 @@ class _Run:
     def start(self) -> None:
         self._tell("on_search_start", self._searcher.num_trials, len(self._searcher.history), self._best())
 
-    def ask(self) -> list[dict[str, Any]]:
-        """Returns the next trials as plain dicts, from which every process works."""
+    def ask(self) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+        """Returns the next trials, and the distribution to draw paths from, as plain JSON for every process."""
         self._waiting = list(self._searcher.ask())
         self._announce_next()
-        return [trial.to_dict() for trial in self._waiting]
+        sampling = self._searcher.sampling.to_dict() if self._waiting and self._evaluator.whole_proposals else None
+        return [trial.to_dict() for trial in self._waiting], sampling
 
     def record(self, result: TrialResult) -> None:
         """Tells the searcher, then saves."""
@@ -156,8 +165,12 @@ class _Run:
         self._waiting.pop(0)
         if self._folder is not None:
             # The history is left out, because the journal holds it: a checkpoint of thousands of trials stays small.
-            state = {name: value for name, value in self._searcher.state_dict().items() if name != "history"}
-            self._folder.record(line, state, self._evaluator.save)
+            # What a whole proposal trained lies before its first score, so a checkpoint comes after its last.
+            if self._waiting and self._evaluator.whole_proposals:
+                self._folder.note(line)
+            else:
+                state = {name: value for name, value in self._searcher.state_dict().items() if name != "history"}
+                self._folder.record(line, state, self._evaluator.save)
         done, total = len(self._searcher.history), self._searcher.num_trials
         self._tell("on_trial_end", result, done, total, self._best())
         self._announce_next()

@@ -16,8 +16,8 @@ class Budget:
     """How much training a trial gets.
 
     Args:
-        epochs: Passes over the training split, at least 1.
-        max_steps: Upper bound on optimizer steps; None: no bound.
+        epochs: Passes over the training split. 0: nothing is trained, the network is only scored (`SCORED`).
+        max_steps: Upper bound on optimizer steps, at least 1; None: no bound.
         data_share: Share of the training split, in (0, 1]. Below 1 the split is a reduced one (σ of DC-NAS Eq. 2).
     """
 
@@ -26,8 +26,8 @@ class Budget:
     data_share: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or (self.max_steps is not None and self.max_steps < 1):
-            raise InvalidInputError(f"A budget must have `epochs >= 1` and `max_steps >= 1`, but got {self}.")
+        if self.epochs < 0 or (self.max_steps is not None and self.max_steps < 1):
+            raise InvalidInputError(f"A budget must have `epochs >= 0` and `max_steps >= 1`, but got {self}.")
         if not 0 < self.data_share <= 1:
             raise InvalidInputError(f"`data_share` of a budget must be in (0, 1], but is {self.data_share}.")
 
@@ -42,8 +42,14 @@ class Budget:
         return {"epochs": self.epochs, "max_steps": self.max_steps, **share}
 
 
+SCORED = Budget(epochs=0)
+"""The budget of a trial that trains nothing: its network is scored on the shared weights as they are."""
+
 WARMUP = -1
 """The round of trials that warm up shared weights before the search: of none."""
+
+SCORING = -2
+"""The round of trials that are scored on the final shared weights, after the search: of none."""
 
 DIVERGED = "diverged"
 """The metric, 1, of a trial whose network diverged."""
@@ -60,7 +66,7 @@ class Trial:
         number: 0, 1, 2, … in the order in which a searcher proposes.
         architecture: What to evaluate.
         budget: How long to train it.
-        round: Round of the search to which it belongs, from 0. `WARMUP`: it belongs to none.
+        round: Round of the search to which it belongs, from 0. `WARMUP` and `SCORING`: it belongs to none.
     """
 
     number: int
@@ -93,6 +99,9 @@ class TrialResult:
         metrics: Further numbers for the journal, e.g. the training loss.
         seconds: Wall time of the trial.
         features: How the network learned, finite numbers [layers, epochs] (DC-NAS Eq. 7); None: not recorded.
+        weights_step: Number of optimizer steps that the shared weights had taken when the score was measured. Only
+            scores of equal steps are compared. None: the network had weights of its own; or each trial trains one path,
+            as in DDPNAS, which compares scores whenever they were taken.
     """
 
     trial: Trial
@@ -100,6 +109,7 @@ class TrialResult:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     features: tuple[tuple[float, ...], ...] | None = None
+    weights_step: int | None = None
 
     def __post_init__(self) -> None:
         for layer, row in enumerate(self.features or ()):
@@ -120,6 +130,8 @@ class TrialResult:
             "metrics": dict(self.metrics),
             "seconds": round(self.seconds, 4),
         }
+        if self.weights_step is not None:
+            data["weights_step"] = self.weights_step
         return data if self.features is None else {**data, "features": [list(row) for row in self.features]}
 
     @classmethod
@@ -132,15 +144,20 @@ class TrialResult:
             dict(data["metrics"]),
             data["seconds"],
             None if features is None else tuple(tuple(row) for row in features),
+            data.get("weights_step"),
         )
 
 
 def most_trained(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """The results whose trials had the largest budget: scores of less training are no match for them.
+    """The results whose scores can be compared with each other, of the most training: others are no match for them.
 
-    Where all budgets are alike, as in every search of one round after another, that is all of them but those that only
-    warmed up shared weights.
+    Scores on shared weights of one moment compare with those of the same moment, so the last moment counts. Other
+    scores compare where the trials had the same budget, and the largest budget counts. Where all budgets are alike, as
+    in every search of one round after another, that is all of them but those that only warmed up shared weights.
     """
     results = [result for result in results if result.trial.round != WARMUP]
+    last = max((result.weights_step for result in results if result.weights_step is not None), default=None)
+    if last is not None:
+        return [result for result in results if result.weights_step == last]
     largest = max((result.trial.budget.size for result in results), default=None)
     return [result for result in results if result.trial.budget.size == largest]

@@ -6,9 +6,8 @@ import pytest
 
 from searchhub.distribution import ArchitectureDistribution, softmax
 from searchhub.errors import InvalidInputError
-from searchhub.searchers import ddp
 from searchhub.searchers.credit import mean_credit, regression_credit
-from searchhub.searchers.ddp import DDPSearcher, pruned_search_trials, sample_disjoint
+from searchhub.searchers.ddp import DDPSearcher, pruned_search_trials
 from searchhub.space import INACTIVE, Choice, Condition, SearchSpace
 from searchhub.spaces.mobile import mobile_space
 from searchhub.testing import SearcherContract
@@ -66,7 +65,7 @@ def scripted(monkeypatch):
 
     def prescribe(*draws):
         queue = iter(np.array(draw, dtype=np.uint8) for draw in draws)
-        monkeypatch.setattr(ddp, "sample_disjoint", lambda distribution, rng: next(queue))
+        monkeypatch.setattr(ArchitectureDistribution, "sample_disjoint", lambda self, rng: next(queue))
 
     return prescribe
 
@@ -193,13 +192,13 @@ class TestSampling:
     def test_architectures_of_a_draw_are_disjoint(self):
         space = cells(groups=True)
         for seed in range(20):
-            codes = sample_disjoint(ArchitectureDistribution.uniform(space), np.random.default_rng(seed))
+            codes = ArchitectureDistribution.uniform(space).sample_disjoint(np.random.default_rng(seed))
             # Every column is a permutation of the alive candidates.
             assert (np.sort(codes, axis=0) == np.arange(8)[:, None]).all()
 
     def test_only_the_alive_are_drawn(self):
         searcher = run(DDPSearcher(cells(groups=True), estimation_epochs=1))
-        codes = sample_disjoint(searcher.distribution, np.random.default_rng(0))
+        codes = searcher.distribution.sample_disjoint(np.random.default_rng(0))
         for column, alive in zip(codes.T, searcher.distribution.survivors, strict=True):
             assert tuple(sorted(column)) == alive
 
@@ -207,12 +206,8 @@ class TestSampling:
         rng = np.random.default_rng(0)
         extra = Counter()
         for _ in range(200):
-            codes = sample_disjoint(
-                ArchitectureDistribution.uniform(
-                    SearchSpace("s", (Choice("a", tuple(range(5))), Choice("b", ("x", "y"))))
-                ),
-                rng,
-            )
+            space = SearchSpace("s", (Choice("a", tuple(range(5))), Choice("b", ("x", "y"))))
+            codes = ArchitectureDistribution.uniform(space).sample_disjoint(rng)
             times = Counter(codes[:, 1].tolist())
             assert sorted(times.values()) == [2, 3]
             extra[max(times, key=times.__getitem__)] += 1
@@ -224,7 +219,7 @@ class TestSampling:
         start = ArchitectureDistribution.uniform(space)
         peaked = ArchitectureDistribution(space, (np.array([0.7, 0.2, 0.1]),), start.velocity, start.alive)
         rng = np.random.default_rng(0)
-        draws = np.array([sample_disjoint(peaked, rng)[:, 0] for _ in range(4000)])
+        draws = np.array([peaked.sample_disjoint(rng)[:, 0] for _ in range(4000)])
         # 4 standard deviations: 4 · sqrt(0.7 · 0.3 / 4000) = 0.029.
         assert np.mean(draws[:, 0] == 0) == pytest.approx(0.7, abs=0.029)
         # Without replacement: after x, y comes with 0.2 / (0.2 + 0.1).
@@ -232,7 +227,7 @@ class TestSampling:
         assert np.mean(after_x[:, 1] == 1) == pytest.approx(2 / 3, abs=4 * np.sqrt(2 / 9 / len(after_x)))
 
     def test_inactive_choices_are_masked(self):
-        codes = sample_disjoint(ArchitectureDistribution.uniform(DEPTH), np.random.default_rng(0))
+        codes = ArchitectureDistribution.uniform(DEPTH).sample_disjoint(np.random.default_rng(0))
         by_depth = codes[np.argsort(codes[:, 0])]
         assert (by_depth == INACTIVE).tolist() == [[False, True, True], [False, False, True], [False, False, False]]
 

@@ -124,6 +124,15 @@ class Task(ABC):
         """Returns predictions [n] from outputs [n, labels]: the most likely class, unless the task has no classes."""
         return logits.argmax(-1)
 
+    def loss(self, logits: torch.Tensor, references: torch.Tensor) -> float:
+        """Returns the mean loss of outputs [n, labels] against labels [n] of a split.
+
+        It is the cross-entropy, or the mean squared error where networks have one output, as in training.
+        """
+        if logits.shape[-1] == 1:
+            return float(torch.nn.functional.mse_loss(logits.squeeze(-1).double(), references.double()))
+        return float(torch.nn.functional.cross_entropy(logits.double(), references))
+
     def search_score(self, metrics: Mapping[str, float]) -> float:
         """Returns what a search maximises, in [0, 1]: the primary metric, unless that has another range."""
         return metrics[self.metric_name]

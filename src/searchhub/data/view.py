@@ -48,6 +48,9 @@ class TaskView(Task):
     def predictions(self, logits: torch.Tensor) -> torch.Tensor:
         return self.task.predictions(logits)
 
+    def loss(self, logits: torch.Tensor, references: torch.Tensor) -> float:
+        return self.task.loss(logits, references)
+
     def search_score(self, metrics: Mapping[str, float]) -> float:
         return self.task.search_score(metrics)
 

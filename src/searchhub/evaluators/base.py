@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from searchhub.distribution import ArchitectureDistribution
 from searchhub.trial import Trial, TrialResult
 
 T = TypeVar("T")
@@ -23,6 +24,19 @@ class Evaluator(ABC):
         this process: this makes a resumed search bit-identical.
         """
 
+    # -- proposals ----------------------------------------------------------------------------------------------------
+
+    @property
+    def whole_proposals(self) -> bool:
+        """Whether the trials of one call are one piece of work, so that there is nothing to save between them."""
+        return False
+
+    def sample_from(self, distribution: ArchitectureDistribution) -> None:
+        """Hears, before each call with trials, from which distribution paths to train may be drawn.
+
+        `search` calls it on every process if proposals are whole.
+        """
+
     # -- resume -------------------------------------------------------------------------------------------------------
 
     @property
@@ -37,6 +51,11 @@ class Evaluator(ABC):
 
     def save(self, folder: Path) -> None:
         """Writes all state as plain files (safetensors, JSON) into an empty folder. Called on the main process only."""
+
+    @property
+    def earlier(self) -> dict[str, Any]:
+        """What settings that `config` leaves out at some value have then, by name, for the error of a resume."""
+        return {}
 
     def load(self, folder: Path) -> None:
         """Restores what `save` wrote. Called on every process."""

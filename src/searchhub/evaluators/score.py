@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -9,7 +10,25 @@ from searchhub.data.task import Task
 from searchhub.errors import InvalidInputError
 
 Score: TypeAlias = Callable[[Task, Mapping[str, float]], float]
-"""Makes the score of a task's metrics, as `Task.score` returns them; DDPNAS wants it in [0, 1]."""
+"""Makes the score of a trial's metrics: those that `Task.score` returns, and `VALIDATION_LOSS`; DDPNAS wants it in
+[0, 1].
+"""
+
+VALIDATION_LOSS = "validation_loss"
+"""The metric that holds the mean loss on the validation split. A trial whose loss is not finite has none."""
+
+
+def validation_loss(loss: float) -> dict[str, float]:
+    """The metric of a loss on the validation split; a loss that is not finite cannot be written and gives none."""
+    return {VALIDATION_LOSS: loss} if math.isfinite(loss) else {}
+
+
+def likelihood(task: Task, metrics: Mapping[str, float]) -> float:
+    """exp(−validation loss), in [0, 1]: for classes the geometric mean of p(ŷ) of DDPNAS Eq. 2 over the examples.
+
+    It tells networks apart that are right on the same examples. Where the loss is not finite it is 0.
+    """
+    return math.exp(-metrics[VALIDATION_LOSS]) if VALIDATION_LOSS in metrics else 0.0
 
 
 def metric(task: Task, metrics: Mapping[str, float]) -> float:
@@ -17,9 +36,9 @@ def metric(task: Task, metrics: Mapping[str, float]) -> float:
     return task.search_score(dict(metrics))
 
 
-METRIC = "metric"
+LIKELIHOOD, METRIC = "likelihood", "metric"
 
-SCORES: dict[str, Score] = {METRIC: metric}
+SCORES: dict[str, Score] = {LIKELIHOOD: likelihood, METRIC: metric}
 """The table of scores by name. Others add theirs here, or pass a function."""
 
 

@@ -18,7 +18,7 @@ from searchhub.data.task import Batch, Task
 from searchhub.errors import DivergedError, InvalidInputError, SearchhubError
 from searchhub.evaluators.accelerated import AcceleratedEvaluator
 from searchhub.evaluators.features import FeatureKind, FeatureRecorder
-from searchhub.evaluators.score import METRIC, Score, find_score
+from searchhub.evaluators.score import METRIC, Score, find_score, validation_loss
 from searchhub.models.identity import plain_config, weights_digest
 from searchhub.models.supernet import Supernet
 from searchhub.space import Architecture
@@ -111,6 +111,11 @@ class ScratchEvaluator(AcceleratedEvaluator):
             InvalidInputError: The budget bounds steps, its data lack a class or hold no batch, or a layer has no
                 features of this kind.
         """
+        if budget.epochs == 0:
+            raise InvalidInputError(
+                f"A network that is trained apart takes at least one epoch, but the budget is {budget}. Scores without "
+                "training are for shared weights."
+            )
         if budget.max_steps is not None:
             raise InvalidInputError(
                 f"A network that is trained apart takes whole epochs, but the budget is {budget}. Leave `max_steps` "
@@ -200,8 +205,9 @@ class ScratchEvaluator(AcceleratedEvaluator):
         seconds = time.perf_counter() - started
         if bad:
             return TrialResult(trial, 0.0, bad, seconds)
-        metrics = {**fitted.metrics, "loss": fitted.loss, **more}
-        score = self._score(self.task, fitted.metrics)
+        measured = {**fitted.metrics, **validation_loss(fitted.evaluation_loss)}
+        metrics = {**measured, "loss": fitted.loss, **more}
+        score = self._score(self.task, measured)
         return TrialResult(trial, score, metrics, seconds, tuple(map(tuple, features)))
 
     def _model(self, architecture: Architecture, seed: int) -> PreTrainedModel:

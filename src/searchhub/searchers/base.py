@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
 from searchhub.result import SearchResult
 from searchhub.space import Codes, SearchSpace
@@ -57,6 +58,18 @@ class Searcher(ABC):
     @abstractmethod
     def result(self) -> SearchResult:
         """Returns what the search has found so far."""
+
+    @property
+    def trained_trials(self) -> int:
+        """Number of trials that train something: the length of the training schedule. All of them, unless some only
+        score.
+        """
+        return self.num_trials
+
+    @property
+    def sampling(self) -> ArchitectureDistribution:
+        """The distribution from which an evaluator may draw paths to train: θ, or a uniform one if there is none."""
+        return ArchitectureDistribution.uniform(self.space)
 
     def budget_in(self, round: int) -> Budget:
         """Returns the training that each trial of a round is given."""

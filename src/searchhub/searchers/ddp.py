@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from searchhub.distribution import ArchitectureDistribution, FloatArray, Normalization
 from searchhub.errors import InvalidInputError
@@ -107,13 +106,17 @@ class DDPSearcher(Searcher):
             "normalization": self.normalization,
         }
 
+    @property
+    def sampling(self) -> ArchitectureDistribution:
+        return self.distribution
+
     def propose(self) -> Codes:
         left = self._num_trials - len(self.history)
         if left <= 0:
             return np.empty((0, len(self.space.choices)), dtype=np.uint8)
         most = max(len(choice.candidates) for choice in self.space.choices)
         if self.estimator != "pairs" or len(self.history) < DISJOINT_DRAWS * most:
-            return sample_disjoint(self.distribution, self.rng)[:left]
+            return self.distribution.sample_disjoint(self.rng)[:left]
         alive = self.distribution.alive
         k = max(int(a.sum()) for a in alive)
         return sample_posterior(self.space, *self._trials(self.history), alive, min(k, left), self.rng)
@@ -172,32 +175,6 @@ class DDPSearcher(Searcher):
         self.trajectory = [ArchitectureDistribution.from_dict(self.space, d) for d in state["trajectory"]]
         self.distribution = self.trajectory[-1]
         self._draws = state["draws"]
-
-
-def sample_disjoint(distribution: ArchitectureDistribution, rng: np.random.Generator) -> Codes:
-    """Draws k architectures that share no candidate, k the most candidates alive in any choice (Sec. 3.2, "Sampling").
-
-    Each choice gets a permutation of its alive candidates, drawn without replacement according to θ. A choice with
-    fewer than k alive repeats its candidates evenly: it takes whole permutations, and as much of the last one as is
-    needed.
-
-    Returns:
-        uint8 [k, choices].
-    """
-    k = max(int(alive.sum()) for alive in distribution.alive)
-    codes = np.empty((k, len(distribution.alive)), dtype=np.uint8)
-    for i, (theta, alive) in enumerate(zip(distribution.theta, distribution.alive, strict=True)):
-        column: list[int] = []
-        while len(column) < k:
-            column.extend(_permutation(theta, alive, rng))
-        codes[:, i] = column[:k]
-    return distribution.space.mask_inactive(codes)
-
-
-def _permutation(theta: FloatArray, alive: NDArray[np.bool_], rng: np.random.Generator) -> list[int]:
-    candidates = np.flatnonzero(alive)
-    p = theta[candidates] / theta[candidates].sum()
-    return [int(c) for c in rng.choice(candidates, size=len(candidates), replace=False, p=p)]
 
 
 def pruned_search_trials(space: SearchSpace, estimation_epochs: int) -> int:

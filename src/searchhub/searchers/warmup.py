@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
 from searchhub.result import SearchResult
 from searchhub.searchers.base import Searcher
@@ -49,6 +50,14 @@ class WarmupSearcher(Searcher):
     @property
     def config(self) -> dict[str, Any]:
         return {**self.searcher.config, "warmup_trials": self.warmup_trials}
+
+    @property
+    def trained_trials(self) -> int:
+        return self.warmup_trials + self.searcher.trained_trials
+
+    @property
+    def sampling(self) -> ArchitectureDistribution:
+        return self.searcher.sampling
 
     def budget_in(self, round: int) -> Budget:
         return self.searcher.budget_in(max(round, 0))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from searchhub.models.shells import Shells
 from searchhub.models.supernet import Supernet
 from searchhub.space import Architecture
 from searchhub.training.settings import OptimizerName, TrainingSettings
@@ -158,6 +159,25 @@ class SupernetContract:
             assert len(set(names)) == len(names)
             for name in names:
                 subnet.get_submodule(name)
+
+    def test_shells_are_the_subnets(self, supernet: Supernet, batch: dict[str, torch.Tensor]) -> None:
+        """Models put together from modules that were made before do what models made anew do, to the bit."""
+        shells = Shells(supernet)
+        for architecture in self.architectures(supernet, 8):
+            expected, model = supernet.subnet(architecture), shells.model(architecture)
+            assert {n: m.extra_repr() for n, m in model.named_modules()} == {
+                n: m.extra_repr() for n, m in expected.named_modules()
+            }
+            for training in (True, False):
+                torch.manual_seed(0)
+                known = expected.train(training)(**batch)
+                torch.manual_seed(0)
+                assert torch.equal(model.train(training)(**batch).logits, known.logits)
+                for module in (*model.modules(), *expected.modules()):
+                    if isinstance(module, nn.modules.batchnorm._NormBase):
+                        module.reset_running_stats()
+            windows = supernet.windows(expected, architecture)
+            assert list(shells.windows(model, architecture).values()) == [windows[name] for name in sorted(windows)]
 
     def test_final_networks_are_of_the_same_space(self, supernet: Supernet) -> None:
         assert supernet.final.search_space == supernet.search_space

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel
 from searchhub.data.task import Split, Task
 from searchhub.errors import InvalidInputError
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
-from searchhub.training.loop import StepCallback, predict, release_model, share_buffers, train_pass
+from searchhub.training.loop import StepCallback, outputs, release_model, share_buffers, train_pass
 from searchhub.training.settings import TrainingSettings
 
 
@@ -30,6 +31,7 @@ class TrainOutput:
         epochs: Number of epochs trained.
         steps: Number of optimizer steps taken.
         seconds: Wall time in seconds.
+        evaluation_loss: Mean loss on the evaluated split. It is NaN or infinite if outputs are.
     """
 
     metrics: dict[str, float]
@@ -39,10 +41,12 @@ class TrainOutput:
     epochs: int
     steps: int
     seconds: float
+    evaluation_loss: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON."""
-        return dict(vars(self))
+        """Returns plain JSON; a loss that is not finite is None there."""
+        loss = self.evaluation_loss
+        return {**vars(self), "evaluation_loss": loss if math.isfinite(loss) else None}
 
 
 def fit(
@@ -114,9 +118,12 @@ def fit(
     if settings.drop_path:
         model.set_drop_path(0.0)
     share_buffers(model, accelerator)
-    metrics = task.score(*predict(model, task, evaluate_on, settings.eval_batch_size, accelerator))
+    logits, references = outputs(model, task, evaluate_on, settings.eval_batch_size, accelerator)
+    metrics = task.score(task.predictions(logits), references)
     seconds = time.perf_counter() - started
-    return TrainOutput(metrics, evaluate_on, task.size(evaluate_on), loss, epochs, steps, seconds)
+    return TrainOutput(
+        metrics, evaluate_on, task.size(evaluate_on), loss, epochs, steps, seconds, task.loss(logits, references)
+    )
 
 
 def _method(model: PreTrainedModel, name: str, setting: str) -> Callable[..., None]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -57,31 +58,61 @@ def train_pass(
     """
     model.train()
     parameters = list(model.parameters())
-    losses: list[torch.Tensor] = []
-    seen: list[float] = []
-    for done, parts in enumerate(batches):
-        if max_steps is not None and done >= max_steps:
-            break
+
+    def step(parts: list[Batch], learning_rate: float) -> torch.Tensor:
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at(first_step + done, total_steps)
-        losses.append(_backward(model, parts, settings, accelerator))
+            group["lr"] = learning_rate
+        loss = backward(model, parts, settings, accelerator)
         if settings.max_grad_norm is not None:
             accelerator.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    bounded = batches if max_steps is None else itertools.islice(batches, max_steps)
+    rates = (settings.learning_rate_at(done, total_steps) for done in itertools.count(first_step))
+    return take_steps(step, zip(bounded, rates, strict=False), accelerator, first_step, what, on_step)
+
+
+def take_steps(
+    step: Callable[..., torch.Tensor],
+    arguments: Iterable[tuple[Any, ...]],
+    accelerator: Accelerator,
+    first_step: int,
+    what: str,
+    on_step: Callable[[int], None] | None = None,
+) -> float:
+    """Takes optimizer steps, looks at their losses now and then, and returns the mean loss over them and processes.
+
+    Args:
+        step: Function that takes a step and returns its loss.
+        arguments: The arguments of that function, for each step.
+        accelerator: Accelerator of this process.
+        first_step: Number of the first step, for the error.
+        what: What is trained; the error for a diverging loss names it.
+        on_step: Function that is called after each step with the number of steps done.
+
+    Raises:
+        DivergedError: A loss was NaN or infinite on some process; the error is raised on all.
+    """
+    losses: list[torch.Tensor] = []
+    seen: list[float] = []
+    for done, given in enumerate(arguments, 1):
+        losses.append(step(*given))
         if len(losses) == CHECK_EVERY:
             seen += _check(losses, first_step + len(seen), what, accelerator)
             losses = []
         if on_step is not None:
-            on_step(done + 1)
+            on_step(done)
     if losses:
         seen += _check(losses, first_step + len(seen), what, accelerator)
     return sum(seen) / max(1, len(seen))
 
 
-def _backward(
+def backward(
     model: nn.Module, parts: list[Batch], settings: TrainingSettings, accelerator: Accelerator
 ) -> torch.Tensor:
+    """Adds the gradients of the mean loss over a step's parts, and returns that loss."""
     total: torch.Tensor | float = 0.0
     for i, part in enumerate(parts):
         last = i + 1 == len(parts)
@@ -157,13 +188,20 @@ def outputs(
     model: nn.Module, task: Task, split: Split, batch_size: int, accelerator: Accelerator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns logits, float32 [n, labels], and labels [n] of a whole split, in order, the same on every process."""
+    return outputs_on(model, evaluation_batches(task, split, batch_size, accelerator), accelerator)
+
+
+@torch.no_grad()
+def outputs_on(
+    model: nn.Module, batches: Iterable[Batch], accelerator: Accelerator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns logits, float32 [n, labels], and labels [n] of this process's batches, joined over all processes."""
     model.eval()
     parts = []
-    for batch in evaluation_batches(task, split, batch_size, accelerator):
-        labels = batch.pop("labels")
-        batch.pop(TEACHER_LOGITS, None)
+    for batch in batches:
+        inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels", TEACHER_LOGITS)}
         with accelerator.autocast():
-            parts.append((model(**batch).logits.float().cpu(), labels.cpu()))
+            parts.append((model(**inputs).logits.float().cpu(), batch["labels"].cpu()))
     if accelerator.num_processes > 1:
         parts = gather_object(parts)  # joined in the order of the processes; one may have none
     return torch.cat([logits for logits, _ in parts]), torch.cat([labels for _, labels in parts])
@@ -176,17 +214,30 @@ def reestimate_batch_norm(
 
     Every process takes the same batches, so that all arrive at the same statistics.
     """
-    if not any(isinstance(m, nn.modules.batchnorm._NormBase) for m in model.modules()):
-        return
+    if has_batch_norm(model):
+        inputs = calibration_inputs(model.main_input_name, task, split, settings, accelerator, batches=batches)
+        measure_batch_norm(model, inputs, accelerator)
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether a model has BatchNorm statistics."""
+    return any(isinstance(m, nn.modules.batchnorm._NormBase) for m in model.modules())
+
+
+def calibration_inputs(
+    name: str, task: Task, split: Split, settings: TrainingSettings, accelerator: Accelerator, *, batches: int
+) -> Iterator[torch.Tensor]:
+    """Yields the inputs of that name in the first `batches` batches of a split, not augmented."""
     size, limit = settings.batch_size, min(task.size(split), batches * settings.batch_size)
+    for i in range(0, limit - limit % size or limit, size):
+        indices = torch.arange(i, min(i + size, limit))
+        yield task.batch(split, indices, device=accelerator.device)[name]
 
-    def inputs() -> Iterable[torch.Tensor]:
-        for i in range(0, limit - limit % size or limit, size):
-            indices = torch.arange(i, min(i + size, limit))
-            yield task.batch(split, indices, device=accelerator.device)[model.main_input_name]
 
+def measure_batch_norm(model: nn.Module, inputs: Iterable[torch.Tensor], accelerator: Accelerator) -> None:
+    """Measures BatchNorm statistics anew: plain averages over batches of inputs."""
     with accelerator.autocast():
-        update_bn(inputs(), model)
+        update_bn(inputs, model)
 
 
 def release_model(model: nn.Module, accelerator: Accelerator) -> None:

@@ -119,7 +119,6 @@ class SearchedDartsCell(nn.Module):
             if operation != "none":
                 stride = self.stride if source < 2 else 1
                 self.edges[edge_key(source, target)] = build_operation(config, operation, width, stride)
-        self.unused = [source for source in (0, 1) if not any(key.endswith(f"_from{source}") for key in self.edges)]
         self.drop_path = 0.0
 
     def forward(self, before, last):
@@ -132,10 +131,11 @@ class SearchedDartsCell(nn.Module):
                 if edge_key(source, target) in self.edges
             ]
             states.append(sum(inputs[1:], inputs[0]) if inputs else self._zeros(states[0]))
-        if self.training and self.unused:
+        unused = [source for source in (0, 1) if not any(key.endswith(f"_from{source}") for key in self.edges)]
+        if self.training and unused:
             # An input that no edge takes adds nothing, but its weights belong to the step: they get gradients of zero,
             # as weights whose edge is multiplied by zero do, and several processes wait for no missing ones.
-            states[2] = states[2] + sum(states[source][:1, :1, :1, :1] * 0 for source in self.unused)
+            states[2] = states[2] + sum(states[source][:1, :1, :1, :1] * 0 for source in unused)
         return torch.cat(states[2:], dim=1)
 
     def _edge(self, operation, hidden_states):

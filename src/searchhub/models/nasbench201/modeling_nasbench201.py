@@ -62,7 +62,6 @@ class SearchedNasBench201Cell(nn.Module):
         for (source, target), operation in zip(EDGES, config.operations):
             if operation != "none":
                 self.edges[edge_key(source, target)] = build_operation(config, operation, width)
-        self.unused = [source for source in range(3) if not any(key.endswith(f"_from{source}") for key in self.edges)]
 
     def forward(self, hidden_states):
         states = [hidden_states]
@@ -73,10 +72,11 @@ class SearchedNasBench201Cell(nn.Module):
                 if edge_key(source, target) in self.edges
             ]
             states.append(sum(inputs[1:], inputs[0]) if inputs else torch.zeros_like(hidden_states))
-        if self.training and self.unused:
+        unused = [source for source in range(3) if not any(key.endswith(f"_from{source}") for key in self.edges)]
+        if self.training and unused:
             # A node that no edge leaves adds nothing, but its weights belong to the step: they get gradients of zero,
             # as weights whose edge is multiplied by zero do, and several processes wait for no missing ones.
-            states[3] = states[3] + sum(states[source][:1, :1, :1, :1] * 0 for source in self.unused)
+            states[3] = states[3] + sum(states[source][:1, :1, :1, :1] * 0 for source in unused)
         return states[3]
 
 
