@@ -43,6 +43,7 @@ from transformers.utils import logging as transformers_logging
 from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.cli.networks import read_settings
 from searchhub.distribution import FloatArray
+from searchhub.effects import EffectsModel
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.generation import Limit, generate, sample_within
 from searchhub.networks.network import Network, network_name
@@ -50,7 +51,6 @@ from searchhub.networks.saved_trainer import load_trainer
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.result import SearchResult
 from searchhub.searchers.credit import mean_credit
-from searchhub.searchers.effects import EffectsModel
 from searchhub.space import INACTIVE, Architecture, Codes, SearchSpace
 from searchhub.training.loop import predict, reestimate_batch_norm
 from searchhub.trial import WARMUP

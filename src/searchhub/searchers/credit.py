@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from searchhub.distribution import FloatArray
-from searchhub.searchers.effects import EffectsModel
+from searchhub.effects import EffectsModel
 from searchhub.space import INACTIVE, Codes, SearchSpace
 
 Estimator = Literal["mean", "regression", "pairs"]
