@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from searchhub.costs.table import CostTable
+from searchhub.effects import PredictedQuality
 from searchhub.errors import InvalidInputError, RunFolderError
 from searchhub.generation import Limit, generate, pareto
 from searchhub.hub.search_folder import result_card
@@ -35,6 +36,17 @@ def test_a_file_gives_the_same_result(result, tmp_path):
     assert read.history == result.history
     assert read.costs["macs"]({"a": "y", "b": 1.0}) == 12.2
     assert SearchResult.load(tmp_path / "result.json").to_dict() == read.to_dict()
+
+
+def test_a_file_keeps_the_prediction_to_the_bit(result, tmp_path):
+    assert "prediction" not in result.to_dict()  # so that files written before, and by searches without, are alike
+    predicted = replace(result, prediction=PredictedQuality.fit(SPACE, result.history))
+    predicted.save(tmp_path / "result.json")
+    read = SearchResult.load(tmp_path)
+    assert read.prediction == predicted.prediction
+    assert read.to_dict() == predicted.to_dict()
+    result.save(tmp_path / "result.json")
+    assert SearchResult.load(tmp_path).prediction is None
 
 
 def test_a_result_without_theta(tmp_path):

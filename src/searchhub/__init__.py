@@ -26,6 +26,7 @@ _HOMES = {
     "Budget": "searchhub.trial",
     "Trial": "searchhub.trial",
     "TrialResult": "searchhub.trial",
+    "PredictedQuality": "searchhub.effects",
     "SearchResult": "searchhub.result",
     "SearchCallback": "searchhub.callbacks.base",
     "Evaluator": "searchhub.evaluators.base",

@@ -19,6 +19,7 @@ from searchhub.data.task import Task as Task
 from searchhub.data.text import TextTask as TextTask
 from searchhub.data.text_loading import load_text_task as load_text_task
 from searchhub.distribution import ArchitectureDistribution as ArchitectureDistribution
+from searchhub.effects import PredictedQuality as PredictedQuality
 from searchhub.evaluators.base import Evaluator as Evaluator
 from searchhub.evaluators.candidate_features import CandidateFeatures as CandidateFeatures
 from searchhub.evaluators.networks import NetworkEvaluator as NetworkEvaluator

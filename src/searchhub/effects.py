@@ -224,6 +224,16 @@ class PredictedQuality:
     offset: float
     slope: float
 
+    def __post_init__(self) -> None:
+        for choice, effect in zip(self.space.choices, self.effects, strict=True):
+            if effect.shape != (len(choice.candidates),) or not np.isfinite(effect).all():
+                raise InvalidInputError(
+                    f"`{choice.name}` must have {len(choice.candidates)} finite effects, but has {effect.tolist()}."
+                )
+        arrays: list[NDArray[Any]] = [self.codes, self.intercepts, self.deviations, *self.effects]
+        for array in arrays:
+            array.setflags(write=False)
+
     @classmethod
     def fit(cls, space: SearchSpace, results: Sequence[TrialResult]) -> PredictedQuality:
         """Fits the effects to those results whose scores compare with each other (`most_trained`).
@@ -248,7 +258,9 @@ class PredictedQuality:
             codes: Codes, uint8 [n, choices], n at least 1.
             scores: Scores, finite float64 [n], larger is better.
         """
-        branch_of, count = _branch_numbers(space, codes)
+        codes = np.array(codes, dtype=np.uint8)  # a copy, since arrays that are kept are frozen
+        branches = _Branches(space)
+        branch_of, count = branches.of(codes), branches.count
         common = _common(space, codes, codes)
         same = (branch_of[:, None] == branch_of[None, :]).astype(np.float64)
         ratios = BRANCH_GRID if count > 1 else BRANCH_GRID[:1]
@@ -274,9 +286,13 @@ class PredictedQuality:
         own = np.split(self.deviations[branch], _layout(self.space)[0][1:])
         return tuple(effect + deviation for effect, deviation in zip(self.effects, own, strict=True))
 
+    def branch_of(self, codes: Codes) -> NDArray[np.intp]:
+        """Returns the branch [n] of codes [n, choices], by its position in `space.branches()`."""
+        return self._branches.of(codes)
+
     def value(self, codes: Codes) -> FloatArray:
         """Returns f, float64 [n], of codes [n, choices], in normal scores; larger is better."""
-        branch_of, _ = _branch_numbers(self.space, codes)
+        branch_of = self.branch_of(codes)
         columns = _columns(self.space, codes)
         values = self.intercepts[branch_of] + np.append(np.concatenate(self.effects), 0.0)[columns].sum(axis=1)
         if len(self.deviations):
@@ -289,21 +305,19 @@ class PredictedQuality:
 
         The deviation is that of the posterior of the effects; how far a score lies from the line is not in it.
         """
-        root = np.empty(len(codes))
+        variances = np.empty(len(codes))
         for start in range(0, len(codes), _BLOCK):
             block = codes[start : start + _BLOCK]
-            branch_of, _ = _branch_numbers(self.space, block)
             prior = (1.0 + self.branch_variance) * (block != INACTIVE).sum(axis=1) / block.shape[1] + 1.0
-            seen = self._covariance(block, branch_of)
-            root[start : start + _BLOCK] = prior - np.einsum("ij,ij->i", seen @ self._inverse, seen)
-        deviation = np.sqrt(self.variance * np.maximum(root, 0.0))
+            seen = self._covariance(block)
+            variances[start : start + _BLOCK] = prior - np.einsum("ij,ij->i", seen @ self._inverse, seen)
+        deviation = np.sqrt(self.variance * np.maximum(variances, 0.0))
         return self.offset + self.slope * self.value(codes), abs(self.slope) * deviation
 
     def difference(self, one: Codes, other: Codes) -> tuple[float, float]:
         """Returns f(one) − f(other), in normal scores, and its posterior deviation, of two rows [choices] of codes."""
         codes = np.stack([one, other])
-        branch_of, _ = _branch_numbers(self.space, codes)
-        seen = self._covariance(codes, branch_of)
+        branch_of, seen = self.branch_of(codes), self._covariance(codes)
         same = (branch_of[:, None] == branch_of[None, :]).astype(np.float64)
         prior = _kernel(_common(self.space, codes, codes), same, self.branch_variance)
         covariance = prior - seen @ self._inverse @ seen.T
@@ -313,14 +327,14 @@ class PredictedQuality:
 
     def draw(self, rng: np.random.Generator) -> PredictedQuality:
         """Draws effects from their posterior: a draw from the prior, corrected by its error on the trials."""
-        choices, (_, size) = len(self.space.choices), _layout(self.space)
-        branch_of, count = _branch_numbers(self.space, self.codes)
-        shared = np.split(rng.normal(size=size) / np.sqrt(choices), _layout(self.space)[0][1:])
+        choices, (offsets, size) = len(self.space.choices), _layout(self.space)
+        count = self._branches.count
+        shared = np.split(rng.normal(size=size) / np.sqrt(choices), offsets[1:])
         own = rng.normal(size=(count if self.branch_variance else 0, size)) * np.sqrt(self.branch_variance / choices)
         prior = replace(self, intercepts=rng.normal(size=count), effects=tuple(shared), deviations=own)
         error = prior.value(self.codes) + np.sqrt(self.noise) * rng.normal(size=len(self.codes))
         effects, intercepts, deviations = _fold(
-            self.space, self.codes, branch_of, count, self.branch_variance, self._inverse @ -error
+            self.space, self.codes, self._trial_branches, count, self.branch_variance, self._inverse @ -error
         )
         scale = float(np.sqrt(self.variance))
         return replace(
@@ -336,16 +350,20 @@ class PredictedQuality:
     @cached_property
     def _inverse(self) -> FloatArray:
         """Inverse of the covariance of the trials' scores, in units of σ², float64 [n, n]."""
-        seen = self._covariance(self.codes, self._trial_branches)
+        seen = self._covariance(self.codes)
         return np.asarray(np.linalg.inv(seen + self.noise * np.eye(len(seen))))
 
     @cached_property
     def _trial_branches(self) -> NDArray[np.intp]:
-        return _branch_numbers(self.space, self.codes)[0]
+        return self.branch_of(self.codes)
 
-    def _covariance(self, codes: Codes, branch_of: NDArray[np.intp]) -> FloatArray:
+    @cached_property
+    def _branches(self) -> _Branches:
+        return _Branches(self.space)
+
+    def _covariance(self, codes: Codes) -> FloatArray:
         """Returns the prior covariance of architectures with the trials', in units of σ², float64 [n, trials]."""
-        same = (branch_of[:, None] == self._trial_branches[None, :]).astype(np.float64)
+        same = (self.branch_of(codes)[:, None] == self._trial_branches[None, :]).astype(np.float64)
         return _kernel(_common(self.space, codes, self.codes), same, self.branch_variance)
 
     # -- files --------------------------------------------------------------------------------------------------------
@@ -382,6 +400,23 @@ class PredictedQuality:
             data["offset"],
             data["slope"],
         )
+
+
+class _Branches:
+    """Tells the branches of a space apart by the candidates of the choices that others depend on."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._parents = sorted({space.index(c.condition.choice) for c in space.choices if c.condition is not None})
+        self._known = {
+            bytes(branch.codes[p][0] if branch.codes[p] else INACTIVE for p in self._parents): number
+            for number, branch in enumerate(space.branches())
+        }
+        self.count = len(self._known)
+
+    def of(self, codes: Codes) -> NDArray[np.intp]:
+        """Returns the branch [n] of codes [n, choices], by its position in `space.branches()`."""
+        rows = np.ascontiguousarray(codes[:, self._parents])
+        return np.array([self._known[row.tobytes()] for row in rows], dtype=np.intp)
 
 
 _BLOCK = 4096
@@ -444,17 +479,6 @@ def _one_hot(space: SearchSpace, codes: Codes) -> FloatArray:
     np.put_along_axis(rows, _columns(space, codes), 1.0, axis=1)
     rows[:, size] = 0.0
     return rows
-
-
-def _branch_numbers(space: SearchSpace, codes: Codes) -> tuple[NDArray[np.intp], int]:
-    """Returns each architecture's branch, [n], by its position in `space.branches()`, and the number of branches."""
-    parents = sorted({space.index(c.condition.choice) for c in space.choices if c.condition is not None})
-    known = {
-        bytes(branch.codes[p][0] if branch.codes[p] else INACTIVE for p in parents): number
-        for number, branch in enumerate(space.branches())
-    }
-    numbers = [known[row.tobytes()] for row in np.ascontiguousarray(codes[:, parents])]
-    return np.array(numbers, dtype=np.intp), len(known)
 
 
 def normal_scores(scores: FloatArray) -> FloatArray:

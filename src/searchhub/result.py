@@ -1,4 +1,4 @@
-"""The outcome of a search: θ, survivors and history, in one JSON file that is enough to generate from."""
+"""The outcome of a search: θ, predicted quality and history, in one JSON file that is enough to generate from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from searchhub._public import public
 from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
+from searchhub.effects import PredictedQuality
 from searchhub.errors import InvalidInputError
 from searchhub.files import write_json
 from searchhub.hub_client import download
@@ -36,6 +37,8 @@ class SearchResult:
         costs: Cost tables by name, so that limits can refer to them: `Limit("macs", max=6e8)`.
         division: How DC-NAS divided what it sampled and what won, as plain JSON (`searchhub.searchers.dc.Division`).
             Empty: the search was not of DC-NAS.
+        prediction: What the scores say of architectures that were not scored. None: `generate` goes by θ, or by what
+            was evaluated. `PredictedQuality.fit(result.space, result.history)` makes one of any result with trials.
     """
 
     space: SearchSpace
@@ -45,6 +48,7 @@ class SearchResult:
     searcher: Mapping[str, Any] = field(default_factory=dict)
     costs: Mapping[str, CostTable] = field(default_factory=dict)
     division: Mapping[str, Any] = field(default_factory=dict)
+    prediction: PredictedQuality | None = None
 
     def with_costs(self, *costs: CostTable) -> SearchResult:
         """Returns the same result with these cost tables added."""
@@ -62,16 +66,24 @@ class SearchResult:
             raise InvalidInputError("A search result must hold at least one trial to have a best one.")
         return max(compared, key=lambda r: r.score)
 
-    def generate(self, *limits: Limit, candidates: Literal["all", "survivors"] = "all") -> GeneratedArchitecture:
+    def generate(
+        self,
+        *limits: Limit,
+        candidates: Literal["all", "survivors"] = "all",
+        objective: Literal["expectation", "predicted"] | None = None,
+    ) -> GeneratedArchitecture:
         """Returns the best architecture within limits. See `searchhub.generate(result, *limits)`."""
-        generated: GeneratedArchitecture = public("generate")(self, *limits, candidates=candidates)
+        generated: GeneratedArchitecture = public("generate")(self, *limits, candidates=candidates, objective=objective)
         return generated
 
     def pareto(
-        self, cost: CostTable | str, candidates: Literal["all", "survivors"] = "all"
+        self,
+        cost: CostTable | str,
+        candidates: Literal["all", "survivors"] = "all",
+        objective: Literal["expectation", "predicted"] | None = None,
     ) -> list[GeneratedArchitecture]:
-        """Returns the front of expectation against a cost. See `searchhub.pareto(result, cost)`."""
-        front: list[GeneratedArchitecture] = public("pareto")(self, cost, candidates=candidates)
+        """Returns the front of the objective against a cost. See `searchhub.pareto(result, cost)`."""
+        front: list[GeneratedArchitecture] = public("pareto")(self, cost, candidates=candidates, objective=objective)
         return front
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,7 +97,11 @@ class SearchResult:
             "costs": [cost.to_dict() for cost in self.costs.values()],
             "history": [r.to_dict() for r in self.history],
         }
-        return {**data, "division": dict(self.division)} if self.division else data
+        if self.division:
+            data["division"] = dict(self.division)
+        if self.prediction is not None:
+            data["prediction"] = self.prediction.to_dict()
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SearchResult:
@@ -105,6 +121,7 @@ class SearchResult:
             data["searcher"],
             {cost.name: cost for cost in costs},
             data.get("division", {}),
+            PredictedQuality.from_dict(space, data["prediction"]) if "prediction" in data else None,
         )
 
     def save(self, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Generates one architecture from θ and limits: DDPNAS Eq. 10, exactly."""
+"""Generates one architecture from an objective and limits: DDPNAS Eq. 10, exactly."""
 
 from searchhub.generation.architecture import Certificate, GeneratedArchitecture
 from searchhub.generation.cells import derive

@@ -19,14 +19,19 @@ class Certificate:
     """How an architecture was found, and what that guarantees.
 
     Args:
-        optimal: Whether no architecture in reach that meets the limits has a larger expectation.
+        optimal: Whether the objective of no architecture in reach that meets the limits is larger.
         method: What solved it: "argmax", "list-DP", "two-cost list-DP", "list-DP along the chain", "MILP (HiGHS)" or
             "best evaluated"; for cells also "list-DP over nodes" and "derived".
         expectation: E[α] of DDPNAS Eq. 9 over the active choices; for cells, over the edges that are kept. None: there
             is no θ.
-        score: The validation score. None: the architecture comes from θ.
+        score: The validation score. None: the architecture was not chosen among those that were evaluated.
         costs: Costs that limits or the result name, by name, correctly rounded.
         note: Anything else that a person should know.
+        objective: What is the largest: "expectation", "predicted quality" or "score".
+        predicted: Predicted quality in normal scores (`searchhub.effects.PredictedQuality`); 0 is the median of what
+            was scored. None: another objective.
+        loss: The loss, −log(score), to which that amounts. None: another objective, or scores are not in [0, 1].
+        deviation: Posterior deviation of `loss`.
     """
 
     optimal: bool
@@ -35,10 +40,25 @@ class Certificate:
     score: float | None
     costs: dict[str, float]
     note: str = ""
+    objective: str = "expectation"
+    predicted: float | None = None
+    loss: float | None = None
+    deviation: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON, for cards and files."""
-        return asdict(self)
+        """Returns plain JSON, for cards and files; `objective` and what follows only if quality was predicted."""
+        data = asdict(self)
+        if self.predicted is None:
+            data = {name: value for name, value in data.items() if name not in _PREDICTED}
+        return data
+
+
+_PREDICTED = ("objective", "predicted", "loss", "deviation")
+
+
+def objective_name(certificate: Mapping[str, Any]) -> str:
+    """Returns the objective of a certificate in a file, where E[α] and scores go without saying."""
+    return str(certificate.get("objective") or ("expectation" if certificate.get("score") is None else "score"))
 
 
 class GeneratedArchitecture(Architecture):

@@ -1,32 +1,30 @@
 """Generates cells with two inputs per node within limits (efficient network generation, DDPNAS Sec. 3.3, Table 4).
 
 A space consists of cells if all its choices are edges of cells (`costs.structure.cells_of`). `generate` and `pareto`
-come here for such spaces. The answer holds `none` on the edges that it leaves out, and E[α] (DDPNAS Eq. 9) is the mean
-of θ over the edges that it keeps.
+come here for such spaces. The answer holds `none` on the edges that it leaves out. E[α] (DDPNAS Eq. 9) is the mean of θ
+over the edges that it keeps; predicted quality counts `none` on the others, as in the networks that were scored.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Literal, cast
 
 import numpy as np
 
 from searchhub.costs.structure import Cells, HeightCost, cells_of, structural_costs
 from searchhub.costs.table import CostTable
-from searchhub.distribution import ArchitectureDistribution, FloatArray
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
-from searchhub.generation.architecture import Certificate, GeneratedArchitecture, decode_all, sums
+from searchhub.generation.architecture import Certificate, GeneratedArchitecture, decode_all
 from searchhub.generation.infeasible import infeasible_error
 from searchhub.generation.knapsack import TooManyStatesError
 from searchhub.generation.limits import CostRange, unbound
 from searchhub.generation.nodes import INPUTS, METHOD, Reach, front_codes, solve_cells
-from searchhub.generation.problem import exact_sum
+from searchhub.generation.objective import Expectation, Objective
 from searchhub.generation.solve import UndecidedError
 from searchhub.result import SearchResult
-from searchhub.space import INACTIVE, Codes
+from searchhub.space import Codes
 
 Candidates = Literal["all", "survivors"]
 Costs = Mapping[str, CostTable | HeightCost]
@@ -68,7 +66,7 @@ def reachable_mean(table: CostTable) -> float:
 
 
 def generate_cells(
-    distribution: ArchitectureDistribution,
+    objective: Objective,
     windows: Sequence[CostRange],
     tables: Costs,
     cells: Cells,
@@ -77,14 +75,13 @@ def generate_cells(
     reach: str,
     way_out: str,
 ) -> GeneratedArchitecture:
-    """Returns the cells with the largest mean θ over their edges within the ranges; nodes have two inputs, never
-    `none`.
+    """Returns the best cells within the ranges; nodes have two inputs, never `none`.
 
     Args:
-        distribution: The distribution with θ.
+        objective: What is maximised.
         windows: Ranges of cost, at most one per cost.
         tables: Costs that the certificate names.
-        cells: Cells of the distribution's space.
+        cells: Cells of the searched space.
         codes: Codes in reach, for each choice.
         reach: What is in reach, in words, e.g. "this space".
         way_out: What to do if nothing is within the ranges, besides moving a limit.
@@ -95,18 +92,18 @@ def generate_cells(
     """
     _require_sums(windows)
     within = Reach.of(cells, codes)
-    answer = solve_cells(_theta(distribution, cells), windows, within)
+    answer = solve_cells(objective.entries(codes), windows, within)
     if answer is None:
         raise _nothing_within(windows, within, reach, way_out)
     costs = {name: table.of_row(answer.row) for name, table in tables.items()}
-    note = _unbound(distribution, windows, costs, answer.row, within, reach)
+    notes = (answer.note, _unbound(objective, windows, costs, answer.row, within, reach), objective.note(answer.row))
     certificate = Certificate(
         answer.proved,
         answer.method,
-        _expectations(distribution, cells, answer.row[None, :])[0],
-        None,
-        costs,
-        f"{answer.note} {note}".strip(),
+        score=None,
+        costs=costs,
+        note=" ".join(note for note in notes if note),
+        **objective.told(answer.row[None, :])[0],
     )
     for window in windows:
         assert window.holds(costs[window.table.name]), f"`{window}` must hold for every answer"
@@ -114,37 +111,40 @@ def generate_cells(
 
 
 def front_of_cells(
-    distribution: ArchitectureDistribution,
+    objective: Objective,
     table: CostTable | HeightCost,
     tables: Costs,
     cells: Cells,
     codes: Sequence[Sequence[int]],
 ) -> list[GeneratedArchitecture]:
-    """Returns the exact front of E[α] against one cost, in increasing cost and E[α]; nodes have two inputs.
+    """Returns the exact front of the objective against one cost, in increasing cost and objective; see `pareto`.
 
     Raises:
         InvalidInputError: The cost does not add up over the edges, or the front is too long.
     """
-    within = Reach.of(cells, codes)
+    within, entries = Reach.of(cells, codes), objective.entries(codes)
     if isinstance(table, HeightCost):
-        rows = _heights_front(distribution, table, within)
+        answers = [solve_cells(entries, [_exactly(table, h)], within) for h in _all_heights(table)]
+        rows = np.array([answer.row for answer in answers if answer is not None])
     else:
         _require_sums([CostRange(table, -math.inf, math.inf)])
         try:
-            rows = front_codes(_theta(distribution, cells), table, within)
+            rows = front_codes(entries, table, within)
         except TooManyStatesError:
             raise InvalidInputError(
                 f"The front of `{table.name}` has too many points. Ask for the limits that matter with `generate`."
             ) from None
     points: list[GeneratedArchitecture] = []
-    expectations = _expectations(distribution, cells, rows)
-    for chosen, expectation, row in zip(decode_all(cells.space, rows), expectations, rows, strict=True):
+    highest = -math.inf
+    values, told = objective.values(rows), objective.told(rows)
+    for chosen, value, what, row in zip(decode_all(cells.space, rows), values, told, rows, strict=True):
         costs = {name: cost.of_row(row) for name, cost in tables.items()}
-        last = points[-1].certificate if points else None
-        if last is None or expectation > (last.expectation or 0.0):
-            if last is not None and last.costs[table.name] == costs[table.name]:
+        if value > highest:
+            if points and points[-1].certificate.costs[table.name] == costs[table.name]:
                 points.pop()
-            points.append(GeneratedArchitecture(chosen, Certificate(True, METHOD, expectation, None, costs)))
+            certificate = Certificate(True, METHOD, score=None, costs=costs, **what)
+            points.append(GeneratedArchitecture(chosen, certificate))
+            highest = value
     return points
 
 
@@ -154,7 +154,8 @@ def derive(
     """Derives cells as DARTS and DDPNAS do: in each node the two strongest edges, on each the strongest operation.
 
     An edge is as strong as the largest θ of its operations; among equals the first is taken. The paper derives from the
-    survivors of the search. If `none` is excluded, as in DARTS's code, this is what `generate` finds without limits.
+    survivors of the search. If `none` is excluded, as in DARTS's code, this is what `generate` finds without limits
+    with the objective "expectation".
 
     Args:
         result: Result of a search of cells that has a θ.
@@ -188,12 +189,13 @@ def derive(
                 f"{node.kind} cell. Pass `exclude_none=True`."
             )
     costs = {name: table.of_row(row) for name, table in result.costs.items()}
-    certificate = Certificate(exclude_none, "derived", _expectations(distribution, cells, row[None, :])[0], None, costs)
+    expectation = Expectation(distribution, cells).values(row[None, :])[0]
+    certificate = Certificate(exclude_none, "derived", expectation, None, costs)
     return GeneratedArchitecture(result.space.decode(row), certificate)
 
 
 def _unbound(
-    distribution: ArchitectureDistribution,
+    objective: Objective,
     windows: Sequence[CostRange],
     costs: Mapping[str, float],
     row: Codes,
@@ -204,11 +206,10 @@ def _unbound(
     upper = [window for window in windows if math.isfinite(window.high) and window.low < window.high]
     if not upper:
         return ""
-    free = solve_cells(_theta(distribution, within.cells), (), within)
+    free = solve_cells(objective.entries(within.codes), (), within)
     assert free is not None, "without windows there is always an answer"
-    best = _mean(distribution, within.cells, free.row)
     ranges = {window.table.name: _range(window, within) for window in upper}
-    as_good = _mean(distribution, within.cells, row) == best
+    as_good = objective.exact(row) == objective.exact(free.row)
     return unbound(upper, costs, ranges, unconstrained=as_good, reach=reach)
 
 
@@ -220,13 +221,6 @@ def _require_sums(windows: Sequence[CostRange]) -> None:
             )
 
 
-def _heights_front(distribution: ArchitectureDistribution, table: HeightCost, within: Reach) -> Codes:
-    """Returns the best row for each height that exists, in order."""
-    theta = _theta(distribution, within.cells)
-    answers = [solve_cells(theta, [_exactly(table, h)], within) for h in _all_heights(table)]
-    return np.array([answer.row for answer in answers if answer is not None])
-
-
 def _all_heights(table: HeightCost) -> range:
     low, high = table.bounds()
     return range(int(low), int(high) + 1)
@@ -234,23 +228,6 @@ def _all_heights(table: HeightCost) -> range:
 
 def _exactly(table: HeightCost, height: int) -> CostRange:
     return CostRange(cast(CostTable, table), float(height), float(height))
-
-
-def _theta(distribution: ArchitectureDistribution, cells: Cells) -> list[FloatArray]:
-    """Returns θ, with 0 on edges that are left out."""
-    return [np.where(np.arange(len(t)) == none, 0.0, t) for t, none in zip(distribution.theta, cells.none, strict=True)]
-
-
-def _mean(distribution: ArchitectureDistribution, cells: Cells, row: Codes) -> Fraction:
-    """Returns E[α] of a row of codes (DDPNAS Eq. 9) over the edges that it keeps, exactly."""
-    kept = cells.left_out(row[None, :])[0]
-    return exact_sum(distribution.theta, kept) / int((kept != INACTIVE).sum())
-
-
-def _expectations(distribution: ArchitectureDistribution, cells: Cells, codes: Codes) -> list[float]:
-    kept = cells.left_out(codes)
-    edges = (kept != INACTIVE).sum(axis=1).tolist()
-    return [total / n for total, n in zip(sums(distribution.theta, kept), edges, strict=True)]
 
 
 # -- limits that nothing meets ----------------------------------------------------------------------------------------

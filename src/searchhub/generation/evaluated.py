@@ -83,7 +83,9 @@ def _points(result: SearchResult, tables: Mapping[str, CostTable]) -> list[Gener
     return [
         GeneratedArchitecture(
             architecture,
-            Certificate(False, METHOD, None, score, {name: t(architecture) for name, t in tables.items()}, note),
+            Certificate(
+                False, METHOD, None, score, {name: t(architecture) for name, t in tables.items()}, note, "score"
+            ),
         )
         for architecture, score in scores.items()
     ]

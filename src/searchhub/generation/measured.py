@@ -14,6 +14,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.generation.architecture import GeneratedArchitecture
 from searchhub.generation.generate import Candidates, generate
 from searchhub.generation.limits import Limit
+from searchhub.generation.objective import ObjectiveName
 from searchhub.models.supernet import Supernet
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
@@ -109,6 +110,7 @@ def generate_measured(
     max_ms: float,
     *limits: Limit,
     candidates: Candidates = "all",
+    objective: ObjectiveName | None = None,
     tries: int = 5,
     device: torch.device | str | None = None,
     rounds: int = 10,
@@ -131,6 +133,7 @@ def generate_measured(
         max_ms: Largest latency in milliseconds, for the table's batch and threads.
         limits: Further limits that must hold, as in `generate`.
         candidates: "all", or only the candidates that the search did not prune.
+        objective: What is maximised, as in `generate`.
         tries: How many networks may be timed, at least 1.
         device: "cpu" or "cuda", where the table was measured. None: the supernet's device.
         rounds: How often each network is timed, at least 2.
@@ -147,7 +150,7 @@ def generate_measured(
     bound, bounds = max_ms, []
     for _ in range(tries):
         bounds.append(bound)
-        architecture = generate(result, Limit(table, max=bound), *limits, candidates=candidates)
+        architecture = generate(result, Limit(table, max=bound), *limits, candidates=candidates, objective=objective)
         (measured,) = measure_networks(
             supernet, [architecture], table, device=device, rounds=rounds, time=time, on_progress=on_progress
         )

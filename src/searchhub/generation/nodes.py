@@ -1,4 +1,4 @@
-"""Finds cells with two inputs per node of largest expectation, exactly (DDPNAS Sec. 3.3, Table 4).
+"""Finds the best cells with two inputs per node, exactly (DDPNAS Sec. 3.3, Table 4).
 
 What is chosen is not an operation on each edge but, in each node, two edges and an operation on each: the options of a
 node. Nodes are the layers of a `Problem`, so limits that add up over edges are solved as everywhere else. Height is no

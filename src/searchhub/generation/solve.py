@@ -17,7 +17,7 @@ from searchhub.generation.problem import Problem, Row, build, exact_sum, negated
 from searchhub.space import INACTIVE, Codes
 
 TIE_SECONDS = 5.0
-"""Seconds to look for a cheaper answer of equal expectation, if that takes a search of its own."""
+"""Seconds to look for a cheaper answer that is as good, if that takes a search of its own."""
 
 LIST_DP = {1: "list-DP", 2: "two-cost list-DP"}
 """Names of the methods by number of rows; with more rows it is MILP."""
@@ -103,7 +103,7 @@ def _cheapest_equal(
     except UndecidedError:
         cheapest = None
     if cheapest is None or not cheapest.proved:
-        note = "There may be a cheaper architecture of the same expectation."
+        note = "There may be a cheaper architecture that is as good."
         row = answer.row if cheapest is None else cheapest.row
         return Answer(row, answer.method, answer.proved, f"{answer.note} {note}".strip())
     return Answer(cheapest.row, answer.method, answer.proved, answer.note)
@@ -163,7 +163,7 @@ def optimise(
         picks = _list_dp(problem, found.picks)
     except knapsack.TooManyStatesError:
         if found.decided:
-            note = f"Optimal to within HiGHS's tolerance, {1e-6 / milp.SCALE:.0e} of the range of the expectation."
+            note = f"Optimal to within HiGHS's tolerance, {1e-6 / milp.SCALE:.0e} of the range of the objective."
         else:
             note = f"HiGHS was stopped after {seconds:.0f} s; there may be a better one."
         return found.picks, "MILP (HiGHS)", found.decided, note
