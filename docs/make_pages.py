@@ -29,8 +29,8 @@ STAGES = {
     ),
     "spaces": (
         "Search spaces",
-        "What is chosen, and how probable each choice is.",
-        ("space", "spaces", "distribution"),
+        "What is chosen, how probable each choice is, and what it is worth.",
+        ("space", "spaces", "distribution", "effects"),
     ),
     "searchers": ("Searchers", "Which architecture is tried next.", ("searchers",)),
     "evaluators": ("Evaluators", "How good an architecture is.", ("evaluators",)),

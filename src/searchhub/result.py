@@ -55,6 +55,13 @@ class SearchResult:
         return replace(self, costs={**self.costs, **{cost.name: cost for cost in costs}})
 
     @property
+    def objective(self) -> Literal["predicted quality", "expectation", "score"]:
+        """What `generate` maximises unless it is told otherwise; "score": among the evaluated architectures."""
+        if self.prediction is not None:
+            return "predicted quality"
+        return "score" if self.distribution is None else "expectation"
+
+    @property
     def best_trial(self) -> TrialResult:
         """The trial with the best score among those of the largest budget; if scores are equal, the first.
 

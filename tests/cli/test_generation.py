@@ -1,12 +1,15 @@
 import csv
 import io
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from searchhub.costs.latency_table import LatencyTable
 from searchhub.distribution import ArchitectureDistribution
+from searchhub.effects import PredictedQuality
 from searchhub.generation import Limit, generate, pareto
 from searchhub.result import SearchResult
 from searchhub.search import search
@@ -47,6 +50,50 @@ def test_generate_gives_what_the_library_gives(cli, trained, result, tmp_path):
     for shown in (*expected.values(), f"{expected.certificate.costs['macs']:,.0f}", "macs <= 150,000", "multiply-adds"):
         assert str(shown) in done.stdout
     assert f"optimal           yes ({expected.certificate.method})" in done.stdout
+
+
+@pytest.fixture
+def predicting(run, result):
+    """The run's folder with predicted quality, and its result."""
+    predicted = replace(result, prediction=PredictedQuality.fit(result.space, result.history))
+    predicted.save(run / "result.json")
+    return run, predicted
+
+
+def test_the_objective_can_be_chosen(cli, predicting):
+    run, result = predicting
+    limit = Limit("macs", max=150_000)
+    for words, objective in (((), None), (("--objective", "expectation"), "expectation")):
+        expected = generate(result, limit, objective=objective).certificate
+        done = cli("generate", run, "--max", "macs=150K", *words)
+        assert re.search(rf"^objective +{expected.objective}$", done.stdout, re.MULTILINE)
+        loss = re.search(r"^predicted loss +(.*)$", done.stdout, re.MULTILINE)
+        if objective is None:
+            assert loss[1] == f"{expected.loss:.4f} ± {expected.deviation:.4f}"
+        assert (loss is None) == (objective is not None)
+        data = json.loads(cli("generate", run, "--max", "macs=150K", *words, "--json").stdout)
+        assert data["certificate"] == expected.to_dict()
+    assert f"{generate(result, limit).certificate.expectation:.4g}" in cli("generate", run, "--max", "macs=150K").stdout
+    refused = cli("generate", run, "--objective", "accuracy")
+    assert refused.exit_code == 2
+
+
+def test_a_front_of_predicted_quality(cli, predicting, tmp_path):
+    run, result = predicting
+    front = pareto(result, "macs")
+    rows = list(csv.DictReader(io.StringIO(cli("pareto", run, "--csv").stdout)))
+    found = [(float(row["predicted"]), float(row["loss"]), float(row["deviation"])) for row in rows]
+    certificates = [point.certificate for point in front]
+    assert found == [(c.predicted, c.loss, c.deviation) for c in certificates]
+    assert f"{certificates[-1].loss:.4f} ± {certificates[-1].deviation:.4f}" in cli("pareto", run).stdout
+    by_theta = cli("pareto", run, "--objective", "expectation", "--csv", "--output", tmp_path / "theta.svg").stdout
+    assert by_theta == cli("pareto", run, "--objective", "expectation", "--csv").stdout
+    assert [float(row["expectation"]) for row in csv.DictReader(io.StringIO(by_theta))] == [
+        point.certificate.expectation for point in pareto(result, "macs", objective="expectation")
+    ]
+    cli("pareto", run, "--output", tmp_path / "predicted.svg")
+    for name, label in (("theta", "mean θ of an architecture"), ("predicted", "predicted loss: −log")):
+        assert label in (tmp_path / f"{name}.svg").read_text()
 
 
 def test_equal_and_survivors(cli, trained, result):

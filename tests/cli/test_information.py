@@ -18,6 +18,7 @@ def test_info_of_a_run(cli, trained):
     assert data["trials"] == data["planned_trials"] == len(result.history)
     assert data["best"]["score"] == result.best_trial.score
     assert data["architectures"] == result.space.size
+    assert data["objective"] == "expectation"
     bounds = {row["name"]: (row["smallest"], row["largest"]) for row in data["costs"]}
     assert bounds == {name: table.bounds() for name, table in result.costs.items()}
     [network] = data["networks"]

@@ -15,6 +15,7 @@ from searchhub.costs.macs import macs_table
 from searchhub.costs.params import params_table
 from searchhub.data.images import Augmentation, ImageTask
 from searchhub.distribution import ArchitectureDistribution
+from searchhub.effects import PredictedQuality
 from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.generation import Limit, generate
 from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, MobileSupernetForImageClassification
@@ -161,6 +162,21 @@ def test_a_network_becomes_a_folder_that_does_what_its_card_says(trainer, networ
     with torch.no_grad():
         said = model(**processor(pictures, return_tensors="pt")).logits.argmax(-1)
     assert (said == batch["labels"]).double().mean().item() == report.metrics["accuracy"]
+
+
+def test_the_card_names_the_objective_and_what_it_predicts(trainer, result, monkeypatch):
+    monkeypatch.setattr(networks_module, "_picture", DRAW)
+    codes = result.space.sample(20, np.random.default_rng(0))
+    prediction = PredictedQuality.of_scores(result.space, codes, np.linspace(0.2, 0.8, 20))
+    predicting = dataclasses.replace(result, prediction=prediction)
+    limit = Limit("macs", max=sum(result.costs["macs"].bounds()) / 2)
+    architecture = generate(predicting, limit)
+    trainer.train(Network("macs-half", architecture, (limit,)))
+    folder, certificate = trainer.folder / "models" / "macs-half", architecture.certificate
+    card = (folder / "README.md").read_text()
+    assert f"Chosen by: exact optimum of predicted quality ({certificate.method})" in card
+    assert f"Predicted loss: {certificate.loss:.4f} ± {certificate.deviation:.4f} (−log of the score)" in card
+    assert read_facts(folder)["certificate"] == certificate.to_dict()
 
 
 def test_a_baseline_is_only_measured(trainer, network):

@@ -1,5 +1,7 @@
 import json
 import re
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -7,11 +9,13 @@ import pytest
 import yaml
 
 from searchhub.costs.table import CostTable
+from searchhub.effects import PredictedQuality
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit, generate
 from searchhub.networks.network import read_reports
 from searchhub.reports import html
 from searchhub.reports.html import write_report
+from searchhub.result import SearchResult
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.random import RandomSearcher
 from searchhub.searchers.warmup import WarmupSearcher
@@ -175,6 +179,20 @@ def test_page_of_a_finished_run_shows_everything(finished, path):
     assert "not finished" not in page.visible
     assert "do not compare" not in page.visible
     assert "estimation_epochs" in page.text_of("dt")
+
+
+def test_the_page_names_the_objective(finished, path, tmp_path):
+    assert "Up: E[α] of DDPNAS Eq. 9." in check(path).visible  # of a certificate from before objectives had names, too
+    assert "expectation" in check(path).text_of("dd")
+    run = shutil.copytree(finished, tmp_path / "run")
+    result = SearchResult.load(run)
+    replace(result, prediction=PredictedQuality.fit(result.space, result.history)).save(run / "result.json")
+    facts = json.loads((run / "models" / "macs-4.5M" / "searchhub.json").read_text())
+    facts["certificate"] |= {"objective": "predicted quality", "predicted": 0.5, "loss": 1.25, "deviation": 0.0625}
+    (run / "models" / "macs-4.5M" / "searchhub.json").write_text(json.dumps(facts))
+    page = check(write_report(run))
+    assert "Up: quality predicted from scores, as the loss that it amounts to." in page.visible
+    assert {"predicted quality", "1.2500 ± 0.0625"} <= set(page.text_of("dd"))
 
 
 @pytest.mark.parametrize(

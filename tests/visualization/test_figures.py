@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from matplotlib import rcParams
 from PIL import Image
 
 from searchhub.costs.table import CostTable
+from searchhub.effects import PredictedQuality
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit, generate
 from searchhub.searchers.ddp import DDPSearcher
@@ -106,6 +108,19 @@ def test_a_search_without_theta_has_a_front_but_no_theta(space, tmp_path):
     )
     with pytest.raises(InvalidInputError, match="only architectures that the search evaluated"):
         plot_pareto(result, result.costs["macs"], {"never seen": other}, tmp_path / "front.png")
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_predicted_quality_is_drawn_as_the_loss_or_score_that_it_amounts_to(result, tmp_path, scale):
+    codes = np.array([result.space.encode(r.trial.architecture) for r in result.history])
+    scores = scale * np.array([r.score for r in result.history])
+    predicting = replace(result, prediction=PredictedQuality.of_scores(result.space, codes, scores))
+    plot_pareto(predicting, result.costs["macs"], {"any": generate(predicting)}, tmp_path / "front.svg")
+    text = (tmp_path / "front.svg").read_text()
+    assert ("predicted loss: −log(score)" if scale == 1.0 else "predicted score") in text
+    assert "best in reach (exact front)" in text
+    plot_pareto(replace(predicting, distribution=None), result.costs["macs"], {}, tmp_path / "other.svg")
+    assert "best in reach (exact front)" in (tmp_path / "other.svg").read_text()
 
 
 def test_conditional_choices_can_be_drawn(tmp_path):

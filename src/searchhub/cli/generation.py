@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from searchhub.cli.options import (
     AllowOtherDevice,
     AsJson,
+    By,
     Candidates,
     Equal,
     From,
@@ -20,13 +22,14 @@ from searchhub.cli.options import (
     Maximum,
     Minimum,
     Missing,
+    Objective,
     Revision,
     Run,
 )
 
 if TYPE_CHECKING:
     from searchhub.generation import Limit
-    from searchhub.generation.architecture import GeneratedArchitecture
+    from searchhub.generation.architecture import Certificate, GeneratedArchitecture
     from searchhub.result import SearchResult
 
 MOST_POINTS = 30
@@ -39,6 +42,7 @@ def generate(
     minimum: Minimum = None,
     equal: Equal = None,
     candidates: From = Candidates.all,
+    objective: By = None,
     latency: Latency = None,
     allow_other_device: AllowOtherDevice = False,
     missing: Missing = None,
@@ -48,7 +52,7 @@ def generate(
     as_json: AsJson = False,
     revision: Revision = None,
 ) -> None:
-    """Generate the best architecture within limits, with its costs, its expectation and a certificate.
+    """Generate the best architecture within limits, with its costs, its objective and a certificate.
 
     Example: searchhub generate runs/mine --max macs=300M --min params=2M
     """
@@ -62,7 +66,7 @@ def generate(
     limits = read_limits(maximum, minimum, equal)
     result, folder = load_result(run, revision)
     result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
-    architecture = best_within(result, *limits, candidates=candidates.value)
+    architecture = best_within(result, *limits, candidates=candidates.value, objective=_value(objective))
     data = {
         "space": {"name": result.space.name, "fingerprint": result.space.fingerprint()},
         "limits": [str(limit) for limit in limits],
@@ -81,6 +85,7 @@ def generate(
 def show_generated(result: SearchResult, architecture: GeneratedArchitecture, limits: Sequence[Limit]) -> None:
     """Prints an architecture, what it costs, and what the certificate says."""
     from searchhub.cli.output import print_facts, print_table
+    from searchhub.generation.architecture import objective_facts
     from searchhub.generation.cells import known_costs
     from searchhub.generation.limits import number
 
@@ -99,6 +104,7 @@ def show_generated(result: SearchResult, architecture: GeneratedArchitecture, li
     )
     print_facts(
         [
+            *objective_facts(asdict(certificate)),
             ("expectation E[α]", certificate.expectation),
             ("score", certificate.score),
             ("optimal", f"{'yes' if certificate.optimal else 'no'} ({certificate.method})"),
@@ -111,6 +117,7 @@ def pareto(
     run: Run,
     cost: Annotated[str, typer.Option("--cost", help="Cost on the horizontal axis.")] = "macs",
     candidates: From = Candidates.all,
+    objective: By = None,
     latency: Latency = None,
     allow_other_device: AllowOtherDevice = False,
     missing: Missing = None,
@@ -136,12 +143,14 @@ def pareto(
         raise InvalidInputError("Only one of `--json` and `--csv` can be printed, but both came. Drop one.")
     result, folder = load_result(run, revision)
     result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
-    front = front_of(result, cost, candidates.value)
+    front = front_of(result, cost, candidates.value, _value(objective))
     if output is not None:
         from searchhub.generation.cells import known_costs
         from searchhub.visualization.figures import plot_pareto
 
-        plot_pareto(result, known_costs(result)[cost], {}, output)
+        # The picture shows what the result maximises by default.
+        drawn = replace(result, prediction=None) if objective is Objective.expectation else result
+        plot_pareto(drawn, known_costs(result)[cost], {}, output)
     if as_json:
         print_json({"space": result.space.name, "cost": cost, "front": [_plain(point) for point in front]})
     elif as_csv:
@@ -152,6 +161,10 @@ def pareto(
             print_line(f"Drawn: {output}")
 
 
+def _value(objective: Objective | None) -> Literal["expectation", "predicted"] | None:
+    return None if objective is None else objective.value
+
+
 def _plain(architecture: GeneratedArchitecture) -> dict[str, Any]:
     return {"architecture": architecture.to_dict(), "certificate": architecture.certificate.to_dict()}
 
@@ -160,7 +173,8 @@ def _print_csv(result: SearchResult, front: Sequence[GeneratedArchitecture]) -> 
     """Prints one row per architecture; a choice that it does not have is empty."""
     names = [choice.name for choice in result.space.choices]
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*result.costs, "expectation", "score", *names])
+    predicted = ("predicted", "loss", "deviation") if any(p.certificate.predicted is not None for p in front) else ()
+    writer.writerow([*result.costs, "expectation", "score", *predicted, *names])
     for point in front:
         certificate = point.certificate
         writer.writerow(
@@ -168,9 +182,21 @@ def _print_csv(result: SearchResult, front: Sequence[GeneratedArchitecture]) -> 
                 *(certificate.costs[name] for name in result.costs),
                 certificate.expectation,
                 certificate.score,
+                *(getattr(certificate, name) for name in predicted),
                 *(point.get(name) for name in names),
             ]
         )
+
+
+def _reached(certificate: Certificate) -> dict[str, object]:
+    """Returns the columns of the objective."""
+    from searchhub.generation.architecture import predicted_loss
+
+    if certificate.loss is not None:
+        return {"predicted loss": predicted_loss(certificate.loss, certificate.deviation)}
+    if certificate.predicted is not None:
+        return {"predicted quality": certificate.predicted}
+    return {"score": certificate.score} if certificate.expectation is None else {"E[α]": certificate.expectation}
 
 
 def _show_front(result: SearchResult, cost: str, front: Sequence[GeneratedArchitecture]) -> None:
@@ -188,9 +214,7 @@ def _show_front(result: SearchResult, cost: str, front: Sequence[GeneratedArchit
         rows.append(
             {
                 **{name: number(certificate.costs[name]) for name in (cost, *others)},
-                ("E[α]" if result.distribution is not None else "score"): (
-                    certificate.score if certificate.expectation is None else certificate.expectation
-                ),
+                **_reached(certificate),
             }
         )
     print_table(rows, title=f"Best of {result.space.name} by {cost}")

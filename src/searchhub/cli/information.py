@@ -109,6 +109,7 @@ def _run(run: ReadRun) -> dict[str, Any]:
         data["space"] = result.space.name
         data["choices"] = len(result.space.choices)
         data["architectures"] = result.space.size
+        data["objective"] = result.objective
         data["costs"] = [
             {"name": table.name, "unit": table.unit, "smallest": low, "largest": high}
             for table in result.costs.values()
@@ -181,6 +182,7 @@ def _show_run(run: ReadRun, data: Mapping[str, Any]) -> None:
         ("settings", ", ".join(f"{name}={value}" for name, value in searcher.items())),
         ("trials", f"{data['trials']:,}{planned}"),
         ("finished", data["finished"]),
+        ("objective", data.get("objective")),
     ]
     if best is not None:
         rows.append(("best trial", f"{best['trial']}, score {best['score']:.4f}"))
@@ -239,6 +241,7 @@ def _model(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any
 
 def _show_model(data: Mapping[str, Any]) -> None:
     from searchhub.cli.output import print_facts, print_table
+    from searchhub.generation.architecture import objective_facts
     from searchhub.generation.limits import number
 
     measured = f"{data['split']}, {data['examples']:,} examples" if data["examples"] else ""
@@ -249,6 +252,7 @@ def _show_model(data: Mapping[str, Any]) -> None:
             *((name.replace("_", " "), data[name]) for name in ("name", "model_type", "model_class", "num_labels")),
             *((name, number(value)) for name, value in (data["costs"] or {}).items()),
             *((f"{name} ({measured})", value) for name, value in (data["metrics"] or {}).items()),
+            *(objective_facts(certificate) if certificate else ()),
             ("expectation E[α]", certificate.get("expectation")),
             ("optimal", optimal),
             ("training", ", ".join(f"{name}={value}" for name, value in (data["training"] or {}).items())),

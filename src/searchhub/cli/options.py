@@ -16,6 +16,13 @@ class Candidates(str, Enum):
     survivors = "survivors"
 
 
+class Objective(str, Enum):
+    """What generation maximises."""
+
+    expectation = "expectation"
+    predicted = "predicted"
+
+
 _BOUND = "The cost is one that the run or a latency table carries, e.g. macs=300M. Can be repeated; all limits hold."
 
 Run: TypeAlias = Annotated[
@@ -35,6 +42,15 @@ Equal: TypeAlias = Annotated[
 ]
 From: TypeAlias = Annotated[
     Candidates, typer.Option("--candidates", help="All candidates, or those that the search did not prune.")
+]
+By: TypeAlias = Annotated[
+    Objective | None,
+    typer.Option(
+        "--objective",
+        help="What is maximised: E[α], the mean θ, or the quality predicted from scores. Without it, the latter if the "
+        "run has a prediction.",
+        show_default=False,
+    ),
 ]
 Latency: TypeAlias = Annotated[
     list[Path] | None,

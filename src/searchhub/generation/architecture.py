@@ -56,9 +56,22 @@ class Certificate:
 _PREDICTED = ("objective", "predicted", "loss", "deviation")
 
 
-def objective_name(certificate: Mapping[str, Any]) -> str:
-    """Returns the objective of a certificate in a file, where E[α] and scores go without saying."""
-    return str(certificate.get("objective") or ("expectation" if certificate.get("score") is None else "score"))
+def objective_facts(certificate: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """Returns names and values for people: what a certificate's `to_dict` says of the objective and the prediction.
+
+    The objective of certificates without one is that of a time when E[α] and scores went without saying.
+    """
+    loss, deviation = certificate.get("loss"), certificate.get("deviation")
+    return [
+        ("objective", certificate.get("objective") or ("expectation" if certificate.get("score") is None else "score")),
+        ("predicted quality", certificate.get("predicted")),
+        ("predicted loss", None if loss is None else predicted_loss(loss, deviation)),
+    ]
+
+
+def predicted_loss(loss: float, deviation: float | None) -> str:
+    """Returns a calibrated loss with its posterior deviation, e.g. "1.2345 ± 0.0123"."""
+    return f"{loss:.4f}" if deviation is None else f"{loss:.4f} ± {deviation:.4f}"
 
 
 class GeneratedArchitecture(Architecture):

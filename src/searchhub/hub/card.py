@@ -98,6 +98,7 @@ class CardFacts:
         limits: Limits under which the architecture was generated.
         selection: How the architecture was chosen, and what that guarantees, e.g. "exact optimum of E[α] (list-DP)".
         expectation: E[α] of DDPNAS Eq. 9 under the search's θ.
+        predicted_loss: The loss, −log(score), that the search's scores predict, e.g. "1.2345 ± 0.0123".
         params: Number of parameters.
         macs: Multiply-adds of one input.
         macs_unit: What they are of, e.g. "multiply-adds at 128 tokens".
@@ -139,6 +140,7 @@ class CardFacts:
     limits: tuple[ReachedLimit, ...] = ()
     selection: str | None = None
     expectation: float | None = None
+    predicted_loss: str | None = None
     params: int | None = None
     macs: int | None = None
     macs_unit: str = "multiply-adds"
@@ -309,6 +311,7 @@ def _sizes(facts: CardFacts) -> str:
         (f"FLOPs ({facts.macs_unit})", None if facts.macs is None else _amount(facts.macs)),
         ("Input", None if facts.input_shape is None else " × ".join(str(n) for n in facts.input_shape)),
         ("Chosen by", None if facts.selection is None else redact(facts.selection)),
+        ("Predicted loss", None if facts.predicted_loss is None else f"{facts.predicted_loss} (−log of the score)"),
         ("E[α]", None if facts.expectation is None else f"{facts.expectation:.6g} (DDPNAS Eq. 9)"),
     ]
     return "\n\n".join(part for part in (markdown_table(rows) if rows else "", _facts_list(lines)) if part)

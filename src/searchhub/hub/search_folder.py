@@ -62,7 +62,9 @@ def result_card(result: SearchResult) -> str:
     names = "Limit, SearchResult, generate" if limit else "SearchResult, generate"
     rows = [_space_row(result.space)]
     rows.append(f"- trials: {len(result.history):,}")
-    rows.append("- θ: " + ("none, the best evaluated is generated" if result.distribution is None else "yes"))
+    rows.append("- θ: " + ("none, the best evaluated is generated" if result.objective == "score" else _theta(result)))
+    if result.prediction is not None:
+        rows.append(f"- predicted quality: from {len(result.prediction.codes):,} scores; `generate` maximises it")
     for cost in result.costs.values():
         low, high = reachable_range(cost)
         rows.append(f"- `{cost.name}`: {human(low)} to {human(high)} {cost.unit}".rstrip())
@@ -79,10 +81,14 @@ def result_card(result: SearchResult) -> str:
     )
 
 
+def _theta(result: SearchResult) -> str:
+    return "none" if result.distribution is None else "yes"
+
+
 def _reachable(result: SearchResult, cost: CostTable) -> str:
     """Returns a limit that can be met: half way between the extremes or, without θ, at an evaluated cost, rounded."""
     low, high = reachable_range(cost)
-    if result.distribution is not None or not result.history:
+    if result.objective != "score" or not result.history:
         return f"{(low + high) / 2:.4g}"
     value = median_high(cost(r.trial.architecture) for r in most_trained(result.history))
     step = 10.0 ** (math.floor(math.log10(value)) - 3) if value > 0 else 1.0

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from searchhub._version import __version__
 from searchhub.data.task import Task
 from searchhub.generation import GeneratedArchitecture
+from searchhub.generation.architecture import predicted_loss
 from searchhub.hub.card import CardFacts, ComputeUsed, Evaluation, ReachedLimit
 from searchhub.hub.folder import is_stock
 from searchhub.networks.network import Network, read_original
@@ -113,8 +114,16 @@ def card_facts(
     )
     if isinstance(network.architecture, GeneratedArchitecture):
         certificate = network.architecture.certificate
-        optimal = "exact optimum of E[α]" if certificate.optimal else "not an optimum of E[α]"
-        card = replace(card, selection=f"{optimal} ({certificate.method})", expectation=certificate.expectation)
+        optimal = "exact optimum" if certificate.optimal else "not an optimum"
+        objective = {"expectation": "E[α]", "score": "the score"}.get(certificate.objective, certificate.objective)
+        card = replace(
+            card,
+            selection=f"{optimal} of {objective} ({certificate.method})",
+            expectation=certificate.expectation,
+            predicted_loss=(
+                None if certificate.loss is None else predicted_loss(certificate.loss, certificate.deviation)
+            ),
+        )
     return card
 
 

@@ -127,7 +127,7 @@ def choose_networks(
             generated = find(result, *wanted)
             networks.append(Network(name, generated, wanted))
         except InfeasibleLimitError as error:
-            if result.distribution is not None or on_unmet is None:
+            if result.objective != "score" or on_unmet is None:
                 raise
             on_unmet(f"No network for {' and '.join(map(str, wanted))}: {error}")
         rng = np.random.default_rng(derive_seed(seed, "random networks", name))

@@ -16,6 +16,7 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.files import write_text
 from searchhub.formatting import ABSENT, duration, human
+from searchhub.generation.architecture import objective_facts
 from searchhub.generation.cells import reachable_range
 from searchhub.networks.network import TrainedNetwork, comparison, read_original
 from searchhub.redact import REDACTED, is_secret
@@ -43,7 +44,7 @@ def write_report(run_dir: str | Path, path: str | Path | None = None) -> Path:
     """Writes the report of a run, finished or not, as one self-contained HTML file, in one step.
 
     1. Without result.json the search is unfinished: the page says so, and shows its journal and settings.
-    2. Without a θ (random search), Pareto fronts show the evaluated architectures.
+    2. Without a θ or a prediction (random search), Pareto fronts show the evaluated architectures.
     3. Networks that are trained later appear when the report is written again.
 
     Args:
@@ -186,6 +187,7 @@ def _network(report: TrainedNetwork, space: SearchSpace | None, prefix: str) -> 
         *((name, f"{value:,.6g}" if value < 1000 else f"{value:,.0f}") for name, value in report.costs.items()),
         *((name + on, value) for name, value in report.metrics.items()),
         ("chosen as", how),
+        *(objective_facts(certificate) if certificate else ()),
         ("E[α]", certificate.get("expectation")),
         ("score in the search", certificate.get("score")),
         ("note", certificate.get("note") or None),
@@ -204,7 +206,11 @@ def _fronts(run: Run) -> Markup:
     if not result.costs or not (result.history or result.distribution):
         return tag("p", "There are none: the result holds no cost table. Add one with `SearchResult.with_costs`.")
     pictures = [_front(run, result, cost, i) for i, cost in enumerate(result.costs.values())]
-    way = "E[α] of DDPNAS Eq. 9" if result.distribution is not None else "the score in the search, since there is no θ"
+    way = {
+        "predicted quality": "quality predicted from scores, as the loss that it amounts to",
+        "expectation": "E[α] of DDPNAS Eq. 9",
+        "score": "the score in the search, since there is no θ",
+    }[result.objective]
     return joined([tag("div", *pictures, class_="figures"), tag("p", f"Up: {way}.", class_="caption")])
 
 
@@ -215,7 +221,7 @@ def _front(run: Run, result: SearchResult, cost: CostTable, i: int) -> Markup:
         for r in run.reports
         if r.network.published and any(limit.name == cost.name for limit in r.network.limits)
         if fits(result.space, r.network.architecture)
-        if result.distribution is not None or Architecture(r.network.architecture) in tried
+        if result.objective != "score" or Architecture(r.network.architecture) in tried
     }
     label = f"The best in reach under every limit on {cost.name}, with the {len(chosen)} chosen networks"
     svg = inline_svg(

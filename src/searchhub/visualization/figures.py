@@ -96,10 +96,11 @@ def plot_pareto(
     trials: bool = True,
     size: tuple[float, float] = (7.2, 4.4),
 ) -> None:
-    """Draws the best E[α] (DDPNAS Eq. 9) that each limit on a cost allows, and marks the chosen architectures.
+    """Draws the best that each limit on a cost allows, and marks the chosen architectures.
 
     The step line is the whole exact front. An architecture that was chosen under a limit on another cost can lie below
-    it. If the result has no θ, the score of the evaluated architectures takes the place of E[α].
+    it. Better is up: by the predicted loss, by E[α] (DDPNAS Eq. 9) if the result predicts none, or, without a θ, by the
+    score of the evaluated architectures.
 
     Args:
         result: The result to generate from.
@@ -124,7 +125,7 @@ def plot_pareto(
         x, y = _columns(front)
         # The last step extends to the right edge: a larger limit buys nothing more.
         reach = max([*x, *(c for c, _ in tried), *(cost(a) for a in chosen.values())])
-        line = "best in reach (exact front)" if result.distribution is not None else "best evaluated"
+        line = "best evaluated" if result.objective == "score" else "best in reach (exact front)"
         axes.step([*x, reach], [*y, y[-1]], where="post", color="#4477aa", lw=1.8, label=line)
         if len(front) <= 60:
             axes.scatter(x, y, s=12, color="#4477aa", linewidths=0, zorder=3)
@@ -136,11 +137,13 @@ def plot_pareto(
         letter, factor = magnitude(reach)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / factor:.4g}{letter}"))
         axes.set_xlabel(f"{cost.name} ({cost.unit})" if cost.unit else cost.name)
-        axes.set_ylabel("E[α]: mean θ of an architecture" if result.distribution is not None else "score")
+        axes.set_ylabel(_quality_name(result))
         axes.set_title(f"One search of {result.space.name}, an architecture for every limit", loc="left", fontsize=10)
         axes.grid(color=FAINT, lw=0.6)
         axes.set_axisbelow(True)
         axes.margins(x=0.04, y=0.08)
+        if result.prediction is not None and result.prediction.quantity == "loss":
+            axes.invert_yaxis()
         figure.legend(loc="outside lower left", ncols=3 if size[0] > 6 else 2, frameon=False, fontsize=8.5)
         steps = [p for (_, before), (x, y) in itertools.pairwise(front) for p in ((x, before), (x, y))]
         place_labels(figure, axes, points, line=[front[0], *steps, (reach, front[-1][1])], dots=tried)
@@ -279,18 +282,26 @@ def _candidate_handles(colors: Mapping[Candidate, str], *, pruned: bool) -> list
 
 def _compared(result: SearchResult) -> Sequence[TrialResult]:
     """Returns the trials that are shown: if scores stand for quality, only those of the largest budget."""
-    return result.history if result.distribution is not None else most_trained(result.history)
+    return most_trained(result.history) if result.objective == "score" else result.history
 
 
 def _quality_of(result: SearchResult) -> Callable[[Mapping[str, Candidate]], float]:
-    """Returns the function for the vertical axis: E[α], or the best score if there is no θ."""
+    """Returns the function for the vertical axis; `_quality_name` says what it is."""
     space, distribution, cells = result.space, result.distribution, cells_of(result.space)
+    prediction = result.prediction
+
+    def predicted(architecture: Mapping[str, Candidate]) -> float:
+        assert prediction is not None
+        value = float(prediction.value(space.encode(architecture)[None, :])[0])
+        return prediction.offset + prediction.slope * value
 
     def expectation(architecture: Mapping[str, Candidate]) -> float:
         codes = space.encode(architecture)[None, :]
         assert distribution is not None
         return float(distribution.expectation(codes if cells is None else cells.left_out(codes))[0])
 
+    if prediction is not None:
+        return predicted
     if distribution is not None:
         return expectation
     scores: dict[Architecture, float] = {}
@@ -306,6 +317,12 @@ def _quality_of(result: SearchResult) -> Callable[[Mapping[str, Candidate]], flo
         return scores[Architecture(architecture)]
 
     return score
+
+
+def _quality_name(result: SearchResult) -> str:
+    if result.prediction is not None:
+        return "predicted loss: −log(score)" if result.prediction.quantity == "loss" else "predicted score"
+    return "E[α]: mean θ of an architecture" if result.distribution is not None else "score"
 
 
 def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
