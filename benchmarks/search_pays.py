@@ -1,0 +1,714 @@
+r"""Does a search pay? Networks that searches on shared weights find, by what NAS-Bench-Macro knows of them.
+
+    python benchmarks/search_pays.py --dataset cifar10/ --table nas-bench-macro/ --seeds 3 --folder runs/pays
+
+Searches are real, at a reduced size, which RESULT states: the supernet of the whole benchmark at a quarter of its width
+on 16 x 16 pictures. The truth is the table's, at full size: an architecture's mean test accuracy after 50 epochs. All
+figures are over the 3,969 networks that are distinct by meaning; where several rows of the table, or codes, mean one
+network, it has their mean. Limits are the deciles of their multiply-adds, and ν's window is (0.95 ν, ν].
+
+Each seed has these parts (`--parts`), all with as many passes over the training data:
+
+- `search`: shared weights trained as `--paths` says, then `--scored` architectures scored by forward passes alone on
+  the final weights, and the network of largest predicted quality generated for each limit. On the same weights, beside
+  it: a fixed random sample for τ, the same for every seed; random search; and evolution, which spends as many scores on
+  all limits together, an equal part of them within each. Both answer with the best that they scored within a limit.
+- `paper`: DDPNAS as written: a path a trial, accuracy, mean, T = 3, γ = .8, pruning, a cosine to 0, E[α] of all
+  candidates. Its 15 trials have equal shares of the passes.
+- `alone`: the passes spread over 9, 18 and 36 random networks trained alone, in whole passes each. They score
+  exp(-validation loss); the answer is the best of them within the limit, or the network of largest predicted quality,
+  with effects fitted to them as to the search's scores.
+
+A network's *gain* is its accuracy minus its window's mean, averaged over the limits. Its *share* of the possible gain
+is Σ (accuracy - mean) / Σ (best - mean), sums over the limits, best and mean those of the window. A method without a
+network within a limit gains nothing there, as if it drew one at random. Intervals, of 95 %, are Student's over seeds,
+paired by seed where methods are compared; the column `lead` says how far the search is ahead. `near` is the agreement
+of two orders over all pairs of networks whose multiply-adds differ by at most 5 %: concordant minus discordant pairs,
+by their number.
+
+Without `--table` (any other data set) there is no truth: it prints how far seeds agree with each other. `--alone N`
+trains the first N networks of the sample alone, for `--alone_epochs` each, once for all seeds, and compares with them.
+
+Every finished piece is a JSON file in `--folder`, named after a digest of the settings that it depends on, so that a
+killed run goes on, and several settings share a folder. It runs on one thread, and `seconds` are CPU seconds. Ends with
+`RESULT {json}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rank_correlation import tau
+from scipy.stats import t as student
+from transformers.utils import logging as transformers_logging
+
+from searchhub import (
+    Budget,
+    DDPSearcher,
+    EvolutionSearcher,
+    Limit,
+    NasBenchMacroSupernetConfig,
+    NasBenchMacroSupernetForImageClassification,
+    RandomSearcher,
+    SupernetEvaluator,
+    TrainingSettings,
+    Trial,
+    generate,
+    load_image_task,
+    macs_table,
+    make_accelerator,
+    search,
+)
+from searchhub.costs.table import CostTable
+from searchhub.data.images import ImageTask
+from searchhub.distribution import FloatArray
+from searchhub.effects import PredictedQuality
+from searchhub.errors import SearchhubError
+from searchhub.evaluators.base import Evaluator
+from searchhub.evaluators.tabular import read_nasbench_macro, table_index
+from searchhub.files import write_json
+from searchhub.generation import sample_within
+from searchhub.result import SearchResult
+from searchhub.scoring import ScoringSearcher
+from searchhub.searchers.base import Searcher
+from searchhub.space import Codes, SearchSpace
+from searchhub.spaces.nasbench_macro import canonical_codes
+from searchhub.training.batches import derive_seed, steps_per_epoch
+from searchhub.training.fit import fit
+from searchhub.training.loop import outputs
+from searchhub.trial import SCORED, SCORING, TrialResult
+
+PARTS = ("search", "paper", "alone")
+DECILES = tuple(i / 10 for i in range(1, 10))
+ALONE = (9, 18, 36)
+"""How many networks the passes are spread over."""
+
+NEAR = 0.05
+SAMPLE_SEED = 2020
+"""The sample is the same for every seed, so that seeds can be compared on it."""
+
+SIZE = ("dataset", "image_size", "width_divisor", "train_samples", "eval_samples", "batch_norm_batches")
+TRAINING = ("batch_size", "learning_rate", "min_learning_rate", "weight_decay", "max_grad_norm")
+SEARCH = ("searcher", "estimation_epochs", "estimator", "paths", "score", "scored", "passes", "sample")
+
+
+def main(argv: list[str]) -> None:
+    """Measure what is missing, then compare."""
+    args = arguments(argv)
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    networks = Networks(args.table)
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    runs = [Seed(args, networks, seed).measured() for seed in seeds]
+    known = Seed(args, networks, 0).sample_alone()
+    report(args, networks, runs, known)
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="CIFAR-10, or another: a folder, or a Hub id")
+    parser.add_argument("--table", type=Path, help="nas-bench-macro_cifar10.json, or the folder that holds it")
+    parser.add_argument("--folder", type=Path, default=Path("runs/search_pays"), help="of the finished pieces")
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--first_seed", type=int, default=0)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="default: all; without a table: search")
+    parser.add_argument("--passes", type=float, default=36, help="over the training data, of every part")
+    parser.add_argument("--searcher", choices=["ddp", "ddp-noprune"], default="ddp")
+    parser.add_argument("--estimation_epochs", type=int, default=3, help="T of the search")
+    parser.add_argument("--estimator", choices=["mean", "regression", "pairs"], default="mean")
+    parser.add_argument("--paths", choices=["fresh", "turns", "together", "trial"], default="fresh")
+    parser.add_argument("--score", choices=["likelihood", "metric"], default="likelihood")
+    parser.add_argument("--scored", type=int, default=300, help="S: architectures scored on the final weights")
+    parser.add_argument("--sample", type=int, default=150, help="random networks on which τ is measured")
+    parser.add_argument("--alone", type=int, default=0, help="how many of the sample are trained alone")
+    parser.add_argument("--alone_epochs", type=int, default=20, help="passes of each of them")
+    parser.add_argument("--image_size", type=int, default=16)
+    parser.add_argument("--width_divisor", type=int, default=4, help="by what the benchmark's channels are divided")
+    parser.add_argument("--train_samples", type=int, default=5000)
+    parser.add_argument("--eval_samples", type=int, default=1000)
+    parser.add_argument("--batch_norm_batches", type=int, default=4)
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--learning_rate", type=float, default=0.05)
+    parser.add_argument("--min_learning_rate", type=float, default=0.0)
+    parser.add_argument("--weight_decay", type=float, default=3e-4)
+    parser.add_argument("--max_grad_norm", type=float)
+    args = parser.parse_args(argv)
+    for name in ("seeds", "estimation_epochs", "scored", "alone_epochs", "width_divisor"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1")
+    if args.sample < max(2, args.alone):
+        parser.error("--sample must be at least 2 and no less than --alone")
+    if not args.table and args.parts not in (None, ["search"]):
+        parser.error("--parts other than `search` need a --table")
+    args.parts = args.parts or (PARTS if args.table else PARTS[:1])
+    return args
+
+
+class Networks:
+    """The networks that are distinct by meaning: their codes, multiply-adds and accuracies.
+
+    Args:
+        table: Path of NAS-Bench-Macro. None: accuracies are not known.
+    """
+
+    def __init__(self, table: Path | None) -> None:
+        full_size = NasBenchMacroSupernetForImageClassification(NasBenchMacroSupernetConfig(num_labels=10))
+        self.space: SearchSpace = full_size.search_space
+        self.macs: CostTable = macs_table(full_size)
+        sizes = [len(choice.candidates) for choice in self.space.choices]
+        self.codes: Codes = np.indices(sizes, dtype=np.uint8).reshape(len(sizes), -1).T
+        distinct, self._meaning = np.unique(canonical_codes(self.codes), axis=0, return_inverse=True)
+        self._meaning = self._meaning.reshape(-1)
+        self.costs = self.macs.of_codes(distinct)
+        self.accuracies = None if table is None else 100.0 * self.mean(read_nasbench_macro(table).final)
+        self.limits = np.quantile(self.costs, DECILES, method="lower")
+
+    def mean(self, values: FloatArray) -> FloatArray:
+        """What networks [distinct] have, of values of all architectures [all]."""
+        return np.asarray(np.bincount(self._meaning, values) / np.bincount(self._meaning))
+
+    def index(self, codes: Codes) -> NDArray[np.intp]:
+        """Which networks architectures [n, choices] are, int [n]."""
+        return np.asarray(self._meaning[table_index(self.space, codes)])
+
+    def sample(self, n: int, seed: int) -> Codes:
+        """Draw n networks, each by one of the architectures that mean it, uint8 [n, choices]."""
+        rng = np.random.default_rng(seed)
+        shuffled = rng.permutation(self.codes)
+        _, first = np.unique(self.index(shuffled), return_index=True)
+        return np.asarray(shuffled[rng.permutation(first)[:n]])
+
+    def predictions(self, prediction: PredictedQuality) -> FloatArray:
+        """Predicted qualities of all networks [distinct]."""
+        return self.mean(prediction.value(self.codes))
+
+
+# -- what is measured -------------------------------------------------------------------------------------------------
+
+
+class Seed:
+    """Everything that is measured with one seed.
+
+    Args:
+        args: The arguments.
+        networks: The space.
+        seed: Seed of data, weights, searches and training.
+    """
+
+    def __init__(self, args: argparse.Namespace, networks: Networks, seed: int) -> None:
+        self.args, self.networks, self.seed = args, networks, seed
+        self.settings = TrainingSettings(**{name: getattr(args, name) for name in TRAINING})
+
+    def measured(self) -> dict[str, Any]:
+        """Returns the pieces of this seed: one a part, but for "alone" lists by the number of networks."""
+        found: dict[str, Any] = {}
+        if "search" in self.args.parts:
+            found["search"] = self._piece("search", self._of(SEARCH), self._search)
+        if "paper" in self.args.parts:
+            found["paper"] = self._piece("paper", self._of(("passes", "sample")), self._paper)
+        if "alone" in self.args.parts:
+            found["alone"] = {str(n): self._alone(n) for n in ALONE}
+        return found
+
+    def sample_alone(self) -> list[dict[str, Any]]:
+        """Returns the first networks of the sample, trained alone for as long as is asked."""
+        rows = self.networks.sample(self.args.sample, SAMPLE_SEED)[: self.args.alone]
+        return [self._trained_alone(row, self.args.alone_epochs) for row in rows]
+
+    def _alone(self, n: int) -> list[dict[str, Any]]:
+        epochs = max(1, round(self.args.passes / n))
+        return [self._trained_alone(row, epochs) for row in self.networks.sample(n, self.seed)]
+
+    def _trained_alone(self, row: Codes, epochs: int) -> dict[str, Any]:
+        name = "alone-" + "".join(str(code) for code in row)
+        return self._piece(name, {"epochs": epochs}, lambda: self._train(row, epochs))
+
+    def _of(self, names: Sequence[str]) -> dict[str, Any]:
+        return {name: getattr(self.args, name) for name in names}
+
+    def _piece(self, name: str, own: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Reads what was measured before with the same settings, or measures and keeps it."""
+        settings = {**self._of((*SIZE, *TRAINING)), "dataset": Path(self.args.dataset).name, **own}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+        file = self.args.folder / f"{name}-seed{self.seed}-{digest}.json"
+        if not file.exists():
+            measured = measure()
+            write_json(file, {"settings": settings, "seed": self.seed, **measured})
+            print(f"{file.name}: {json.dumps(measured['seconds'])} s", flush=True)
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return found
+
+    @cached_property
+    def _task(self) -> ImageTask:
+        return load_image_task(
+            self.args.dataset,
+            image_size=self.args.image_size,
+            max_train_samples=self.args.train_samples,
+            max_eval_samples=self.args.eval_samples,
+            seed=self.seed,
+        )
+
+    @property
+    def _per_epoch(self) -> int:
+        return steps_per_epoch(self._task, "train", self.settings)
+
+    def _supernet(self) -> NasBenchMacroSupernetForImageClassification:
+        full = NasBenchMacroSupernetConfig()
+        torch.manual_seed(self.seed)
+        return NasBenchMacroSupernetForImageClassification(
+            NasBenchMacroSupernetConfig(
+                num_labels=self._task.num_labels,
+                image_size=self.args.image_size,
+                stem_width=full.stem_width // self.args.width_divisor,
+                stage_widths=[width // self.args.width_divisor for width in full.stage_widths],
+                head_width=full.head_width // self.args.width_divisor,
+            )
+        )
+
+    def _search(self) -> dict[str, Any]:
+        args, watch = self.args, Watch()
+        result, weights = self._searched(
+            args.searcher, args.estimation_epochs, args.paths, args.score, args.scored, args.estimator
+        )
+        watch.lap("search")
+        again = sum(r.seconds for r in result.history if r.trial.round == SCORING)
+        sample = self._sample(weights)
+        watch.lap("sample")
+        chosen = RandomSearcher(self.networks.space, num_trials=args.scored, seed=self.seed, budget=SCORED)
+        random = search(chosen, weights).history
+        watch.lap("random")
+        evolved = [
+            r
+            for limit in self.networks.limits
+            for r in search(
+                EvolutionWithin(
+                    self.networks.space,
+                    Limit(self.networks.macs, max=float(limit)),
+                    num_trials=max(1, args.scored // len(DECILES)),
+                    seed=self.seed,
+                    budget=SCORED,
+                ),
+                weights,
+            ).history
+        ]
+        watch.lap("evolution")
+        return {
+            "result": result.to_dict(),
+            "sample": sample,
+            "random": self._kept(random),
+            "evolution": self._kept(evolved),
+            "seconds": {**watch.laps, "scores_of_the_search": round(again, 2)},
+        }
+
+    def _paper(self) -> dict[str, Any]:
+        watch = Watch()
+        result, weights = self._searched("ddp", 3, "trial", "metric", 0, "mean")
+        watch.lap("search")
+        sample = self._sample(weights)
+        watch.lap("sample")
+        return {"result": result.to_dict(), "sample": sample, "seconds": watch.laps}
+
+    def _searched(
+        self, searcher: str, estimation_epochs: int, paths: str, score: str, scored: int, estimator: str
+    ) -> tuple[SearchResult, FinalWeights]:
+        """A search whose trials share the passes, and what it leaves to score with."""
+        space, seed, steps = self.networks.space, self.seed, round(self.args.passes * self._per_epoch)
+        options: dict[str, Any] = {"estimation_epochs": estimation_epochs, "estimator": estimator, "seed": seed}
+        if searcher == "ddp-noprune":  # a trial a pass
+            options |= {"prune": False, "evaluations": max(1, round(self.args.passes))}
+        trials = DDPSearcher(space, **options).num_trials
+        each = max(1, round(steps / trials))
+        budget = Budget(epochs=math.ceil(each / self._per_epoch), max_steps=each)
+        chosen: Searcher = DDPSearcher(space, **options, budget=budget)
+        if scored:
+            chosen = ScoringSearcher(chosen, scored=scored, costs=[self.networks.macs])
+        evaluator = SupernetEvaluator(
+            self._supernet(),
+            self._task,
+            self.settings,
+            make_accelerator(seed=seed),
+            num_trials=chosen.trained_trials,
+            epochs_per_trial=budget.epochs,
+            max_steps_per_trial=each,
+            batch_norm_batches=self.args.batch_norm_batches,
+            seed=seed,
+            paths=paths,
+            score=score,
+        )
+        return search(chosen, evaluator), FinalWeights(evaluator)
+
+    def _sample(self, weights: FinalWeights) -> dict[str, Any]:
+        rows = self.networks.sample(self.args.sample, SAMPLE_SEED)
+        trials = [Trial(i, self.networks.space.decode(row), SCORED, SCORING) for i, row in enumerate(rows)]
+        return self._kept(list(weights(trials)))
+
+    def _kept(self, results: Sequence[TrialResult]) -> dict[str, Any]:
+        return {
+            "codes": [self.networks.space.encode(r.trial.architecture).tolist() for r in results],
+            "scores": [r.score for r in results],
+            "accuracies": [r.metrics["accuracy"] for r in results],
+            "losses": [r.metrics["validation_loss"] for r in results],
+        }
+
+    def _train(self, row: Codes, epochs: int) -> dict[str, Any]:
+        watch, accelerator = Watch(), make_accelerator(seed=self.seed)
+        model = self._supernet().extract(self.networks.space.decode(row))
+        fitted = fit(
+            model,
+            self._task,
+            self.settings,
+            accelerator,
+            epochs=epochs,
+            seed=derive_seed(self.seed, "".join(str(code) for code in row)),
+            train_on="train",
+            evaluate_on="test",
+        )
+        logits, labels = outputs(model, self._task, "validation", self.settings.eval_batch_size, accelerator)
+        watch.lap("training")
+        return {
+            "codes": row.tolist(),
+            "loss": float(torch.nn.functional.cross_entropy(logits, labels)),
+            "accuracy": float((logits.argmax(-1) == labels).float().mean()),
+            "test_accuracy": fitted.metrics["accuracy"],
+            "seconds": watch.laps,
+        }
+
+
+class Watch:
+    """CPU seconds of this process, all threads, between laps."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.process_time()
+
+    def lap(self, name: str) -> None:
+        now = time.process_time()
+        self.laps[name], self._last = round(now - self._last, 2), now
+
+
+class FinalWeights(Evaluator):
+    """Scores by forward passes alone on weights that stay as they are, each architecture once.
+
+    Args:
+        evaluator: Holds the weights.
+    """
+
+    def __init__(self, evaluator: SupernetEvaluator) -> None:
+        self.evaluator = evaluator
+        self._known: dict[Any, TrialResult] = {}
+
+    def __call__(self, trials: Sequence[Trial]) -> Iterator[TrialResult]:
+        for trial in trials:
+            if trial.architecture not in self._known:
+                (self._known[trial.architecture],) = self.evaluator([trial])
+            yield dataclasses.replace(self._known[trial.architecture], trial=trial)
+
+
+class EvolutionWithin(EvolutionSearcher):
+    """Evolution of architectures within a limit: those of the start are drawn there, and children beyond it die unborn.
+
+    Args:
+        space: Space to search.
+        limit: Limit that all of them keep to.
+        options: Arguments of `EvolutionSearcher`.
+    """
+
+    def __init__(self, space: SearchSpace, limit: Limit, **options: Any) -> None:
+        super().__init__(space, **options)
+        self.limit = limit
+
+    def propose(self) -> Codes:
+        if not self.history:
+            drawn = sample_within(self.space, [self.limit], min(self.population_size, self.num_trials), self.rng)
+            return np.stack([self.space.encode(architecture) for architecture in drawn])
+        while True:
+            codes = super().propose()
+            if all(self.limit.cost.of_row(row) <= self.limit.max for row in codes):
+                return codes
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+
+
+def near_agreement(one: FloatArray, other: FloatArray, costs: FloatArray) -> float | None:
+    """Concordant minus discordant pairs of networks of nearly the same cost, by their number; None without a pair."""
+    order = np.argsort(costs, kind="stable")
+    one, other, costs = one[order], other[order], costs[order]
+    starts = np.searchsorted(costs, (1 - NEAR) * costs)
+    pairs = int((np.arange(len(costs)) - starts).sum())
+    if not pairs:
+        return None
+    difference = sum(
+        float((np.sign(one[start:i] - one[i]) * np.sign(other[start:i] - other[i])).sum())
+        for i, start in enumerate(starts)
+    )
+    return round(difference / pairs, 3)
+
+
+def interval(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean of values [seeds] and Student's interval of 95 %; without ends for one seed."""
+    mean, n = float(np.mean(values)), len(values)
+    if n == 1:
+        return {"mean": round(mean, 3), "low": None, "high": None}
+    half = float(student.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    return {"mean": round(mean, 3), "low": round(mean - half, 3), "high": round(mean + half, 3)}
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that there are."""
+    there = [value for value in values if value is not None]
+    return round(float(np.mean(there)), 3) if there else None
+
+
+class Windows:
+    """What there is within each limit.
+
+    Args:
+        networks: With accuracies.
+    """
+
+    def __init__(self, networks: Networks) -> None:
+        assert networks.accuracies is not None
+        self.networks, self.accuracies = networks, networks.accuracies
+        costs = networks.costs
+        within = [self.accuracies[(costs > 0.95 * limit) & (costs <= limit)] for limit in networks.limits]
+        self.sizes = [len(own) for own in within]
+        self.mean = np.array([own.mean() for own in within])
+        self.best = np.array([own.max() for own in within])
+        largest = [costs == costs[costs <= limit].max() for limit in networks.limits]
+        self.largest = np.array([self.accuracies[own].mean() for own in largest])
+
+    def generated(self, result: SearchResult, objective: str, *, low: float = 0.0) -> FloatArray:
+        """Accuracies of the networks that a result generates within (low · ν, ν] of each limit ν."""
+        rows = []
+        for limit in self.networks.limits:
+            least = math.nextafter(low * limit, math.inf) if low else None
+            found = generate(result, Limit(self.networks.macs, min=least, max=float(limit)), objective=objective)
+            rows.append(self.networks.space.encode(found))
+        return np.asarray(self.accuracies[self.networks.index(np.stack(rows))])
+
+    def best_scored(self, codes: Sequence[Sequence[int]], scores: Sequence[float]) -> FloatArray:
+        """Accuracies of the networks with the best score within each limit; NaN where none is."""
+        of = self.networks.index(np.array(codes, dtype=np.uint8))
+        found = []
+        for limit in self.networks.limits:
+            fits = np.where(self.networks.costs[of] <= limit, scores, -np.inf)
+            found.append(self.accuracies[of[np.argmax(fits)]] if np.isfinite(fits).any() else np.nan)
+        return np.array(found)
+
+    def gain(self, accuracies: FloatArray) -> float:
+        """Accuracy over the window's mean, in points, in the mean of the limits; nothing where there is no network."""
+        return float(np.where(np.isnan(accuracies), 0.0, accuracies - self.mean).mean())
+
+    def share(self, gain: float) -> float:
+        """A gain, by that of the best in each window."""
+        return gain / float((self.best - self.mean).mean())
+
+
+def searched(run: Mapping[str, Any], part: str) -> SearchResult:
+    return SearchResult.from_dict(run[part]["result"])
+
+
+def fitted_alone(networks: Networks, pieces: Sequence[Mapping[str, Any]]) -> SearchResult:
+    """Effects of networks trained alone, in the form of a search's result."""
+    codes = np.array([piece["codes"] for piece in pieces], dtype=np.uint8)
+    scores = np.exp(-np.array([piece["loss"] for piece in pieces]))
+    return SearchResult(networks.space, (), prediction=PredictedQuality.fit(networks.space, codes, scores))
+
+
+def answers(windows: Windows, run: Mapping[str, Any]) -> dict[str, FloatArray]:
+    """Accuracies [limits] of what each method finds with one seed."""
+    found = {}
+    if "search" in run:
+        result = searched(run, "search")
+        scored = [r for r in result.history if r.trial.round == SCORING]
+        codes = [result.space.encode(r.trial.architecture).tolist() for r in scored]
+        found["search"] = windows.generated(result, "predicted")
+        found["search, in the window"] = windows.generated(result, "predicted", low=0.95)
+        found["E[α] of the search"] = windows.generated(result, "expectation")
+        found["best scored of the search"] = windows.best_scored(codes, [r.score for r in scored])
+        for method in ("random", "evolution"):
+            found[method] = windows.best_scored(run["search"][method]["codes"], run["search"][method]["scores"])
+    if "paper" in run:
+        found["as in the paper"] = windows.generated(searched(run, "paper"), "expectation")
+    for n, pieces in run.get("alone", {}).items():
+        found[f"{n} alone, best"] = windows.best_scored(
+            [piece["codes"] for piece in pieces], [-piece["loss"] for piece in pieces]
+        )
+        found[f"{n} alone, effects"] = windows.generated(fitted_alone(windows.networks, pieces), "predicted")
+    return found
+
+
+def report_answers(windows: Windows, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Print and return the accuracies of what is found, and how far the search is ahead of the rest."""
+    of_seeds = [answers(windows, run) for run in runs]
+    # What depends on no seed stands in the same table.
+    fixed = {"window's mean": windows.mean, "window's best": windows.best, "largest that fits": windows.largest}
+    of_seeds = [{**fixed, **found} for found in of_seeds]
+    print(f"{'accuracy, mean of seeds':>28}" + "".join(f"{q:>7.1f}" for q in DECILES) + "   gain  share    lead [95 %]")
+    print(f"{'million multiply-adds':>28}" + "".join(f"{limit / 1e6:7.1f}" for limit in windows.networks.limits))
+    print(f"{'networks in the window':>28}" + "".join(f"{n:7d}" for n in windows.sizes))
+    methods: dict[str, Any] = {}
+    for name in of_seeds[0]:
+        rows = np.array([found[name] for found in of_seeds])
+        gains = [windows.gain(row) for row in rows]
+        shares = [windows.share(gain) for gain in gains]
+        own = {"gain": interval(gains), "share": interval(shares), "smallest_share": round(min(shares), 3)}
+        shown = ""
+        if "search" in of_seeds[0] and name != "search":
+            ahead = [windows.gain(found["search"]) - gain for found, gain in zip(of_seeds, gains, strict=True)]
+            own["lead_of_search"] = interval(ahead)
+            shown = "{mean:8.2f} [{low}, {high}]".format(**own["lead_of_search"])
+        there = ~np.isnan(rows)
+        means = np.where(there, rows, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+        own["accuracies"] = [round(float(m), 2) if t.any() else None for m, t in zip(means, there.T, strict=True)]
+        methods[name] = own
+        cells = "".join(f"{'–' if m is None else format(m, '.2f'):>7}" for m in own["accuracies"])
+        print(f"{name:>28}{cells}{own['gain']['mean']:7.2f}{own['share']['mean']:7.2f}{shown}")
+    return methods
+
+
+def orders(networks: Networks, run: Mapping[str, Any]) -> dict[str, tuple[NDArray[np.intp], FloatArray]]:
+    """What orders networks with one seed: which networks, and a value for each, larger is better."""
+    everything = np.arange(len(networks.costs))
+    found: dict[str, tuple[NDArray[np.intp], FloatArray]] = {}
+    for part in ("search", "paper"):
+        if part not in run:
+            continue
+        sample = run[part]["sample"]
+        of = networks.index(np.array(sample["codes"], dtype=np.uint8))
+        found[f"{part}: loss"] = of, -np.array(sample["losses"])
+        found[f"{part}: accuracy"] = of, np.array(sample["accuracies"])
+        result = searched(run, part)
+        assert result.distribution is not None
+        if result.prediction is not None:
+            found[f"{part}: predictions"] = everything, networks.predictions(result.prediction)
+        found[f"{part}: E[α]"] = everything, networks.mean(result.distribution.expectation(networks.codes))
+        if part == "search":
+            found["multiply-adds of the sample"] = of, networks.costs[of]
+    for n, pieces in run.get("alone", {}).items():
+        of = networks.index(np.array([piece["codes"] for piece in pieces], dtype=np.uint8))
+        found[f"{n} alone: loss"] = of, -np.array([piece["loss"] for piece in pieces])
+        prediction = fitted_alone(networks, pieces).prediction
+        assert prediction is not None
+        found[f"{n} alone: predictions"] = everything, networks.predictions(prediction)
+    found["multiply-adds"] = everything, networks.costs
+    return found
+
+
+def agreements(networks: Networks, truth: FloatArray, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how far each order agrees with a truth of all networks [distinct], NaN where it is not known."""
+    per_seed = [orders(networks, run) for run in runs]
+    found: dict[str, Any] = {}
+    for name in per_seed[0]:
+        taus, nears, sizes = [], [], []
+        for order in per_seed:
+            of, values = order[name]
+            there = ~np.isnan(truth[of])
+            of, values = of[there], values[there]
+            taus.append(tau(values, truth[of]))
+            nears.append(near_agreement(values, truth[of], networks.costs[of]))
+            sizes.append(len(of))
+        found[name] = {
+            "networks": sizes[0],
+            "tau": mean_of(taus),
+            "near": mean_of(nears),
+            "tau_of_seeds": taus,
+            "near_of_seeds": nears,
+        }
+    return found
+
+
+def between_seeds(networks: Networks, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how far each order agrees between two seeds, over the pairs of seeds, where networks are the same."""
+    per_seed = [orders(networks, run) for run in runs]
+    found: dict[str, Any] = {}
+    for name in per_seed[0]:
+        pairs = [(a[name], b[name]) for a, b in itertools.combinations(per_seed, 2)]
+        if name.startswith("multiply-adds") or not all(np.array_equal(a[0], b[0]) for a, b in pairs):
+            continue
+        taus = [tau(a[1], b[1]) for a, b in pairs]
+        nears = [near_agreement(a[1], b[1], networks.costs[a[0]]) for a, b in pairs]
+        found[name] = {"networks": len(per_seed[0][name][0]), "tau": mean_of(taus), "near": mean_of(nears)}
+    return found
+
+
+def print_agreements(title: str, found: Mapping[str, Any]) -> None:
+    print(f"{title:>48} networks    tau   near   tau of seeds")
+    for name, own in found.items():
+        cells = "".join(f"{'–' if own[key] is None else format(own[key], '.3f'):>7}" for key in ("tau", "near"))
+        seeds = ", ".join("–" if value is None else f"{value:.3f}" for value in own.get("tau_of_seeds", ()))
+        print(f"{name:>48} {own['networks']:8,}{cells}   {seeds}")
+
+
+def seconds(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """CPU seconds of each part, in the mean of seeds, and of a whole seed."""
+    found = {}
+    for part in ("search", "paper"):
+        if part in runs[0]:
+            laps = [run[part]["seconds"] for run in runs]
+            own = {f"{part}: {name}": float(np.mean([lap[name] for lap in laps])) for name in laps[0]}
+            found |= {name: value for name, value in own.items() if not name.endswith("scores_of_the_search")}
+    for n in runs[0].get("alone", {}):
+        spent = [sum(piece["seconds"]["training"] for piece in run["alone"][n]) for run in runs]
+        found[f"{n} alone"] = float(np.mean(spent))
+    return {name: round(value, 1) for name, value in {**found, "a seed": sum(found.values())}.items()}
+
+
+def report(
+    args: argparse.Namespace,
+    networks: Networks,
+    runs: Sequence[Mapping[str, Any]],
+    known: Sequence[Mapping[str, Any]],
+) -> None:
+    """Print all tables, and RESULT."""
+    result: dict[str, Any] = {}
+    if networks.accuracies is not None:
+        with_table = agreements(networks, networks.accuracies, runs)
+        print_agreements("agreement with the table", with_table)
+        methods = report_answers(Windows(networks), runs)
+        if "search" in runs[0]:
+            of_search = with_table["search: loss" if args.score == "likelihood" else "search: accuracy"]
+            result = {
+                "tau": of_search["tau"],
+                "near": of_search["near"],
+                "tau_predictions": with_table["search: predictions"]["tau"],
+                "gain_over_window_mean": methods["search"]["gain"]["mean"],
+                "share_of_possible_gain": methods["search"]["share"]["mean"],
+            }
+        result |= {"agreement": with_table, "methods": methods}
+    if len(runs) > 1:
+        result["between_seeds"] = between_seeds(networks, runs)
+        print_agreements("agreement between seeds", result["between_seeds"])
+    if known:
+        truth = np.full(len(networks.costs), np.nan)
+        truth[networks.index(np.array([piece["codes"] for piece in known], dtype=np.uint8))] = [
+            -piece["loss"] for piece in known
+        ]
+        result["with_alone"] = agreements(networks, truth, runs)
+        print_agreements(f"agreement with {len(known)} trained alone, by loss", result["with_alone"])
+    result |= {"seeds": [args.first_seed, args.first_seed + args.seeds - 1], "seconds": seconds(runs)}
+    names = (*SIZE[1:], *TRAINING, *SEARCH)
+    settings = {"dataset": Path(args.dataset).name, **{name: getattr(args, name) for name in names}}
+    print("RESULT " + json.dumps({**result, "settings": settings}))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except SearchhubError as error:
+        sys.exit(f"error: {error}")
