@@ -89,7 +89,6 @@ from searchhub.space import Codes, SearchSpace
 from searchhub.spaces.nasbench_macro import canonical_codes
 from searchhub.training.batches import derive_seed, steps_per_epoch
 from searchhub.training.fit import fit
-from searchhub.training.loop import outputs
 from searchhub.trial import SCORED, SCORING, TrialResult
 
 PARTS = ("search", "paper", "alone")
@@ -365,25 +364,22 @@ class Seed:
         }
 
     def _train(self, row: Codes, epochs: int) -> dict[str, Any]:
-        watch, accelerator = Watch(), make_accelerator(seed=self.seed)
-        model = self._supernet().extract(self.networks.space.decode(row))
+        watch = Watch()
         fitted = fit(
-            model,
+            self._supernet().extract(self.networks.space.decode(row)),
             self._task,
             self.settings,
-            accelerator,
+            make_accelerator(seed=self.seed),
             epochs=epochs,
             seed=derive_seed(self.seed, "".join(str(code) for code in row)),
             train_on="train",
-            evaluate_on="test",
+            evaluate_on="validation",
         )
-        logits, labels = outputs(model, self._task, "validation", self.settings.eval_batch_size, accelerator)
         watch.lap("training")
         return {
             "codes": row.tolist(),
-            "loss": float(torch.nn.functional.cross_entropy(logits, labels)),
-            "accuracy": float((logits.argmax(-1) == labels).float().mean()),
-            "test_accuracy": fitted.metrics["accuracy"],
+            "loss": fitted.evaluation_loss,
+            "accuracy": fitted.metrics["accuracy"],
             "seconds": watch.laps,
         }
 
@@ -527,7 +523,7 @@ def fitted_alone(networks: Networks, pieces: Sequence[Mapping[str, Any]]) -> Sea
     """Effects of networks trained alone, in the form of a search's result."""
     codes = np.array([piece["codes"] for piece in pieces], dtype=np.uint8)
     scores = np.exp(-np.array([piece["loss"] for piece in pieces]))
-    return SearchResult(networks.space, (), prediction=PredictedQuality.fit(networks.space, codes, scores))
+    return SearchResult(networks.space, (), prediction=PredictedQuality.of_scores(networks.space, codes, scores))
 
 
 def answers(windows: Windows, run: Mapping[str, Any]) -> dict[str, FloatArray]:
