@@ -9,7 +9,7 @@ import pytest
 from searchhub import EvolutionSearcher, Limit, search
 from searchhub.evaluators.tabular import NASBENCH_MACRO_FILE, TabularEvaluator
 from searchhub.spaces.nasbench_macro import canonical_codes
-from searchhub.trial import TrialResult
+from searchhub.trial import SCORED, SCORING, Trial, TrialResult
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "search_pays.py"
 SIZES = ["--image_size=8", "--train_samples=48", "--eval_samples=32", "--batch_size=16", "--batch_norm_batches=1"]
@@ -24,9 +24,14 @@ def script():
 
 
 @pytest.fixture(scope="module")
-def table(script, tmp_path_factory):
+def pieces(script):
+    return importlib.import_module("search_pays_pieces")
+
+
+@pytest.fixture(scope="module")
+def table(pieces, tmp_path_factory):
     """In the form of NAS-Bench-Macro's; a network is the better the more it costs, and rows that mean one differ."""
-    networks = script.Networks(None)
+    networks = pieces.Networks(None)
     macs = networks.macs.of_codes(networks.codes)
     off = np.where((networks.codes == canonical_codes(networks.codes)).all(axis=1), 1.0, -1.0)
     path = tmp_path_factory.mktemp("table") / NASBENCH_MACRO_FILE
@@ -40,12 +45,12 @@ def table(script, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def networks(script, table):
-    return script.Networks(table)
+def networks(pieces, table):
+    return pieces.Networks(table)
 
 
-def test_each_part_is_measured_once_and_compared(script, table, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(script, "ALONE", (2,))
+def test_each_part_is_measured_once_and_compared(script, pieces, table, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pieces, "ALONE", (2,))
     folder = tmp_path / "pieces"
     command = ["--dataset=digits", f"--table={table}", f"--folder={folder}", "--seeds=2", "--alone=3", *SIZES, *SHORT]
     command.append("--alone_epochs=1")
@@ -57,7 +62,7 @@ def test_each_part_is_measured_once_and_compared(script, table, tmp_path, monkey
     piece = json.loads(next(folder.glob("search-seed1-*")).read_text())
     # Five trials on the way, six architectures on the final weights, and the same number by the two others.
     rounds = [line["round"] for line in piece["result"]["history"]]
-    assert rounds == [0] * 3 + [1] * 2 + [script.SCORING] * 6
+    assert rounds == [0] * 3 + [1] * 2 + [SCORING] * 6
     assert (len(piece["sample"]["codes"]), len(piece["random"]["codes"])) == (12, 6)
     assert np.allclose(piece["sample"]["scores"], np.exp(-np.array(piece["sample"]["losses"])))
     assert len(set(piece["sample"]["losses"])) > 6
@@ -146,11 +151,11 @@ def test_gain_and_share(script, networks):
     assert script.interval([0.0, 2.0]) == {"mean": 1.0, "low": -11.706, "high": 13.706}
 
 
-def test_evolution_stays_within_its_limit(script, networks):
+def test_evolution_stays_within_its_limit(pieces, networks):
     limit = Limit(networks.macs, max=float(networks.limits[0]))
     scores = networks.macs.of_codes(networks.codes) / networks.macs.bounds()[1]
     evaluator = TabularEvaluator(networks.space, scores)
-    found = search(script.EvolutionWithin(networks.space, limit, num_trials=30, population_size=5), evaluator)
+    found = search(pieces.EvolutionWithin(networks.space, limit, num_trials=30, population_size=5), evaluator)
     costs = [networks.macs(r.trial.architecture) for r in found.history]
     assert len(costs) == 30
     assert max(costs) <= limit.max
@@ -158,15 +163,15 @@ def test_evolution_stays_within_its_limit(script, networks):
     assert max(networks.macs(r.trial.architecture) for r in free.history) > limit.max
 
 
-def test_an_architecture_is_scored_once_on_final_weights(script, networks):
+def test_an_architecture_is_scored_once_on_final_weights(pieces, networks):
     asked = []
 
     def evaluator(trials):
         asked.extend(trials)
         return [TrialResult(trial, 0.5) for trial in trials]
 
-    weights = script.FinalWeights(evaluator)
+    weights = pieces.FinalWeights(evaluator)
     architecture = networks.space.decode(networks.codes[7])
-    trials = [script.Trial(i, architecture, script.SCORED, script.SCORING) for i in range(3)]
+    trials = [Trial(i, architecture, SCORED, SCORING) for i in range(3)]
     assert [result.trial for result in weights(trials)] == trials
     assert asked == trials[:1]
