@@ -21,10 +21,11 @@ Each seed has these parts (`--parts`), all with as many passes over the training
 
 A network's *gain* is its accuracy minus its window's mean, averaged over the limits. Its *share* of the possible gain
 is Σ (accuracy - mean) / Σ (best - mean), sums over the limits, best and mean those of the window. A method without a
-network within a limit gains nothing there, as if it drew one at random. Intervals, of 95 %, are Student's over seeds,
-paired by seed where methods are compared; the column `lead` says how far the search is ahead. `near` is the agreement
-of two orders over all pairs of networks whose multiply-adds differ by at most 5 %: concordant minus discordant pairs,
-by their number.
+network within a limit gains nothing there, as if it drew one at random. `effects of the table` shows what effects that
+add up can reach at all: they are fitted to the accuracies of the whole table. Intervals, of 95 %, are Student's over
+seeds, paired by seed where methods are compared; the column `lead` says how far the search is ahead. `near` is the
+agreement of two orders over all pairs of networks whose multiply-adds differ by at most 5 %: concordant minus
+discordant pairs, by their number.
 
 Without `--table` (any other data set) there is no truth: it prints how far seeds agree with each other. `--alone N`
 trains the first N networks of the sample alone, for `--alone_epochs` each, once for all seeds, and compares with them.
@@ -51,7 +52,7 @@ from numpy.typing import NDArray
 from rank_correlation import tau
 from scipy.stats import t as student
 from search_pays_pieces import DECILES, PARTS, SEARCH, SIZE, TRAINING, Networks, Seed
-from searchhub.effects import PredictedQuality
+from searchhub.effects import PredictedQuality, normal_scores
 from transformers.utils import logging as transformers_logging
 
 from searchhub import (
@@ -169,6 +170,11 @@ class Windows:
         self.best = np.array([own.max() for own in within])
         largest = [costs == costs[costs <= limit].max() for limit in networks.limits]
         self.largest = np.array([self.accuracies[own].mean() for own in largest])
+        sizes = [len(choice.candidates) for choice in networks.space.choices]
+        columns = [np.eye(size)[codes] for size, codes in zip(sizes, networks.codes.T, strict=True)]
+        one_hot, own = np.concatenate(columns, axis=1), self.accuracies[networks.index(networks.codes)]
+        values = one_hot @ np.linalg.lstsq(one_hot, normal_scores(own), rcond=None)[0]
+        self.additive = self.best_scored(networks.codes, values)
 
     def generated(self, result: SearchResult, objective: str, *, low: float = 0.0) -> FloatArray:
         """Accuracies of the networks that a result generates within (low · ν, ν] of each limit ν."""
@@ -179,8 +185,8 @@ class Windows:
             rows.append(self.networks.space.encode(found))
         return np.asarray(self.accuracies[self.networks.index(np.stack(rows))])
 
-    def best_scored(self, codes: Sequence[Sequence[int]], scores: Sequence[float]) -> FloatArray:
-        """Accuracies of the networks with the best score within each limit; NaN where none is."""
+    def best_scored(self, codes: Any, scores: Any) -> FloatArray:
+        """Accuracies of the networks [n, choices] with the best of scores [n] within each limit; NaN where none is."""
         of = self.networks.index(np.array(codes, dtype=np.uint8))
         found = []
         for limit in self.networks.limits:
@@ -235,7 +241,12 @@ def report_answers(windows: Windows, runs: Sequence[Mapping[str, Any]]) -> dict[
     """Print and return the accuracies of what is found, and how far the search is ahead of the rest."""
     of_seeds = [answers(windows, run) for run in runs]
     # What depends on no seed stands in the same table.
-    fixed = {"window's mean": windows.mean, "window's best": windows.best, "largest that fits": windows.largest}
+    fixed = {
+        "window's mean": windows.mean,
+        "window's best": windows.best,
+        "effects of the table": windows.additive,
+        "largest that fits": windows.largest,
+    }
     of_seeds = [{**fixed, **found} for found in of_seeds]
     print(
         f"{'accuracy, mean of seeds':>28}"
