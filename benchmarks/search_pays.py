@@ -95,6 +95,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--paths", choices=["fresh", "turns", "together", "trial"], default="fresh")
     parser.add_argument("--score", choices=["likelihood", "metric"], default="likelihood")
     parser.add_argument("--scored", type=int, default=300, help="S: architectures scored on the final weights")
+    parser.add_argument(
+        "--rivals", action=argparse.BooleanOptionalAction, default=True, help="random search and evolution, too"
+    )
     parser.add_argument("--sample", type=int, default=150, help="random networks on which τ is measured")
     parser.add_argument("--alone", type=int, default=0, help="how many of the sample are trained alone")
     parser.add_argument("--alone_epochs", type=int, default=20, help="passes of each of them")
@@ -225,7 +228,7 @@ def answers(windows: Windows, run: Mapping[str, Any]) -> dict[str, FloatArray]:
         found["search, in the window"] = windows.generated(result, "predicted", low=0.95)
         found["E[α] of the search"] = windows.generated(result, "expectation")
         found["best scored of the search"] = windows.best_scored(codes, [r.score for r in scored])
-        for method in ("random", "evolution"):
+        for method in ("random", "evolution") if "random" in run["search"] else ():
             found[method] = windows.best_scored(run["search"][method]["codes"], run["search"][method]["scores"])
     if "paper" in run:
         found["as in the paper"] = windows.generated(searched(run, "paper"), "expectation")

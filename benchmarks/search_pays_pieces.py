@@ -70,6 +70,7 @@ SEARCH = (
     "passes",
     "min_learning_rate",
     "sample",
+    "rivals",
 )
 
 
@@ -210,6 +211,9 @@ class Seed:
         again = sum(r.seconds for r in result.history if r.trial.round == SCORING)
         sample = self._sample(weights)
         watch.lap("sample")
+        found = {"result": result.to_dict(), "sample": sample}
+        if not args.rivals:
+            return {**found, "seconds": {**watch.laps, "scores_of_the_search": round(again, 2)}}
         chosen = RandomSearcher(self.networks.space, num_trials=args.scored, seed=self.seed, budget=SCORED)
         random = search(chosen, weights).history
         watch.lap("random")
@@ -229,8 +233,7 @@ class Seed:
         ]
         watch.lap("evolution")
         return {
-            "result": result.to_dict(),
-            "sample": sample,
+            **found,
             "random": self._kept(random),
             "evolution": self._kept(evolved),
             "seconds": {**watch.laps, "scores_of_the_search": round(again, 2)},

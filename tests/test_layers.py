@@ -20,7 +20,7 @@ LAYERS = (
     ("result", "journal"),
     ("searchers", "callbacks.base", "evaluators.base", "generation", "checkpoints"),
     ("run_folder", "callbacks"),
-    ("search", "evaluators.tabular"),
+    ("search", "scoring", "evaluators.tabular"),
     ("testing", "metrics"),
     ("data",),
     ("models",),
