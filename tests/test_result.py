@@ -49,6 +49,15 @@ def test_a_file_keeps_the_prediction_to_the_bit(result, tmp_path):
     assert SearchResult.load(tmp_path).prediction is None
 
 
+def test_what_is_maximised_by_default(result):
+    prediction = PredictedQuality.fit(SPACE, result.history)
+    predicted, without = replace(result, prediction=prediction), replace(result, distribution=None)
+    assert [r.objective for r in (result, predicted, without)] == ["expectation", "predicted quality", "score"]
+    assert f"predicted quality: from {len(result.history)} scores" in result_card(predicted)
+    assert "- θ: none\n" in result_card(replace(predicted, distribution=None))
+    assert "- θ: none, the best evaluated is generated\n" in result_card(without)
+
+
 def test_a_result_without_theta(tmp_path):
     result = search(RandomSearcher(SPACE, num_trials=5), ChainEvaluator())
     result.save(tmp_path / "result.json")

@@ -8,6 +8,7 @@ from searchhub.costs.device import cpu_name
 from searchhub.costs.latency_table import LatencyReference, LatencyTable
 from searchhub.costs.params import params_table
 from searchhub.distribution import ArchitectureDistribution
+from searchhub.effects import PredictedQuality
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import Limit, generate
 from searchhub.generation.measured import generate_measured, measure_networks
@@ -102,6 +103,18 @@ def test_other_limits_hold_too():
     answer = generate_measured(SUPERNET, RESULT, TABLE, MIDDLE, limit, rounds=2, time=Machine(over=1.0))
     assert PARAMS(answer.architecture) <= most
     assert answer.architecture == generate(RESULT, Limit(TABLE, max=MIDDLE), limit)
+
+
+def test_the_objective_is_that_of_generate():
+    codes = SPACE.sample(30, np.random.default_rng(0))
+    smaller_is_better = PredictedQuality.of_scores(SPACE, codes, np.array([1 / PARAMS.of_row(row) for row in codes]))
+    result = replace(RESULT, prediction=smaller_is_better)
+    for objective in ("expectation", "predicted", None):
+        answer = generate_measured(
+            SUPERNET, result, TABLE, MIDDLE, objective=objective, rounds=2, time=Machine(over=0.999)
+        )
+        assert answer.architecture == generate(result, Limit(TABLE, max=MIDDLE), objective=objective)
+        assert (TABLE(answer.architecture) == MIDDLE) == (objective == "expectation")
 
 
 def test_what_is_never_met_is_an_error():
