@@ -52,7 +52,6 @@ from numpy.typing import NDArray
 from rank_correlation import tau
 from scipy.stats import t as student
 from search_pays_pieces import DECILES, PARTS, SEARCH, SIZE, TRAINING, Networks, Seed
-from searchhub.effects import PredictedQuality, normal_scores
 from transformers.utils import logging as transformers_logging
 
 from searchhub import (
@@ -60,6 +59,7 @@ from searchhub import (
     generate,
 )
 from searchhub.distribution import FloatArray
+from searchhub.effects import PredictedQuality, normal_scores
 from searchhub.errors import SearchhubError
 from searchhub.result import SearchResult
 from searchhub.trial import SCORING
@@ -268,7 +268,9 @@ def report_answers(windows: Windows, runs: Sequence[Mapping[str, Any]]) -> dict[
         if "search" in of_seeds[0] and name != "search":
             ahead = [windows.gain(found["search"]) - gain for found, gain in zip(of_seeds, gains, strict=True)]
             own["lead_of_search"] = interval(ahead)
-            shown = "{mean:8.2f} [{low}, {high}]".format(**own["lead_of_search"])
+            shown = "{mean:8.2f}".format(**own["lead_of_search"])
+            if len(runs) > 1:
+                shown += " [{low:.2f}, {high:.2f}]".format(**own["lead_of_search"])
         there = ~np.isnan(rows)
         means = np.where(there, rows, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
         own["accuracies"] = [round(float(m), 2) if t.any() else None for m, t in zip(means, there.T, strict=True)]
@@ -357,8 +359,7 @@ def seconds(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     for part in ("search", "paper"):
         if part in runs[0]:
             laps = [run[part]["seconds"] for run in runs]
-            own = {f"{part}: {name}": float(np.mean([lap[name] for lap in laps])) for name in laps[0]}
-            found |= {name: value for name, value in own.items() if not name.endswith("scores_of_the_search")}
+            found |= {f"{part}: {name}": float(np.mean([lap[name] for lap in laps])) for name in laps[0]}
     for n in runs[0].get("alone", {}):
         spent = [sum(piece["seconds"]["training"] for piece in run["alone"][n]) for run in runs]
         found[f"{n} alone"] = float(np.mean(spent))
