@@ -212,7 +212,7 @@ class Seed:
         watch.lap("sample")
         found = {"result": result.to_dict(), "sample": sample}
         if not args.rivals:
-            return {**found, "seconds": {**watch.laps, "scores_of_the_search": round(again, 2)}}
+            return {**found, "seconds": watch.laps}
         chosen = RandomSearcher(self.networks.space, num_trials=args.scored, seed=self.seed, budget=SCORED)
         random = search(chosen, weights).history
         watch.lap("random")

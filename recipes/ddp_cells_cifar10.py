@@ -48,8 +48,10 @@ def main(argv: list[str]) -> None:
     trainer = SearchTrainer(
         supernet,
         task,
-        training.search_arguments(where, searcher, final_training=final_settings),
-        evaluator_options={"batch_norm_batches": searching.batch_norm_batches},
+        training.search_arguments(where, searcher, scored=searching.scored, final_training=final_settings),
+        evaluator_options=searching.evaluator_options(),
+        score=searching.score,
+        objective=searching.finder(searcher.space),
         final_task=training.final_task(task),
         accelerator=accelerator,
         tracked=settings_of(arguments),

@@ -73,8 +73,10 @@ def main(argv: list[str]) -> None:
     trainer = SearchTrainer(
         supernet,
         task,
-        training.search_arguments(where, searcher),
-        evaluator_options={"batch_norm_batches": searching.batch_norm_batches},
+        training.search_arguments(where, searcher, scored=searching.scored),
+        evaluator_options=searching.evaluator_options(),
+        score=searching.score,
+        objective=searching.finder(searcher.space),
         accelerator=accelerator,
         tracked=settings_of(arguments),
     )

@@ -121,7 +121,8 @@ class _Run:
             "environment": evaluator.environment,
             "config": dict(config),
         }
-        earlier = {f"evaluator.{name}": value for name, value in evaluator.earlier.items()}
+        earlier: dict[str, Any] = {"searcher.scored": 0}
+        earlier |= {f"evaluator.{name}": value for name, value in evaluator.earlier.items()}
         self._folder = RunFolder(self._path, settings, self._say, earlier)
         checkpoint = self._folder.restore()
         if checkpoint is None:
@@ -155,6 +156,8 @@ class _Run:
         """Returns the next trials, and the distribution to draw paths from, as plain JSON for every process."""
         self._waiting = list(self._searcher.ask())
         self._announce_next()
+        if self._waiting and self._evaluator.whole_proposals:
+            self._tell("on_proposal_start", tuple(self._waiting))
         sampling = self._searcher.sampling.to_dict() if self._waiting and self._evaluator.whole_proposals else None
         return [trial.to_dict() for trial in self._waiting], sampling
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from searchhub.errors import InvalidInputError
 from searchhub.space import Architecture
@@ -148,16 +148,29 @@ class TrialResult:
         )
 
 
-def most_trained(results: Sequence[TrialResult]) -> list[TrialResult]:
+class Scored(Protocol):
+    """A trial with its score: a `TrialResult`, or a line of a journal."""
+
+    @property
+    def trial(self) -> Trial: ...
+
+    @property
+    def weights_step(self) -> int | None: ...
+
+
+S = TypeVar("S", bound=Scored)
+
+
+def most_trained(results: Sequence[S]) -> list[S]:
     """The results whose scores can be compared with each other, of the most training: others are no match for them.
 
     Scores on shared weights of one moment compare with those of the same moment, so the last moment counts. Other
     scores compare where the trials had the same budget, and the largest budget counts. Where all budgets are alike, as
     in every search of one round after another, that is all of them but those that only warmed up shared weights.
     """
-    results = [result for result in results if result.trial.round != WARMUP]
-    last = max((result.weights_step for result in results if result.weights_step is not None), default=None)
+    searched = [result for result in results if result.trial.round != WARMUP]
+    last = max((result.weights_step for result in searched if result.weights_step is not None), default=None)
     if last is not None:
-        return [result for result in results if result.weights_step == last]
-    largest = max((result.trial.budget.size for result in results), default=None)
-    return [result for result in results if result.trial.budget.size == largest]
+        return [result for result in searched if result.weights_step == last]
+    largest = max((result.trial.budget.size for result in searched), default=None)
+    return [result for result in searched if result.trial.budget.size == largest]

@@ -247,7 +247,7 @@ def test_warmup_is_listed_and_never_the_best(tmp_path):
     (run / "journal.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines[:4]))
     visible = check(write_report(run)).visible
     assert "4 of 7" in visible
-    assert re.search(r"Best: trial [23] of round [01] with 0\.[2-5]", visible)
+    assert re.search(r"Best: trial [23] with 0\.[2-5]", visible)
     assert visible.count("warm-up") == 2
     (run / "journal.jsonl").write_text(json.dumps(lines[0]) + "\n")
     assert "No trial is finished yet" in check(write_report(run)).visible

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from searchhub.result import SearchResult
 from searchhub.trial import Trial, TrialResult
 
@@ -21,6 +23,9 @@ class SearchCallback:
             done: How many of them a run folder already holds.
             best: The best score among those; None: there is none yet.
         """
+
+    def on_proposal_start(self, trials: Sequence[Trial]) -> None:
+        """Trials begin that train shared weights together, before each of them is scored."""
 
     def on_trial_start(self, trial: Trial) -> None:
         """A trial begins."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TextIO
 
@@ -15,7 +15,7 @@ from rich.text import Text
 from searchhub.callbacks.base import SearchCallback
 from searchhub.formatting import duration
 from searchhub.result import SearchResult
-from searchhub.trial import WARMUP, Trial, TrialResult
+from searchhub.trial import SCORING, WARMUP, Trial, TrialResult
 
 Clock = Callable[[], float]
 
@@ -42,6 +42,7 @@ class Stage:
         self.done = done
         self.best = best
         self.unit = ""
+        self.size = 1
         self.steps = (0, 0)
         self._display = display
         self._clock = clock
@@ -60,9 +61,9 @@ class Stage:
         self.steps = (done, total)
         self._display._changed()
 
-    def begin(self, unit: str) -> None:
-        """Names the unit that begins, e.g. "trial 12"."""
-        self.unit, self.steps = unit, (0, 0)
+    def begin(self, unit: str, size: int = 1) -> None:
+        """Names the unit that begins, e.g. "trial 12"; or `size` units whose steps are taken together."""
+        self.unit, self.size, self.steps = unit, size, (0, 0)
         self._display._changed()
 
     @property
@@ -73,7 +74,7 @@ class Stage:
     @property
     def eta(self) -> float | None:
         """Seconds until the stage ends, at the mean speed of this process; None until the speed is known."""
-        part = self.steps[0] / self.steps[1] if self.steps[1] else 0.0
+        part = self.size * self.steps[0] / self.steps[1] if self.steps[1] else 0.0
         here = self.done - self._first + part
         left = self.total - self.done - part
         if left <= 0:
@@ -168,9 +169,14 @@ class ProgressDisplay:
         if self._stage is not None:
             self._stage.step(done, total)
 
-    def callback(self, name: str = "search") -> SearchCallback:
-        """Returns a callback for `search()` that shows the search as one stage, with one unit per trial."""
-        return _SearchProgress(self, name)
+    def callback(self, name: str = "search", scored: int = 0) -> SearchCallback:
+        """Returns a callback for `search()` that shows the search as one stage, with one unit per trial.
+
+        Args:
+            name: Name of the stage.
+            scored: How many trials at the end are scored without training; they are a stage of their own.
+        """
+        return _SearchProgress(self, name, scored)
 
     def message(self, text: str) -> None:
         """Prints a line that stays, without disturbing the display."""
@@ -298,22 +304,39 @@ class _Note(ProgressColumn):
 
 
 class _SearchProgress(SearchCallback):
-    def __init__(self, display: ProgressDisplay, name: str) -> None:
+    def __init__(self, display: ProgressDisplay, name: str, scored: int) -> None:
         self._display = display
         self._name = name
+        self._scored = scored
+        self._before = 0
         self._stage: Stage | None = None
 
     def on_search_start(self, total: int, done: int, best: float | None) -> None:
-        self._stage = self._display.stage(self._name, total, done=done, best=best)
+        trained = total - self._scored
+        self._stage = self._display.stage(self._name, trained, done=min(done, trained), best=best)
+        if done > trained:
+            self._begin_scoring(trained, done - trained, best)
+
+    def _begin_scoring(self, before: int, done: int, best: float | None) -> None:
+        if self._scored and not self._before and self._stage is not None:
+            self._display._end(self._stage)
+            self._before = before
+            self._stage = self._display.stage("score architectures", self._scored, done=done, best=best)
+
+    def on_proposal_start(self, trials: Sequence[Trial]) -> None:
+        if self._stage is not None and trials[0].round != SCORING:
+            names = f"trials {trials[0].number} to {trials[-1].number}" if len(trials) > 1 else _unit(trials[0])
+            self._stage.begin(names, len(trials))
 
     def on_trial_start(self, trial: Trial) -> None:
+        if trial.round == SCORING:
+            self._begin_scoring(trial.number, 0, None)
         if self._stage is not None:
-            when = "warm-up" if trial.round == WARMUP else f"round {trial.round}"
-            self._stage.begin(f"trial {trial.number}, {when}")
+            self._stage.begin(_unit(trial))
 
     def on_trial_end(self, result: TrialResult, done: int, total: int, best: float | None) -> None:
         if self._stage is not None:
-            self._stage.advance(best=best, n=done - self._stage.done)
+            self._stage.advance(best=best, n=done - self._before - self._stage.done)
 
     def on_search_end(self, result: SearchResult) -> None:
         if self._stage is not None:
@@ -321,3 +344,8 @@ class _SearchProgress(SearchCallback):
 
     def on_message(self, text: str) -> None:
         self._display.message(text)
+
+
+def _unit(trial: Trial) -> str:
+    rounds = {WARMUP: ", warm-up", SCORING: ""}
+    return f"trial {trial.number}{rounds.get(trial.round, f', round {trial.round}')}"

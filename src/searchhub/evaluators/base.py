@@ -24,6 +24,9 @@ class Evaluator(ABC):
         this process: this makes a resumed search bit-identical.
         """
 
+    scores_untrained: bool = False
+    """Whether it takes trials of no budget (`searchhub.trial.SCORED`), which score shared weights as they are."""
+
     # -- proposals ----------------------------------------------------------------------------------------------------
 
     @property

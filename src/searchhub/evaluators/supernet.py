@@ -87,6 +87,8 @@ class SupernetEvaluator(AcceleratedEvaluator):
             training: they have an auxiliary head or drop-path.
     """
 
+    scores_untrained = True
+
     def __init__(
         self,
         supernet: Supernet,

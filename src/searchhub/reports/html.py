@@ -28,7 +28,7 @@ from searchhub.reports.markup import Child, Markup, details, facts, joined, tabl
 from searchhub.reports.run import JournalTrial, Run, read_run
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, SearchSpace
-from searchhub.trial import WARMUP
+from searchhub.trial import SCORING, WARMUP
 from searchhub.visualization.figures import plot_distribution, plot_pareto, plot_scores
 
 MOST_TRIALS = 1000
@@ -274,12 +274,16 @@ def _journal(run: Run) -> Markup:
     listed = run.trials
     summary = f"All {len(listed):,} trials"
     if len(listed) > MOST_TRIALS:
-        highest = sorted(run.trials, key=lambda t: (t.budget.size, t.score), reverse=True)[:MOST_TRIALS]
+
+        def rank(trial: JournalTrial) -> tuple[float, tuple[float, float], float]:
+            return -1 if trial.weights_step is None else trial.weights_step, trial.budget.size, trial.score
+
+        highest = sorted(run.trials, key=rank, reverse=True)[:MOST_TRIALS]
         listed = tuple(sorted(highest, key=lambda t: t.number))
         summary = f"The {MOST_TRIALS:,} best of {len(run.trials):,} trials; journal.jsonl holds all"
     rows = [_trial_row(t) for t in listed]
     space = None if run.result is None else run.result.space
-    best = tag("h3", f"Best: trial {run.best.number} of round {run.best.round} with {run.best.score:.4f}")
+    best = tag("h3", f"Best: trial {run.best.number} with {run.best.score:.4f}")
     both = tag(
         "div", tag("figure", svg), tag("div", best, diagram(run.best.architecture, space, "best")), class_="figures"
     )
@@ -289,7 +293,7 @@ def _journal(run: Run) -> Markup:
 def _trial_row(trial: JournalTrial) -> dict[str, object]:
     return {
         "trial": trial.number,
-        "round": "warm-up" if trial.round == WARMUP else trial.round,
+        "round": {WARMUP: "warm-up", SCORING: "after the search"}.get(trial.round, trial.round),
         "score": f"{trial.score:.4f}",
         **{name: f"{value:.4f}" for name, value in trial.metrics.items() if value != trial.score},
         "seconds": f"{trial.seconds:.1f}",

@@ -16,8 +16,8 @@ from searchhub.errors import InvalidInputError
 from searchhub.networks.network import TrainedNetwork, read_reports
 from searchhub.result import SearchResult
 from searchhub.run_folder import JOURNAL, RESULT, RUN_CONFIG
-from searchhub.space import Candidate
-from searchhub.trial import WARMUP, Budget
+from searchhub.space import Architecture, Candidate
+from searchhub.trial import Budget, Trial, most_trained
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,12 @@ class JournalTrial:
     seconds: float
     time: datetime | None
     budget: Budget = Budget()
+    weights_step: int | None = None
+
+    @property
+    def trial(self) -> Trial:
+        """What was tried."""
+        return Trial(self.number, Architecture(self.architecture), self.budget, self.round)
 
 
 @dataclass(frozen=True)
@@ -56,17 +62,15 @@ class Run:
 
     @property
     def best(self) -> JournalTrial | None:
-        """The trial with the best score among those of the largest budget; among equals the first."""
-        searched = [t for t in self.trials if t.round != WARMUP]
-        largest = max((t.budget.size for t in searched), default=None)
-        return max((t for t in searched if t.budget.size == largest), key=lambda t: t.score, default=None)
+        """The trial with the best score among those that compare (`most_trained`); among equals the first."""
+        return max(most_trained(self.trials), key=lambda t: t.score, default=None)
 
     @property
     def planned(self) -> int | None:
         """How many trials the search has. None: its settings do not say."""
         searcher = self.part("searcher")
         found = searcher.get("evaluations", searcher.get("num_trials"))
-        return found + searcher.get("warmup_trials", 0) if isinstance(found, int) else None
+        return found + searcher.get("warmup_trials", 0) + searcher.get("scored", 0) if isinstance(found, int) else None
 
     @property
     def metric(self) -> str | None:
@@ -145,6 +149,7 @@ def _trial(line: Mapping[str, Any]) -> JournalTrial:
         seconds=float(line["seconds"]),
         time=None if time is None else datetime.fromisoformat(time),
         budget=Budget(**line.get("budget", {})),  # journals of earlier versions do not record it: all trials were alike
+        weights_step=line.get("weights_step"),
     )
 
 

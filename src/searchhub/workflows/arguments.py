@@ -16,7 +16,10 @@ from searchhub.data.images import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Ima
 from searchhub.data.loading import DIGITS, ImageSplits, load_image_splits, load_image_task
 from searchhub.distribution import FloatArray, Normalization
 from searchhub.errors import InvalidInputError
-from searchhub.networks.choose import LimitSet
+from searchhub.evaluators.score import LIKELIHOOD, METRIC, SCORES
+from searchhub.evaluators.supernet import Paths
+from searchhub.generation.objective import ObjectiveName
+from searchhub.networks.choose import Finder, LimitSet
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.dc import DCSearcher
 from searchhub.searchers.ddp import Estimator, pruned_search_trials
@@ -25,6 +28,7 @@ from searchhub.searchers.warmup import WarmupSearcher
 from searchhub.space import SearchSpace
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget
+from searchhub.workflows.as_in_paper import apply, finder
 from searchhub.workflows.limits import read_limit_sets
 from searchhub.workflows.search_arguments import SearchArguments
 
@@ -135,6 +139,22 @@ class SearcherArguments:
         "How the update normalizes θ: `softmax` in the paper, `sum` in its code.",
         choices=list(THETA_NORMALIZATIONS),
     )
+    paths: str = option(
+        "fresh",
+        "How paths through the shared weights take turns. DDPNAS: one a `trial`.",
+        choices=list(get_args(Paths)),
+    )
+    score: str = option(
+        LIKELIHOOD, "Score: the `likelihood` exp(-validation loss), or the task's `metric`.", choices=list(SCORES)
+    )
+    scored: int = option(200, "Architectures to score after the search, by forward passes alone. 0: none.")
+    objective: str | None = option(
+        None,
+        "What networks are chosen by: quality `predicted` from these scores, or the paper's `expectation`. Default: "
+        "predicted, if there are scores.",
+        choices=list(get_args(ObjectiveName)),
+    )
+    as_in_paper: bool = option(False, "Search as the paper does; other values of its settings are refused.")
     warmup_trials: int = option(0, "Random paths to train on shared weights before the search, uncredited.")
     evaluations: int | None = option(None, "Trials of any searcher but `ddp`. Default: as many as `ddp` takes.")
     epochs_per_trial: int = option(1, "Epochs of training for each sampled architecture.")
@@ -172,7 +192,28 @@ class SearcherArguments:
             estimation_epochs=self.estimation_epochs,
             **{name: getattr(self, option_name) for option_name, name in _OF_SOME_SEARCHERS.items() if name in takes},
         )
+        self._check_objective(searcher)
         return WarmupSearcher(searcher, self.warmup_trials) if self.warmup_trials else searcher
+
+    def _check_objective(self, searcher: Searcher) -> None:
+        if self.scored < 0:
+            raise InvalidInputError(f"`--scored` must be at least 0, but is {self.scored}.")
+        if self.objective == "predicted" and not self.scored:
+            raise InvalidInputError(
+                "`--objective predicted` needs scores to predict from, but `--scored` is 0. Raise it."
+            )
+        if self.objective == "expectation" and searcher.result().distribution is None:
+            raise InvalidInputError(
+                f"`--objective expectation` needs a θ, but `--searcher {self.searcher}` leaves none. Drop it."
+            )
+
+    def finder(self, space: SearchSpace) -> Finder:
+        """Returns the function that finds the network for some limits."""
+        return finder(space, self.objective, as_in_paper=self.as_in_paper)
+
+    def evaluator_options(self) -> dict[str, Any]:
+        """Returns the arguments of `SupernetEvaluator` that are settings of the search."""
+        return {"paths": self.paths}
 
 
 @dataclass
@@ -180,6 +221,10 @@ class ImageSearcherArguments(SearcherArguments):
     """Settings of the searcher, and of BatchNorm in its trials."""
 
     batch_norm_batches: int = option(8, "Batches that measure BatchNorm statistics before validation.")
+
+    def evaluator_options(self) -> dict[str, Any]:
+        """Returns the arguments of `SupernetEvaluator` that are settings of the search."""
+        return {**super().evaluator_options(), "batch_norm_batches": self.batch_norm_batches}
 
 
 @dataclass
@@ -195,6 +240,10 @@ class DivideArguments:
         "outputs", "Features: of outputs (Eq. 7) or of parameters (Eq. 6).", choices=["outputs", "parameters"]
     )
     feature_examples: int | None = option(1000, "Most examples that layers' mean outputs are taken over.")
+    score: str = option(
+        METRIC, "Score: the task's `metric`, or the `likelihood` exp(-validation loss).", choices=list(SCORES)
+    )
+    as_in_paper: bool = option(False, "Score as the paper does, by the task's metric; another score is refused.")
     early_from: str | None = option(None, "Another run's folder, whose early-stopped networks are reused.")
 
     def searcher(
@@ -214,8 +263,8 @@ class DivideArguments:
         )
 
     def recorded(self) -> dict[str, Any]:
-        """Returns the settings of the features of early-stopped networks, as arguments of `ScratchEvaluator`."""
-        return {"features": self.features, "feature_examples": self.feature_examples}
+        """Returns the settings of early-stopped networks' features and scores, as arguments of `ScratchEvaluator`."""
+        return {"features": self.features, "feature_examples": self.feature_examples, "score": self.score}
 
     def words(self, searcher: DCSearcher) -> str:
         """Returns a sentence for a person that tells what the search will cost."""
@@ -359,7 +408,8 @@ def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -
             f"The command line must hold settings of this recipe (see --help), but holds {' '.join(unknown)}. "
             f"Mend or drop that.{_renamed(unknown)}"
         )
-    return tuple(parsed)
+    given = {word[2:].partition("=")[0] for word in [*words, *argv] if word.startswith("--")}
+    return apply(parsed, given)
 
 
 _NOW = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from searchhub.costs.structure import cells_of
 from searchhub.errors import InvalidInputError
 from searchhub.evaluators.base import Evaluator
-from searchhub.evaluators.score import METRIC, find_score
+from searchhub.evaluators.score import LIKELIHOOD, find_score
 from searchhub.networks.saved_trainer import name_of
 from searchhub.networks.trainer import check_inheritable
 from searchhub.run_folder import RUN_CONFIG
@@ -37,7 +37,7 @@ def check_given(trainer: SearchTrainer, evaluator: Any, options: Mapping[str, An
                 f"`{args.searcher.space.name}`. Make it of `supernet.search_space`."
             )
     if isinstance(evaluator, Evaluator):
-        if options or trainer.score != METRIC:
+        if options or trainer.score != LIKELIHOOD:
             raise InvalidInputError(
                 "`evaluator_options` and `score` are for an evaluator that is made here, but a "
                 f"`{type(evaluator).__name__}` was given. Give them to it."

@@ -62,7 +62,7 @@ def estimate(
     """
     final_settings = final_settings or settings
     space = supernet.search_space
-    trials, steps, first = searcher.num_trials, 0, ""
+    trials, steps, first = searcher.trained_trials, 0, ""
     if trials:
         if warmup := searcher.config.get("warmup_trials"):
             first = f", the first {warmup} of them warm-up"

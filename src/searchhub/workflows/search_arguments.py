@@ -25,6 +25,8 @@ class SearchArguments:
         searcher: The searcher, or its name (also `package.module:Class`). A name is built with `budget`, `seed` and
             `searcher_options`.
         searcher_options: Further arguments of a searcher that is given by name, e.g. {"estimation_epochs": 3}.
+        scored: S, number of architectures that are scored after the search, by forward passes alone on its weights. 0:
+            none. None: 200, if the evaluator can. Their effects are what networks are chosen by.
         budget: Budget of each trial, if the searcher is given by name.
         training: Training settings of the search's trials. None: the defaults of `TrainingSettings`, or those of
             `searchhub.workflows.compression` if a checkpoint is compressed.
@@ -45,6 +47,7 @@ class SearchArguments:
     output_dir: str | Path
     searcher: Searcher | str = "ddp"
     searcher_options: Mapping[str, Any] = field(default_factory=dict)
+    scored: int | None = None
     budget: Budget = Budget()
     training: TrainingSettings | None = None
     final_training: TrainingSettings | None = None

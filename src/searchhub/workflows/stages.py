@@ -78,7 +78,12 @@ def settings_of(arguments: Sequence[Any]) -> dict[str, Any]:
 
 
 def search_callbacks(
-    accelerator: Accelerator, progress: ProgressDisplay, stage: str, tracked: Mapping[str, Any] | None = None
+    accelerator: Accelerator,
+    progress: ProgressDisplay,
+    stage: str,
+    tracked: Mapping[str, Any] | None = None,
+    *,
+    scored: int = 0,
 ) -> list[SearchCallback]:
     """Returns the callbacks of a search: the display of progress, and a tracker if the accelerator has one.
 
@@ -87,8 +92,9 @@ def search_callbacks(
         progress: The display that shows the search as a stage.
         stage: The stage's name.
         tracked: The settings that a tracker is told.
+        scored: How many trials at the end are scored without training.
     """
-    found: list[SearchCallback] = [progress.callback(stage)]
+    found: list[SearchCallback] = [progress.callback(stage, scored)]
     if accelerator.log_with:
         found.append(TrackerCallback(accelerator, tracked or {}))
     return found

@@ -21,7 +21,7 @@ from searchhub.data.glue import GLUE_TASKS, load_glue_task
 from searchhub.data.text import TextTask
 from searchhub.data.text_loading import load_text_task
 from searchhub.errors import InvalidInputError
-from searchhub.generation import Limit, generate
+from searchhub.generation import Limit
 from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassification
 from searchhub.networks.choose import Finder, LimitSet, between, first_within
 from searchhub.searchers.base import Searcher
@@ -164,9 +164,9 @@ class BertSearcherArguments(SearcherArguments):
                     )
         return super().build(space, seed)
 
-    def objective(self, supernet: BertSupernetForSequenceClassification) -> Finder:
+    def find(self, supernet: BertSupernetForSequenceClassification) -> Finder:
         """Returns the function that finds the network for some limits: the search's, or evenly spread whole layers."""
-        return uniform_layers(supernet) if self.searcher == UNIFORM else generate
+        return uniform_layers(supernet) if self.searcher == UNIFORM else self.finder(supernet.search_space)
 
 
 def uniform_layers(supernet: BertSupernetForSequenceClassification) -> Finder:
@@ -238,6 +238,7 @@ class BertTrainingArguments(RecipeTrainingArguments):
         return self.search_arguments(
             run,
             searcher,
+            scored=searching.scored,
             training=self.distilling(search) if searching.search_distillation else search,
             final_training=self.distilling(self.final_settings()),
             compression=CompressionArguments(

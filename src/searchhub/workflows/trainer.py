@@ -26,7 +26,7 @@ from searchhub.data.task import Task
 from searchhub.distributed import OnMain
 from searchhub.errors import InvalidInputError
 from searchhub.evaluators.base import Evaluator
-from searchhub.evaluators.score import METRIC, Score
+from searchhub.evaluators.score import LIKELIHOOD, Score
 from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.generation import generate
 from searchhub.hub.publish import PublishedRevision
@@ -38,6 +38,7 @@ from searchhub.networks.saved_trainer import load_trainer, save_trainer
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
+from searchhub.scoring import ScoringSearcher
 from searchhub.search import search
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.named import build_searcher
@@ -50,6 +51,9 @@ from searchhub.workflows.dry_run import estimate
 from searchhub.workflows.reloading import reload_networks
 from searchhub.workflows.search_arguments import SearchArguments
 from searchhub.workflows.stages import search_callbacks, summarize_networks
+
+SCORED_BY_DEFAULT = 200
+"""How many architectures are scored after a search whose arguments do not say."""
 
 EvaluatorFactory = Callable[..., Evaluator]
 """Function that makes the evaluator of a search. It is called as `SupernetEvaluator` is, which is the default."""
@@ -70,7 +74,8 @@ class SearchTrainer:
         callbacks: Further callbacks of the search, beside the progress display.
         evaluator: Evaluator of the trials, or a function that makes one and is called as `SupernetEvaluator` is.
         evaluator_options: Further arguments of the function that makes the evaluator, e.g. {"batch_norm_batches": 8}.
-        score: Score of a trial: a name in `searchhub.evaluators.score.SCORES`, or a function of a module.
+        score: Score of a trial: a name in `searchhub.evaluators.score.SCORES`, or a function of a module. It is the
+            likelihood exp(−validation loss) by default.
         objective: Function that finds the network for some limits, as `generate` does by DDPNAS Eq. 10.
         costs: The cost tables that limits can name, "macs" and "params" among them, of the networks of
             `supernet.final`; or a function that makes them when they are first asked for. None: multiply-adds and
@@ -92,7 +97,7 @@ class SearchTrainer:
         callbacks: Sequence[SearchCallback] = (),
         evaluator: Evaluator | EvaluatorFactory = SupernetEvaluator,
         evaluator_options: Mapping[str, Any] | None = None,
-        score: str | Score = METRIC,
+        score: str | Score = LIKELIHOOD,
         objective: Finder = generate,
         costs: Sequence[CostTable] | Callable[[], Sequence[CostTable]] | None = None,
         final_task: Task | None = None,
@@ -213,7 +218,17 @@ class SearchTrainer:
                     **args.searcher_options,
                 )
             )
+            if self._scored and self._searcher.num_trials:
+                tables = [table for table in self.costs if table.name in ("macs", "params")]
+                self._searcher = ScoringSearcher(self._searcher, scored=self._scored, costs=tables)
         return self._searcher
+
+    @property
+    def _scored(self) -> int:
+        """How many architectures are scored after the search."""
+        if self.args.scored is not None:
+            return self.args.scored
+        return SCORED_BY_DEFAULT if getattr(self._evaluator, "scores_untrained", False) else 0
 
     @cached_property
     def costs(self) -> tuple[CostTable, ...]:
@@ -232,7 +247,8 @@ class SearchTrainer:
     def progress(self) -> ProgressDisplay:
         """The display that shows how far the run is. Only the main process shows it."""
         if self._display is None:
-            stages = 1 if self._networks else (self.compression is not None) + (self.searcher.num_trials > 0) + 1
+            searching = (self.searcher.num_trials > 0) + isinstance(self.searcher, ScoringSearcher)
+            stages = 1 if self._networks else (self.compression is not None) + searching + 1
             self._display = ProgressDisplay(stages, enabled=self._show and self.accelerator.is_main_process)
         return self._display
 
@@ -497,7 +513,11 @@ class SearchTrainer:
         )
 
     def _callbacks(self) -> list[SearchCallback]:
-        return [*search_callbacks(self.accelerator, self.progress, "search", self._tracked), *self.callbacks]
+        scored = self.searcher.num_trials - self.searcher.trained_trials
+        return [
+            *search_callbacks(self.accelerator, self.progress, "search", self._tracked, scored=scored),
+            *self.callbacks,
+        ]
 
     def _search(self, task: Task) -> SearchResult:
         searcher = self.searcher
@@ -510,7 +530,7 @@ class SearchTrainer:
                 task,
                 self.training,
                 self.accelerator,
-                num_trials=searcher.num_trials,
+                num_trials=searcher.trained_trials,
                 epochs_per_trial=searcher.budget.epochs,
                 max_steps_per_trial=searcher.budget.max_steps,
                 score=self.score,
