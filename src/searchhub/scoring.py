@@ -79,7 +79,8 @@ class ScoringSearcher(Searcher):
 
     @property
     def sampling(self) -> ArchitectureDistribution:
-        return self.searcher.sampling
+        """A uniform one: candidates that the searcher prunes are scored, too, and may be generated."""
+        return ArchitectureDistribution.uniform(self.space)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -98,6 +98,7 @@ class CardFacts:
         limits: Limits under which the architecture was generated.
         selection: How the architecture was chosen, and what that guarantees, e.g. "exact optimum of E[α] (list-DP)".
         expectation: E[α] of DDPNAS Eq. 9 under the search's θ.
+        measured_loss: −log(score) of the network on the search's final weights. None: it was not measured.
         predicted_loss: The loss, −log(score), that the search's scores predict, e.g. "1.2345 ± 0.0123".
         params: Number of parameters.
         macs: Multiply-adds of one input.
@@ -141,6 +142,7 @@ class CardFacts:
     selection: str | None = None
     expectation: float | None = None
     predicted_loss: str | None = None
+    measured_loss: float | None = None
     params: int | None = None
     macs: int | None = None
     macs_unit: str = "multiply-adds"
@@ -312,6 +314,7 @@ def _sizes(facts: CardFacts) -> str:
         ("Input", None if facts.input_shape is None else " × ".join(str(n) for n in facts.input_shape)),
         ("Chosen by", None if facts.selection is None else redact(facts.selection)),
         ("Predicted loss", None if facts.predicted_loss is None else f"{facts.predicted_loss} (−log of the score)"),
+        ("Loss on the search's weights", None if facts.measured_loss is None else f"{facts.measured_loss:.4f}"),
         ("E[α]", None if facts.expectation is None else f"{facts.expectation:.6g} (DDPNAS Eq. 9)"),
     ]
     return "\n\n".join(part for part in (markdown_table(rows) if rows else "", _facts_list(lines)) if part)

@@ -123,6 +123,7 @@ def card_facts(
             predicted_loss=(
                 None if certificate.loss is None else predicted_loss(certificate.loss, certificate.deviation)
             ),
+            measured_loss=certificate.measured,
         )
     return card
 

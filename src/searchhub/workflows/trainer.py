@@ -29,6 +29,7 @@ from searchhub.evaluators.base import Evaluator
 from searchhub.evaluators.score import LIKELIHOOD, Score
 from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.generation import generate
+from searchhub.generation.architecture import predicts
 from searchhub.hub.publish import PublishedRevision
 from searchhub.models.supernet import Supernet
 from searchhub.networks.card_facts import Provenance, compute_used
@@ -45,6 +46,7 @@ from searchhub.searchers.named import build_searcher
 from searchhub.searchers.uniform import UniformSearcher
 from searchhub.training.accelerator import Processes, make_accelerator
 from searchhub.training.settings import TrainingSettings
+from searchhub.trial import SCORED, SCORING, Trial
 from searchhub.workflows.checks import check_given, check_search, check_training
 from searchhub.workflows.compression import SEARCH_FINE_TUNING, CompressionArguments, Prepared, load_checkpoint, prepare
 from searchhub.workflows.dry_run import estimate
@@ -143,6 +145,7 @@ class SearchTrainer:
         self._searcher: Searcher | None = None
         self._networks: NetworkTrainer | None = None
         self._searched: Supernet | None = None
+        self._evaluated: Evaluator | None = None
         self._searching = self._loaded = False
         self._show = progress
         self._display: ProgressDisplay | None = None
@@ -377,7 +380,7 @@ class SearchTrainer:
             raise InvalidInputError("At least one network must be asked for, but there is none. Give a limit.")
         if self._networks is None:
             self.check(*limits, random_networks=random_networks, largest=largest, baselines=baselines)
-        return choose_networks(
+        networks = choose_networks(
             self.search(),
             limits,
             random_networks=random_networks,
@@ -387,6 +390,20 @@ class SearchTrainer:
             find=self.objective,
             baselines=baselines,
         )
+        return self._scored_again(networks)
+
+    def _scored_again(self, networks: Sequence[Network]) -> list[Network]:
+        """Scores networks of largest predicted quality on the search's final weights, for their certificates."""
+        chosen = [n for n in networks if predicts(n.architecture)]
+        if self._evaluated is None or not chosen:
+            return list(networks)
+        first = self.searcher.num_trials
+        trials = [Trial(first + i, n.architecture, SCORED, SCORING) for i, n in enumerate(chosen)]
+        scores = {n.name: r.score for n, r in zip(chosen, self._evaluated(trials), strict=True)}
+        return [
+            replace(n, architecture=n.architecture.with_score(scores[n.name])) if n.name in scores else n
+            for n in networks
+        ]
 
     def train_networks(self, networks: Sequence[Network]) -> list[TrainedNetwork]:
         """Trains networks that you chose, as the run trains its own. It searches first if need be.
@@ -538,7 +555,9 @@ class SearchTrainer:
                 on_step=self.progress.step,
                 **self._evaluator_options,
             )
-        return search(searcher, evaluator, run_dir=self.folder, callbacks=self._callbacks())
+        result = search(searcher, evaluator, run_dir=self.folder, callbacks=self._callbacks())
+        self._evaluated = evaluator if evaluator.scores_untrained else None
+        return result
 
     def _reload(self, folders: Sequence[Path]) -> None:
         kind = self.final_task.source.get("kind")
