@@ -1,12 +1,18 @@
-"""What training a path of a supernet costs, beside the same network standing alone: a step, and a whole trial.
+"""What training paths of a supernet costs, beside the same networks standing alone: a step, and a whole trial.
 
     python benchmarks/supernet_step.py --architectures 20
     python benchmarks/supernet_step.py --space darts        # or nasbench201
+    python benchmarks/supernet_step.py --paths trial        # one path a trial, as in the paper
 
 Both sides are the same class with the same sizes, prepared by the same accelerator, and take turns, step by step and
 trial by trial; figures are CPU-seconds of this process. A whole trial is: build, wrap, one epoch, BatchNorm
 re-estimation, validation, and a checkpoint that a killed search could go on from. The standalone network's checkpoint
 holds itself and its optimizer; the supernet's holds all candidates. Pictures are noise: speed does not depend on them.
+
+Where paths change every step ("fresh"), a step's ratio is of whole sums: it includes making each module once, at its
+first use, which a search of thousands of steps does not notice. A trial's ratio is that of a whole proposal, with one
+checkpoint, to as many trainings alone. `scores` compares architectures that are scored without training, BatchNorm
+measured anew, with bare inference on batches that lie ready: as many pictures through a model that is there.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +50,14 @@ from searchhub import (
     make_accelerator,
 )
 from searchhub.data.task import Task
+from searchhub.evaluators.supernet import Paths
 from searchhub.journal import Mark
 from searchhub.models.supernet import Supernet
-from searchhub.training.batches import derive_seed, training_batches
+from searchhub.training.batches import derive_seed, evaluation_batches, training_batches
 from searchhub.training.loop import predict, reestimate_batch_norm, train_pass
+from searchhub.training.shared import SharedWeights
 from searchhub.training.windows import SharedOptimizerState
+from searchhub.trial import SCORED, SCORING
 
 
 def noise_task(train: int, validation: int, size: int) -> ImageTask:
@@ -94,10 +103,12 @@ class Bench:
         settings: How.
     """
 
-    def __init__(self, supernet: Supernet, task: Task, settings: TrainingSettings) -> None:
-        self.supernet, self.task, self.settings = supernet, task, settings
+    def __init__(self, supernet: Supernet, task: Task, settings: TrainingSettings, paths: Paths = "trial") -> None:
+        self.supernet, self.task, self.settings, self.paths = supernet, task, settings, paths
         self.accelerator = make_accelerator()
-        self.evaluator = SupernetEvaluator(supernet, task, settings, self.accelerator, num_trials=1_000_000)
+        self.evaluator = SupernetEvaluator(
+            supernet, task, settings, self.accelerator, num_trials=1_000_000, paths=paths
+        )
         self._folder = tempfile.TemporaryDirectory()
         self.checkpoints = Path(self._folder.name)
 
@@ -137,6 +148,59 @@ class Bench:
             times.append(pair)  # type: ignore[arg-type]
         self.accelerator.free_memory()
         return statistics.median(t[0] for t in times[2:]) / statistics.median(t[1] for t in times[2:])
+
+    def fresh_ratio(self, architectures: Sequence[Architecture], repeats: int) -> float:
+        """CPU-seconds of steps that each take another path, over those of the same networks' steps standing alone."""
+        batch = next(iter(training_batches(self.task, "train", self.settings, self.accelerator, 0)))
+        alone = [self.stepper(self.standalone(architecture), None) for architecture in architectures]
+        for step in alone:
+            step()
+        state = SharedOptimizerState(dict(self.supernet.named_parameters()))
+        shared = SharedWeights(self.supernet, self.settings, self.accelerator, state)
+        spent = np.zeros(2)
+        with shared:
+            for i in range(repeats):
+                for j, architecture in enumerate(architectures):
+                    for side in (0, 1) if (i + j) % 2 else (1, 0):
+                        started = time.process_time()
+                        if side:
+                            alone[j]()
+                        else:
+                            shared.step([architecture], batch, self.settings.learning_rate)
+                        spent[side] += time.process_time() - started
+        self.accelerator.free_memory()
+        return float(spent[0] / spent[1])
+
+    def proposal_ratio(self, architectures: Sequence[Architecture]) -> float:
+        """CPU-seconds of a proposal with its checkpoint, over those of the same trials of networks of their own."""
+        started = time.process_time()
+        list(self.evaluator([Trial(i, architecture) for i, architecture in enumerate(architectures)]))
+        last = len(architectures) - 1
+        checkpoints.publish(self.checkpoints / "search", last, {}, self.evaluator.save, Mark(0, ""))
+        together = time.process_time() - started
+        return together / sum(self.standalone_trial(i, architecture) for i, architecture in enumerate(architectures))
+
+    def score_ratio(self, architectures: Sequence[Architecture]) -> tuple[float, float]:
+        """CPU-seconds of scores without training over those of bare inference; and architectures a second."""
+        ready = [
+            [batch["pixel_values"] for batch in evaluation_batches(self.task, split, size, self.accelerator)]
+            for split, size in (("train", self.settings.batch_size), ("validation", self.settings.eval_batch_size))
+        ]
+        measured = [*ready[0][: self.evaluator.batch_norm_batches], *ready[1]]
+        list(self.evaluator([Trial(10**5 + i, a, SCORED, SCORING) for i, a in enumerate(architectures[:2])]))
+        spent = np.zeros(2)
+        for i, architecture in enumerate(architectures):
+            model = self.standalone(architecture).eval()
+            for side in (0, 1) if i % 2 else (1, 0):
+                started = time.process_time()
+                if side:
+                    with torch.no_grad():
+                        for pictures in measured:
+                            model(pixel_values=pictures)
+                else:
+                    list(self.evaluator([Trial(10**6 + i, architecture, SCORED, SCORING)]))
+                spent[side] += time.process_time() - started
+        return float(spent[0] / spent[1]), len(architectures) / float(spent[0])
 
     # -- a whole trial ------------------------------------------------------------------------------------------------
 
@@ -199,10 +263,31 @@ class Bench:
             "architectures": len(of_steps),
         }
 
+    def compare_fresh(self, architectures: Sequence[Architecture], steps: int) -> dict[str, Any]:
+        """Print and return the ratios where paths change every step."""
+        labels = torch.zeros(2, dtype=torch.int64)
+        self.task.score(labels, labels)
+        gc.freeze()
+        score, speed = self.score_ratio(architectures)
+        step, trial = self.fresh_ratio(architectures, steps), self.proposal_ratio(architectures)
+        print(
+            f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; "
+            f"{len(architectures)} architectures: step {step:.3f}, trial {trial:.3f}, scores {score:.3f} "
+            f"({speed:.1f} architectures a CPU-second)"
+        )
+        return {
+            "ratio": round(step, 4),
+            "trial_ratio": round(trial, 4),
+            "score_ratio": round(score, 4),
+            "architectures_per_second": round(speed, 2),
+            "architectures": len(architectures),
+        }
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", choices=["mobile", "nasbench201", "darts"], default="mobile", help="default: mobile")
+    parser.add_argument("--paths", choices=["fresh", "trial"], default="fresh", help="default: fresh")
     parser.add_argument("--architectures", type=int, default=20, help="how many (default: 20)")
     parser.add_argument("--steps", type=int, default=8, help="timed steps of each (default: 8)")
     parser.add_argument("--steps_per_epoch", type=int, default=40, help="length of a trial's epoch (default: 40)")
@@ -210,11 +295,16 @@ def main() -> None:
     arguments = parser.parse_args()
     supernet = supernet_of(arguments.space)
     task = noise_task(arguments.batch_size * arguments.steps_per_epoch, 512, 32)
-    bench = Bench(supernet, task, TrainingSettings(batch_size=arguments.batch_size))
+    bench = Bench(supernet, task, TrainingSettings(batch_size=arguments.batch_size), arguments.paths)
     space = supernet.search_space
     rows = space.sample(arguments.architectures, np.random.default_rng(0))
-    figures = bench.compare({str(i): space.decode(row) for i, row in enumerate(rows)}, arguments.steps)
-    print("RESULT", json.dumps({"space": arguments.space, **figures, "steps_per_epoch": arguments.steps_per_epoch}))
+    architectures = [space.decode(row) for row in rows]
+    if arguments.paths == "trial":
+        figures = bench.compare({str(i): a for i, a in enumerate(architectures)}, arguments.steps)
+    else:
+        figures = bench.compare_fresh(architectures, arguments.steps)
+    settings = {"space": arguments.space, "paths": arguments.paths, "steps_per_epoch": arguments.steps_per_epoch}
+    print("RESULT", json.dumps({**settings, **figures}))
 
 
 if __name__ == "__main__":

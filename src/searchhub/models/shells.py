@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -15,16 +15,26 @@ Key = tuple[int, ...]
 
 
 @dataclass
+class _Modules:
+    """The modules that a choice decides by one of its candidates, by name, with the windows of their parameters."""
+
+    modules: dict[str, nn.Module]
+    windows: dict[nn.Parameter, Window]
+
+
+@dataclass
 class _Frame:
     """A model whose decided modules are exchanged.
 
     Args:
         model: The model.
+        windows: Windows of the parameters that no choice decides.
         held: For each choice, the key of the modules that it holds now.
     """
 
     model: PreTrainedModel
-    held: dict[int, Key] = field(default_factory=dict)
+    windows: dict[nn.Parameter, Window]
+    held: dict[int, Key]
 
 
 class Shells:
@@ -47,7 +57,7 @@ class Shells:
         conditions = {c.condition.choice for c in self._space.choices if c.condition is not None}
         self._parents = [i for i, choice in enumerate(self._space.choices) if choice.name in conditions]
         self._frames: dict[Key, _Frame] = {}
-        self._modules: dict[Key, Mapping[str, nn.Module]] = {}
+        self._modules: dict[Key, _Modules] = {}
 
     def model(self, architecture: Architecture) -> PreTrainedModel:
         """Returns the model of an architecture. It holds until the next call.
@@ -55,38 +65,50 @@ class Shells:
         Raises:
             InvalidInputError: The architecture does not belong to this space.
         """
-        row = self._space.encode(architecture).tolist()
-        branch = tuple(row[i] for i in self._parents)
-        keys = {
-            i: (*branch, -1, i, *(row[i - 1 : i] if self.supernet.chain_coupled else ()), candidate)
-            for i, candidate in enumerate(row)
-            if candidate != INACTIVE and i not in self._parents
-        }
+        branch, keys = self._keys(architecture)
         if branch not in self._frames or any(key not in self._modules for key in keys.values()):
-            made = self.supernet.subnet(architecture)
-            decided = self.supernet.choice_modules(architecture)
-            for i, key in keys.items():
-                names = decided.get(self._space.choices[i].name, ())
-                self._modules.setdefault(key, {name: made.get_submodule(name) for name in names})
-            frame = self._frames.setdefault(branch, _Frame(made))
-            if frame.model is made:
-                frame.held = dict(keys)
+            self._make(architecture, branch, keys)
         frame = self._frames[branch]
         for i, key in keys.items():
-            before = frame.held.get(i)
+            before = frame.held[i]
             if before != key:
-                _exchange(frame.model, self._modules[before] if before else {}, self._modules[key])
+                _exchange(frame.model, self._modules[before].modules, self._modules[key].modules)
                 frame.held[i] = key
         return frame.model
 
-    def windows(self, model: PreTrainedModel, architecture: Architecture) -> dict[nn.Parameter, Window]:
-        """Returns the window of each parameter of a model that `model` returned for the architecture.
+    def windows(self, architecture: Architecture) -> dict[nn.Parameter, Window]:
+        """Returns the window of each parameter of the model of an architecture, which `model` returned before.
 
-        They come in the order of their names, because that of a model's modules depends on what was exchanged.
+        Their order depends on the architecture alone, unlike that of the model's modules.
         """
-        window = self.supernet.window
-        named = sorted(model.named_parameters())
-        return {parameter: window(name, architecture) for name, parameter in named}
+        branch, keys = self._keys(architecture)
+        found = dict(self._frames[branch].windows)
+        for key in keys.values():
+            found |= self._modules[key].windows
+        return found
+
+    def _keys(self, architecture: Architecture) -> tuple[Key, dict[int, Key]]:
+        """Returns what tells frames apart, and for each choice with modules what tells these apart."""
+        row = self._space.encode(architecture).tolist()
+        branch = tuple(row[i] for i in self._parents)
+        coupled = self.supernet.chain_coupled
+        return branch, {
+            i: (*branch, -1, i, *(row[i - 1 : i] if coupled else ()), candidate)
+            for i, candidate in enumerate(row)
+            if candidate != INACTIVE and i not in self._parents
+        }
+
+    def _make(self, architecture: Architecture, branch: Key, keys: Mapping[int, Key]) -> None:
+        """Makes a model anew, and keeps it or those of its modules that are not known yet."""
+        made = self.supernet.subnet(architecture)
+        windows = {name: (p, self.supernet.window(name, architecture)) for name, p in sorted(made.named_parameters())}
+        decided = self.supernet.choice_modules(architecture)
+        for i, key in keys.items():
+            names = decided.get(self._space.choices[i].name, ())
+            own = [name for name in windows if name.startswith(tuple(f"{module}." for module in names))]
+            parts = dict(windows.pop(name) for name in own)
+            self._modules.setdefault(key, _Modules({name: made.get_submodule(name) for name in names}, parts))
+        self._frames.setdefault(branch, _Frame(made, dict(windows.values()), dict(keys)))
 
 
 def _exchange(model: nn.Module, old: Mapping[str, nn.Module], new: Mapping[str, nn.Module]) -> None:

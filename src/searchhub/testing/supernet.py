@@ -176,8 +176,8 @@ class SupernetContract:
                 for module in (*model.modules(), *expected.modules()):
                     if isinstance(module, nn.modules.batchnorm._NormBase):
                         module.reset_running_stats()
-            windows = supernet.windows(expected, architecture)
-            assert list(shells.windows(model, architecture).values()) == [windows[name] for name in sorted(windows)]
+            windows, names = shells.windows(architecture), {p: name for name, p in model.named_parameters()}
+            assert {names[p]: window for p, window in windows.items()} == supernet.windows(expected, architecture)
 
     def test_final_networks_are_of_the_same_space(self, supernet: Supernet) -> None:
         assert supernet.final.search_space == supernet.search_space

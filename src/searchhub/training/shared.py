@@ -62,7 +62,7 @@ class SharedWeights:
         for path in paths:
             model = self.shells.model(path).train()
             losses.append(backward(model, parts, self._settings, self._accelerator))
-            used.append(self.shells.windows(model, path))
+            used.append(self.shells.windows(path))
         stepped = self._union(used)
         parameters = [parameter for parameter, _ in stepped]
         self._average_over_processes(parameters)
