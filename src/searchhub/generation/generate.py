@@ -77,6 +77,7 @@ def generate(
     7. DDPNAS generates from the survivors; if a space has no groups they leave nothing to choose. Pruned candidates
        keep a θ, and by default take part.
 
+    >>> import numpy as np
     >>> from searchhub.costs.table import CostTable
     >>> from searchhub.distribution import ArchitectureDistribution
     >>> from searchhub.space import Choice, SearchSpace
