@@ -11,8 +11,8 @@ Each seed has these parts (`--parts`), all with as many passes over the training
 
 - `search`: shared weights trained as `--paths` says, then `--scored` architectures scored by forward passes alone on
   the final weights, and the network of largest predicted quality generated for each limit. On the same weights, beside
-  it: a fixed random sample for τ, the same for every seed; random search; and evolution, which spends as many scores on
-  all limits together, an equal part of them within each. Both answer with the best that they scored within a limit.
+  it: a fixed random sample for τ, the same for every seed; random search, which is the best of the same scores within a
+  limit; and evolution, which spends as many scores on all limits together, an equal part of them within each.
 - `paper`: DDPNAS as written: a path a trial, accuracy, mean, T = 3, γ = .8, pruning, a cosine to 0, E[α] of all
   candidates. Its 15 trials have equal shares of the passes.
 - `alone`: the passes spread over 9, 18 and 36 random networks trained alone, in whole passes each. They score
@@ -95,9 +95,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--paths", choices=["fresh", "turns", "together", "trial"], default="fresh")
     parser.add_argument("--score", choices=["likelihood", "metric"], default="likelihood")
     parser.add_argument("--scored", type=int, default=300, help="S: architectures scored on the final weights")
-    parser.add_argument(
-        "--rivals", action=argparse.BooleanOptionalAction, default=True, help="random search and evolution, too"
-    )
+    parser.add_argument("--rivals", action=argparse.BooleanOptionalAction, default=True, help="evolution, too")
     parser.add_argument("--sample", type=int, default=150, help="random networks on which τ is measured")
     parser.add_argument("--alone", type=int, default=0, help="how many of the sample are trained alone")
     parser.add_argument("--alone_epochs", type=int, default=20, help="passes of each of them")
@@ -227,9 +225,10 @@ def answers(windows: Windows, run: Mapping[str, Any]) -> dict[str, FloatArray]:
         found["search"] = windows.generated(result, "predicted")
         found["search, in the window"] = windows.generated(result, "predicted", low=0.95)
         found["E[α] of the search"] = windows.generated(result, "expectation")
-        found["best scored of the search"] = windows.best_scored(codes, [r.score for r in scored])
-        for method in ("random", "evolution") if "random" in run["search"] else ():
-            found[method] = windows.best_scored(run["search"][method]["codes"], run["search"][method]["scores"])
+        found["random search"] = windows.best_scored(codes, [r.score for r in scored])
+        if "evolution" in run["search"]:
+            evolved = run["search"]["evolution"]
+            found["evolution"] = windows.best_scored(evolved["codes"], evolved["scores"])
     if "paper" in run:
         found["as in the paper"] = windows.generated(searched(run, "paper"), "expectation")
     for n, pieces in run.get("alone", {}).items():

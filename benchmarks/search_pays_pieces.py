@@ -24,7 +24,6 @@ from searchhub import (
     Limit,
     NasBenchMacroSupernetConfig,
     NasBenchMacroSupernetForImageClassification,
-    RandomSearcher,
     SupernetEvaluator,
     TrainingSettings,
     Trial,
@@ -213,9 +212,6 @@ class Seed:
         found = {"result": result.to_dict(), "sample": sample}
         if not args.rivals:
             return {**found, "seconds": watch.laps}
-        chosen = RandomSearcher(self.networks.space, num_trials=args.scored, seed=self.seed, budget=SCORED)
-        random = search(chosen, weights).history
-        watch.lap("random")
         evolved = [
             r
             for limit in self.networks.limits
@@ -233,7 +229,6 @@ class Seed:
         watch.lap("evolution")
         return {
             **found,
-            "random": self._kept(random),
             "evolution": self._kept(evolved),
             "seconds": watch.laps,
         }
@@ -269,7 +264,7 @@ class Seed:
         budget = Budget(epochs=math.ceil(each / self._per_epoch), max_steps=each)
         chosen: Searcher = DDPSearcher(space, **options, budget=budget)
         if scored:
-            chosen = ScoringSearcher(chosen, scored=scored, costs=[self.networks.macs])
+            chosen = ScoringSearcher(chosen, scored=scored)
         evaluator = SupernetEvaluator(
             self._supernet(),
             self._task,

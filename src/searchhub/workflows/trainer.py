@@ -222,8 +222,7 @@ class SearchTrainer:
                 )
             )
             if self._scored and self._searcher.num_trials:
-                tables = [table for table in self.costs if table.name in ("macs", "params")]
-                self._searcher = ScoringSearcher(self._searcher, scored=self._scored, costs=tables)
+                self._searcher = ScoringSearcher(self._searcher, scored=self._scored)
         return self._searcher
 
     @property
