@@ -1,7 +1,4 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +7,6 @@ from transformers import BertConfig, BertForSequenceClassification
 from searchhub.models.bert.configuration_bert import SearchedBertConfig
 from searchhub.models.bert.modeling_bert import SearchedBertForSequenceClassification
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bert_step.py"
 TINY = ["--size=tiny", "--sequence_length=16"]
 QUICK = ["--latency", "--clock=cpu", "--rounds=1", "--min_run_time=0.01", "--batch_sizes", "1", "3"]
 SIZES = {
@@ -23,17 +19,14 @@ SIZES = {
 }
 
 
-def run(*arguments):
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+@pytest.fixture
+def result_of(ran):
+    def result(*arguments):
+        name, line = ran("bert_step", *arguments)[-1].split(" ", 1)
+        assert name == "RESULT"
+        return json.loads(line)
 
-
-def result_of(*arguments):
-    done = run(*arguments)
-    assert done.returncode == 0, done.stderr
-    name, line = done.stdout.splitlines()[-1].split(" ", 1)
-    assert name == "RESULT"
-    return json.loads(line)
+    return result
 
 
 def macs_of(hidden, layers, length):
@@ -43,7 +36,7 @@ def macs_of(hidden, layers, length):
 
 
 @pytest.mark.slow
-def test_training_ends_with_its_result():
+def test_training_ends_with_its_result(result_of):
     """How good the figures are depends on the machine; that they are there does not."""
     result = result_of(*TINY, "--architectures=2", "--steps=1", "--steps_per_epoch=2", "--batch_size=4")
     # The full one and the narrowest besides.
@@ -53,7 +46,7 @@ def test_training_ends_with_its_result():
 
 
 @pytest.mark.slow
-def test_latency_ends_with_its_result():
+def test_latency_ends_with_its_result(result_of):
     result = result_of(*TINY, *QUICK, "--networks=2")
     rows = result["networks"]
     assert result["clock"] == "cpu"
@@ -75,7 +68,7 @@ def test_latency_ends_with_its_result():
 
 
 @pytest.mark.slow
-def test_saved_networks_are_timed_beside_the_original(tmp_path):
+def test_saved_networks_are_timed_beside_the_original(result_of, tmp_path):
     torch.manual_seed(0)
     paths = small_path, original_path = str(tmp_path / "small" / "network"), str(tmp_path / "original" / "network")
     BertForSequenceClassification(BertConfig(**SIZES)).save_pretrained(original_path)
@@ -90,5 +83,7 @@ def test_saved_networks_are_timed_beside_the_original(tmp_path):
     assert small["macs_ratio"] == pytest.approx(original["macs"] / small["macs"], abs=1e-3)
 
 
-def test_says_what_it_needs():
-    assert "--models and --original go together" in run("--latency", "--models", "x").stderr
+def test_says_what_it_needs(ran, capsys):
+    with pytest.raises(SystemExit):
+        ran("bert_step", "--latency", "--models", "x")
+    assert "--models and --original go together" in capsys.readouterr().err

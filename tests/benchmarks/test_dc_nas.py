@@ -1,7 +1,6 @@
 import json
 import runpy
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,13 @@ def script():
     return runpy.run_path(str(SCRIPT))
 
 
-def run(*arguments):
-    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+@pytest.fixture
+def run(ran):
+    return partial(ran, "dc_nas")
 
 
 @pytest.mark.slow
-def test_parts_make_the_networks_of_one_run_and_go_on(tmp_path):
+def test_parts_make_the_networks_of_one_run_and_go_on(run, tmp_path):
     whole, parts = tmp_path / "whole.jsonl", tmp_path / "parts.jsonl"
     run("train", f"--lines={whole}", "--networks=3", *TINY, *SHORT)
     assert "1 to do" in run("train", f"--lines={parts}", "--networks=3", "--part=1/2", *TINY, *SHORT)[0]
@@ -63,7 +61,7 @@ def artificial(path, n=60):
             file.write(json.dumps({"network": i, "full": full, "early": early, "settings": settings}) + "\n")
 
 
-def test_division_finds_what_early_stopping_alone_misses(tmp_path):
+def test_division_finds_what_early_stopping_alone_misses(run, tmp_path):
     artificial(tmp_path / "lines.jsonl")
     *_, last = run(
         "analyse", f"--lines={tmp_path / 'lines.jsonl'}", "--clusters", "1", "2", "--repeats=20", "--bootstrap=50"

@@ -1,17 +1,10 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "latency.py"
 
 
-def test_ends_with_its_result():
+def test_ends_with_its_result(ran):
     """How good the figures are depends on the machine; that they are there does not."""
     small = ["--rounds=2", "--check_rounds=2", "--calibration=8", "--held_out=3", "--limits=2"]
-    done = subprocess.run([sys.executable, str(SCRIPT), *small], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    name, line = done.stdout.splitlines()[-1].split(" ", 1)
+    name, line = ran("latency", *small)[-1].split(" ", 1)
     result = json.loads(line)
     assert name == "RESULT"
     assert result["limits"] == 2

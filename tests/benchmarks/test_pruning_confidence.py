@@ -1,16 +1,8 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "pruning_confidence.py"
 
 
-def test_ends_with_its_result():
-    command = [sys.executable, str(SCRIPT), "--seeds", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1].removeprefix("RESULT "))
+def test_ends_with_its_result(ran):
+    result = json.loads(ran("pruning_confidence", "--seeds", 2)[-1].removeprefix("RESULT "))
     first = result["calibration"]["3"][0]
     assert first["candidates"] == 3
     assert 0 < first["error"] < 0.5

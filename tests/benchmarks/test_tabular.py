@@ -1,11 +1,10 @@
 import json
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from searchhub.evaluators.tabular import TabularEvaluator
 from searchhub.search import search
@@ -15,15 +14,10 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "tabular.py"
 SEARCHERS = {"random", "evolution", "ddp", "noprune", "regression", "pairs", "ours"}
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=60)
-
-
-def test_ends_with_its_result(tmp_path):
+def test_ends_with_its_result(ran, tmp_path):
     picture = tmp_path / "regret.svg"
-    done = run("--evaluations", "50", "--seeds", "5", "--curves", str(picture))
-    assert done.returncode == 0, done.stderr
-    name, line = done.stdout.splitlines()[-1].split(" ", 1)
+    lines = ran("tabular", "--evaluations", "50", "--seeds", "5", "--curves", picture)
+    name, line = lines[-1].split(" ", 1)
     result = json.loads(line)
     assert name == "RESULT"
     # T · (3 + 2) within 50.
@@ -35,7 +29,7 @@ def test_ends_with_its_result(tmp_path):
     assert found["random"] == round(float(np.mean([best_of_random(seed) for seed in range(5)])), 3)
     # Whoever searches finds better than an architecture at random, whose mean the last line of the table tells. The
     # table has main effects and pairs: whoever credits those to their candidates finds the best.
-    mean = float(re.search(r"\(any\) +([\d.]+)", done.stdout)[1])
+    mean = float(re.search(r"\(any\) +([\d.]+)", "\n".join(lines))[1])
     assert min(found.values()) > mean + 1.0
     assert found["ours"] == max(found.values()) <= 90.0
     assert picture.read_text().lstrip().startswith("<?xml")
@@ -47,6 +41,14 @@ def best_of_random(seed):
     return 100.0 * result.best_trial.score
 
 
-def test_says_what_it_needs():
-    assert "--evaluations must be at least 5" in run("--evaluations", "4").stderr
-    assert "--table must be one of" in run("--table", "/nonexistent").stderr
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--evaluations", "4"], "--evaluations must be at least 5"),
+        (["--table", "/nonexistent"], "--table must be one of"),
+    ],
+)
+def test_says_what_it_needs(words, said, ran, capsys):
+    with pytest.raises(SystemExit):
+        ran("tabular", *words)
+    assert said in capsys.readouterr().err
