@@ -1,5 +1,13 @@
 import pytest
 
+from .recipes.harness import forkserver
+
+
+@pytest.fixture(scope="session")
+def context(tmp_path_factory):
+    """A context whose processes are forked from one that has imported torch and transformers."""
+    return forkserver(tmp_path_factory.mktemp("home"))
+
 
 @pytest.fixture
 def fresh_accelerate_state():

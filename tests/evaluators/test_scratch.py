@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +18,7 @@ from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget, Trial, TrialResult
 
 from ..models.tiny_bert import tiny_bert_supernet
+from ..recipes.harness import finish_scripts, two_processes
 from ..tiny import tiny_task
 from ..training.tiny import TinyTask, tiny_supernet
 
@@ -235,13 +233,8 @@ def test_a_killed_search_loses_only_the_network_in_training(tmp_path, stop_after
     ]
 
 
-def test_results_are_the_same_whatever_the_number_of_processes(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*launch, SCRIPT, tmp_path], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_results_are_the_same_whatever_the_number_of_processes(context, tmp_path):
+    finish_scripts(context, tmp_path, SCRIPT, tmp_path, envs=two_processes())
     expected = run(None)
     for rank in range(2):
         facts = json.loads((tmp_path / f"facts-{rank}.json").read_text())

@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ from searchhub.models.bert.importance_bert import importance, order_by_importanc
 from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassification
 from searchhub.space import Architecture
 
+from ..recipes.harness import finish_scripts, two_processes
 from .tiny_bert import text_batch, tiny_bert_supernet
 
 HEAD, HEADS, NEURONS, LAYERS = 6, 4, 32, 4
@@ -243,19 +241,10 @@ torch.distributed.destroy_process_group()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False], ids=["the same batches", "each its own"])
-def test_two_processes_find_the_same(tmp_path, shared):
+def test_two_processes_find_the_same(context, tmp_path, shared):
     script = tmp_path / "script.py"
     script.write_text(TWO_PROCESSES)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*launch, script, Path(__file__).parents[1], tmp_path, str(shared)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    finish_scripts(context, tmp_path, script, Path(__file__).parents[1], tmp_path, shared, envs=two_processes())
     one, other = (load_file(tmp_path / str(rank)) for rank in range(2))
     heads, neurons = importance(tiny_bert_supernet(), BATCHES)
     for name, alone in (("heads", heads), ("neurons", neurons)):

@@ -1,19 +1,7 @@
 import pytest
 
 from .bert_cases import RECIPE, SMALLEST, write_material
-from .harness import Run, forkserver, made_once, started_by_a_user, words
-
-
-@pytest.fixture(scope="session")
-def bert_context(tmp_path_factory):
-    names = (
-        "models.bert.importance_bert",
-        "workflows.text_arguments",
-        "networks.original",
-        "metrics.glue",
-        "reports.html",
-    )
-    return forkserver(tmp_path_factory.mktemp("home"), *(f"searchhub.{name}" for name in names))
+from .harness import Run, made_once, started_by_a_user, words
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +17,14 @@ def bert_once(tmp_path_factory):
 
 
 @pytest.fixture
-def run(bert_context, bert_once):
+def run(context, bert_once):
     """Starts the recipe for BERT in a forked process; settings in `without` are left out."""
     root, _ = bert_once
     settings = {"model_name_or_path": root / "checkpoint", "data_dir": root / "glue", **SMALLEST}
 
     def start(folder, *argv, without=(), **options):
         given = words({name: value for name, value in settings.items() if name not in without})
-        return Run(bert_context, RECIPE, folder, *given, *argv, **options)
+        return Run(context, RECIPE, folder, *given, *argv, **options)
 
     return start
 

@@ -22,8 +22,19 @@ PRELOAD = (
     "searchhub.workflows.arguments",
     "searchhub.evaluators.supernet",
     "searchhub.networks.choose",
+    "searchhub.networks.original",
     "searchhub.networks.trainer",
     "searchhub.workflows.dry_run",
+    "searchhub.workflows.divide_and_conquer",
+    "searchhub.workflows.text_arguments",
+    "searchhub.metrics.classification",
+    "searchhub.metrics.glue",
+    "searchhub.reports.html",
+    "searchhub.models.bert.importance_bert",
+    *(f"searchhub.models.{family}.supernet_{family}" for family in ("channel_cnn", "darts", "fbnet", "mobile")),
+    "sklearn.cluster",
+    "sklearn.datasets",
+    "sklearn.metrics",
 )
 
 
@@ -48,13 +59,13 @@ def last_of_each(argv):
     return [word for i, option in enumerate(options) if names[i] not in names[i + 1 :] for word in option]
 
 
-def forkserver(home, *preload):
-    """A context whose processes are forked from one that has imported these modules, and what all recipes need.
+def forkserver(home):
+    """A context whose processes are forked from one that has imported what recipes need: there is one a process.
 
     `home` is where they keep what they download and prepare.
     """
     made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload([*PRELOAD, *preload])
+    made.set_forkserver_preload(list(PRELOAD))
     environment = {**ENVIRONMENT, "HF_HOME": str(home)}
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)  # much of it is read once, when a library is imported
@@ -67,15 +78,15 @@ def forkserver(home, *preload):
     return made
 
 
-class Run:
-    """A recipe in a forked process, whose log stands beside the run's folder."""
+class Forked:
+    """A script in a forked process, and the log of all that it says."""
 
-    def __init__(self, context, recipe, folder, *argv, env=None, tell=None, reload=False):
-        self.log = folder.with_name(f"{folder.name}.{os.urandom(4).hex()}.log")
+    def __init__(self, context, script, argv, log, env=None, tell=None, reload=False):
+        self.log = log
         request = {
-            "recipe": str(recipe),
-            "argv": [*last_of_each(argv), f"--output_dir={folder}"],
-            "log": str(self.log),
+            "script": str(script),
+            "argv": list(map(str, argv)),
+            "log": str(log),
             "env": {**ENVIRONMENT, **(env or {})},
             "outcome": tell and str(tell),
             # What a fresh process makes of the folders is seen once, in the run that is started as a user does.
@@ -110,6 +121,14 @@ class Run:
         return code, self.said
 
 
+class Run(Forked):
+    """A recipe in a forked process, whose log stands beside the run's folder."""
+
+    def __init__(self, context, recipe, folder, *argv, **options):
+        log = folder.with_name(f"{folder.name}.{os.urandom(4).hex()}.log")
+        super().__init__(context, recipe, [*last_of_each(argv), f"--output_dir={folder}"], log, **options)
+
+
 def run_said(folder):
     """What the latest run of a folder said."""
     logs = sorted(folder.parent.glob(f"{folder.name}.*.log"), key=lambda path: path.stat().st_mtime_ns)
@@ -123,6 +142,13 @@ def two_processes():
         port = taken.getsockname()[1]
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [{**common, "RANK": str(r), "LOCAL_RANK": str(r)} for r in range(2)]
+
+
+def finish_scripts(context, folder, script, *argv, envs):
+    """Run a script in as many processes at once as there are environments, all to their end."""
+    runs = [Forked(context, script, argv, folder / f"{i}.log", env=env) for i, env in enumerate(envs)]
+    ends = [run.end() for run in runs]
+    assert [code for code, _ in ends] == [0] * len(envs), ends
 
 
 def started_by_a_user(command, folder, **env):

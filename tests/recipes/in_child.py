@@ -1,4 +1,4 @@
-"""Runs a recipe as `python recipe.py …` would, in a process that has the heavy imports done; for harness.py."""
+"""Runs a script as `python script.py …` would, in a process that has the heavy imports done; for harness.py."""
 
 import json
 import os
@@ -15,11 +15,11 @@ import searchhub
 from searchhub.workflows import divide_and_conquer, text_arguments, trainer
 
 
-def main(recipe, argv, log, env, outcome, reload):
+def main(script, argv, log, env, outcome, reload):
     """Run it.
 
     Args:
-        recipe: Path of the script.
+        script: Its path.
         argv: Its arguments.
         log: File for all that it says.
         env: Variables to set.
@@ -31,7 +31,7 @@ def main(recipe, argv, log, env, outcome, reload):
     os.dup2(file, 2)
     os.environ.update(env)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background ignores Ctrl-C
-    sys.argv = [recipe, *argv]
+    sys.argv = [script, *argv]
     if not reload:
         subprocess.run = lambda command, **_: subprocess.CompletedProcess(command, 0)
     if outcome:
@@ -48,7 +48,7 @@ def main(recipe, argv, log, env, outcome, reload):
         return measure_latency(*arguments, **options, time=steady, held_out_networks=0)
 
     replace_everywhere("measure_latency", measuring)
-    runpy.run_path(recipe, run_name="__main__")
+    runpy.run_path(script, run_name="__main__")
 
 
 def replace_everywhere(name, function):

@@ -26,7 +26,7 @@ from searchhub.workflows.arguments import parse
 from ..models.tiny_bert import tiny_bert_supernet
 from ..tiny import tiny_task
 from ..training.tiny import TinyTask, tiny_supernet
-from .harness import RECIPES, Run, forkserver, made_once, outcome, started_by_a_user, trials_done, two_processes, words
+from .harness import RECIPES, Run, made_once, outcome, started_by_a_user, trials_done, two_processes, words
 
 RECIPE, ON_DDP = RECIPES / "dc_channels_cifar100.py", RECIPES / "dc_on_ddp.py"
 SAMPLES, CLUSTERS = 6, 2
@@ -38,12 +38,6 @@ WORDS = words(SMALLEST)
 def tiny_cells():
     sizes = {"num_labels": 4, "image_size": 8, "width": 4, "num_stages": 1, "cells_per_stage": 1}
     return NasBench201SupernetForImageClassification(NasBench201SupernetConfig(**sizes))
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory):
-    names = ("models.channel_cnn.supernet_channel_cnn", "workflows.divide_and_conquer", "models.mobile.supernet_mobile")
-    return forkserver(tmp_path_factory.mktemp("home"), "sklearn.cluster", *(f"searchhub.{name}" for name in names))
 
 
 def run(context, folder, *argv, **options):

@@ -21,7 +21,6 @@ from .harness import (
     RECIPES,
     Run,
     content,
-    forkserver,
     made_once,
     outcome,
     started_by_a_user,
@@ -47,12 +46,6 @@ SMALLEST = {
 WORDS = words(SMALLEST)
 EPOCHS, WINNERS = 3, 2
 WEIGHTS = [f"models/cluster-{i}/model.safetensors" for i in range(WINNERS)]
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory):
-    family, metric = "searchhub.models.fbnet.supernet_fbnet", "searchhub.metrics.classification"
-    return forkserver(tmp_path_factory.mktemp("home"), "sklearn.datasets", "sklearn.metrics", family, metric)
 
 
 def run(context, folder, *argv, **options):

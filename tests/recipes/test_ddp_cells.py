@@ -16,7 +16,7 @@ from searchhub.workflows.arguments import parse
 from searchhub.workflows.cell_arguments import read_cells
 from searchhub.workflows.limits import read_limit_sets
 
-from .harness import RECIPES, Run, content, forkserver, made_once, started_by_a_user, trials_done, two_processes, words
+from .harness import RECIPES, Run, content, made_once, started_by_a_user, trials_done, two_processes, words
 
 RECIPE, TRANSFER = RECIPES / "ddp_cells_cifar10.py", RECIPES / "ddp_cells_imagenet.py"
 SMALLEST = {
@@ -35,12 +35,6 @@ SMALLEST = {
 WORDS = words(SMALLEST)
 TRIALS = 4 + 3  # a trial a candidate and round, until each edge has one of each group
 LIMITED = "non_parameter-equal-2-height-equal-2"
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory):
-    family, metric = "searchhub.models.darts.supernet_darts", "searchhub.metrics.classification"
-    return forkserver(tmp_path_factory.mktemp("home"), "sklearn.datasets", "sklearn.metrics", family, metric)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from .harness import (
     RECIPES,
     Run,
     content,
-    forkserver,
     made_once,
     outcome,
     run_said,
@@ -56,12 +55,6 @@ MODEL_FILES = {
 
 
 # -- running it -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory):
-    family, metric = "searchhub.models.mobile.supernet_mobile", "searchhub.metrics.classification"
-    return forkserver(tmp_path_factory.mktemp("home"), "sklearn.datasets", "sklearn.metrics", family, metric)
 
 
 def run(context, folder, *argv, **options):

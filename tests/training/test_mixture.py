@@ -1,9 +1,6 @@
 """The training of a mixture: what it trains when, that a kill costs nothing, and that processes agree."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +18,7 @@ from searchhub.training.mixture import MixtureTrainer
 from searchhub.training.settings import TrainingSettings
 
 from ..models.tiny_fbnet import tiny_fbnet
+from ..recipes.harness import finish_scripts, two_processes
 from .tiny import TinyTask, tiny_supernet
 
 SETTINGS = TrainingSettings(batch_size=16, learning_rate=0.05)
@@ -194,13 +192,10 @@ def test_what_does_not_fit_is_refused():
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_that_accumulates_the_halves(tmp_path):
+def test_two_processes_equal_one_that_accumulates_the_halves(context, tmp_path):
     script = Path(__file__).with_name("two_processes_mixture.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    for command in ([*launch, script, tmp_path, "1"], [sys.executable, script, tmp_path, "2"]):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
+    finish_scripts(context, tmp_path, script, tmp_path, 1, envs=two_processes())
+    finish_scripts(context, tmp_path, script, tmp_path, 2, envs=[{}])
     one, other, alone = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("2-0", "2-1", "1-0"))
     assert (one.pop("rank"), other.pop("rank")) == (0, 1)
     assert one == other

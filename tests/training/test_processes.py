@@ -1,26 +1,22 @@
 """Two CPU processes against one that accumulates the same halves."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from ..recipes.harness import finish_scripts, two_processes
+
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(context, tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    for command in ([*launch, SCRIPT, folder, "1"], [sys.executable, SCRIPT, folder, "2"]):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
+    finish_scripts(context, folder, SCRIPT, folder, 1, envs=two_processes())
+    finish_scripts(context, folder, SCRIPT, folder, 2, envs=[{}])
     return folder
 
 
