@@ -57,9 +57,8 @@ def parts(folder, *, num_clusters=2, early=None, full=None, final=None, epochs=2
     return searcher, evaluator, trainer
 
 
-@pytest.fixture
-def trained(monkeypatch):
-    """Names the trainings that take place."""
+def watch_trainings(patch):
+    """A list that will name the trainings that take place."""
     seen = []
     for module, name in ((scratch_module, "early"), (networks_module, "full")):
         original = module.fit
@@ -68,8 +67,31 @@ def trained(monkeypatch):
             seen.append(name)
             return original(*args, **options)
 
-        monkeypatch.setattr(module, "fit", fit)
+        patch.setattr(module, "fit", fit)
     return seen
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Names the trainings that take place."""
+    return watch_trainings(monkeypatch)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """Matplotlib would take longer than all else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks_module, "_picture", lambda *_: b"")
+        yield
+
+
+@pytest.fixture(scope="module")
+def divided(no_pictures, tmp_path_factory):
+    """A run that is not to be changed: its folder, what came out of it, and its trainings."""
+    folder = tmp_path_factory.mktemp("divided") / "one"
+    with pytest.MonkeyPatch.context() as patch:
+        seen = watch_trainings(patch)
+        return folder, divide_and_conquer(*parts(folder)), seen
 
 
 def same(one, other):
@@ -78,17 +100,16 @@ def same(one, other):
     ]
 
 
-def test_the_same_networks_are_divided_otherwise_without_training_them_again(tmp_path, trained):
-    first = divide_and_conquer(*parts(tmp_path / "one"))
-    assert trained == ["early"] * SAMPLES + ["full"] * 2
-    del trained[:]
+def test_the_same_networks_are_divided_otherwise_without_training_them_again(divided, tmp_path, trained):
+    one, first, seen = divided
+    assert seen == ["early"] * SAMPLES + ["full"] * 2
     otherwise = {"num_clusters": 3, "method": "hierarchical", "epochs": 3, "final": {"learning_rate": 0.05}}
     with pytest.raises(RunMismatchError) as refused:
-        divide_and_conquer(*parts(tmp_path / "one", **otherwise))
+        divide_and_conquer(*parts(one, **otherwise))
     assert "`searcher.num_clusters` was 2, now 3" in str(refused.value)
-    assert f"with `--early_from {tmp_path / 'one'}` and another `--output_dir` none" in str(refused.value)
+    assert f"with `--early_from {one}` and another `--output_dir` none" in str(refused.value)
     assert trained == []
-    other = divide_and_conquer(*parts(tmp_path / "two", **otherwise), early_from=tmp_path / "one")
+    other = divide_and_conquer(*parts(tmp_path / "two", **otherwise), early_from=one)
     assert trained == ["full"] * 3
     assert [r.score for r in other.result.history[:SAMPLES]] == [r.score for r in first.result.history[:SAMPLES]]
     assert len(winners_in_order(other.result)) == 3
@@ -112,10 +133,9 @@ def test_features_that_do_not_divide_lose_no_network(tmp_path, trained):
     assert found.result.division["sizes"] == [SAMPLES]
 
 
-def test_networks_of_another_training_are_not_taken_over(tmp_path, trained):
-    divide_and_conquer(*parts(tmp_path / "one"))
+def test_networks_of_another_training_are_not_taken_over(divided, tmp_path):
     with pytest.raises(RunMismatchError, match=r"one/early` must go on with .*learning_rate"):
-        divide_and_conquer(*parts(tmp_path / "two", early={"learning_rate": 0.2}), early_from=tmp_path / "one")
+        divide_and_conquer(*parts(tmp_path / "two", early={"learning_rate": 0.2}), early_from=divided[0])
     with pytest.raises(InvalidInputError, match="nowhere/early` must hold"):
         divide_and_conquer(*parts(tmp_path / "two"), early_from=tmp_path / "nowhere")
     assert not (tmp_path / "two").exists()
