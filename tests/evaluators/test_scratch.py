@@ -215,10 +215,15 @@ def run(folder, stop_after=None):
     return search(searcher, one, run_dir=folder)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What comes out of a search that nothing interrupts."""
+    return run(tmp_path_factory.mktemp("whole") / "run")
+
+
 @pytest.mark.parametrize("stop_after", [2, 5, 6])
-def test_a_killed_search_loses_only_the_network_in_training(tmp_path, stop_after):
+def test_a_killed_search_loses_only_the_network_in_training(whole, tmp_path, stop_after):
     """Interrupted while early stopping, before the first winner, and between the winners."""
-    whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed", stop_after)
     assert (tmp_path / "killed" / "journal.jsonl").read_bytes().count(b"\n") == stop_after
@@ -233,13 +238,12 @@ def test_a_killed_search_loses_only_the_network_in_training(tmp_path, stop_after
     ]
 
 
-def test_results_are_the_same_whatever_the_number_of_processes(context, tmp_path):
+def test_results_are_the_same_whatever_the_number_of_processes(context, whole, tmp_path):
     finish_scripts(context, tmp_path, SCRIPT, tmp_path, envs=two_processes())
-    expected = run(None)
     for rank in range(2):
         facts = json.loads((tmp_path / f"facts-{rank}.json").read_text())
         assert facts["processes"] == 2
-        assert facts["history"] == [plain(r) for r in expected.history]
-        assert facts["division"] == expected.division
+        assert facts["history"] == [plain(r) for r in whole.history]
+        assert facts["division"] == whole.division
         assert facts["trained"] == [r for r in range(7) if (r if r < 5 else r - 5) % 2 == rank]
         assert facts["error"] == ("Process 1 stopped at trial 1 with ValueError: of trial 1", "of trial 1")[rank]
