@@ -246,14 +246,17 @@ def test_a_fresh_process_measures_every_network_again(model, monkeypatch, capfd)
     for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"):
         monkeypatch.setenv(name, "2")  # a launcher's, of which the other process would be waited for
     reload_networks([])
-    reload_networks([model])
     facts = json.loads((model / "searchhub.json").read_text())
-    said = json.loads(capfd.readouterr().out)
-    assert (said["model"], said["accuracy"]) == ("small", pytest.approx(facts["metrics"]["accuracy"], abs=1e-4))
-    change(model / "searchhub.json", metrics={"accuracy": facts["metrics"]["accuracy"] + 2 / 40})
+    worse = shutil.copytree(model, model.with_name("worse"))
+    change(worse / "searchhub.json", metrics={"accuracy": facts["metrics"]["accuracy"] + 2 / 40})
     with pytest.raises(SearchhubError, match="Every network must load in a fresh process and reach its score"):
-        reload_networks([model])
-    assert "on its card, but reached" in capfd.readouterr().err
+        reload_networks([model, worse])
+    printed = capfd.readouterr()
+    said, other = map(json.loads, printed.out.splitlines())
+    assert (said["model"], said["accuracy"]) == ("small", pytest.approx(facts["metrics"]["accuracy"], abs=1e-4))
+    assert (other["model"], other["accuracy"]) == ("worse", said["accuracy"])
+    assert f"`{worse}` must reach the accuracy" in printed.err
+    assert f"`{model}` must reach" not in printed.err
 
 
 @pytest.mark.slow
