@@ -1,10 +1,7 @@
 """The settings for ImageNet: that they are the paper's, and that they run on a folder laid out as ImageNet is."""
 
 import json
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import datasets
@@ -17,6 +14,8 @@ from transformers import AutoImageProcessor
 import searchhub
 from searchhub.networks.choose import check_limits
 from searchhub.workflows.arguments import parse
+
+from .harness import Run
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "ddp_mobile.py"
 SETTINGS = RECIPE.with_name("ddp_mobile_imagenet.yaml")
@@ -98,24 +97,16 @@ def test_pictures_of_a_folder_in_the_layout_of_imagenet(settings, imagenet, tmp_
 
 
 @pytest.mark.slow
-def test_from_end_to_end(imagenet, tmp_path):
+def test_from_end_to_end(context, imagenet, tmp_path):
     """Search, network, reload in a fresh process."""
     words = "--validation_size 8 --image_size 32 --stem_width 8 --first_width 8 --stage_widths 8 16 --stage_depths 1 1"
     words += (
         " --stage_strides 2 2 --head_width 32 --kernel_sizes 3 --estimation_epochs 1 --steps_per_trial 2 --epochs 1"
     )
     words += " --batch_size 8 --final_batch_size 8 --max macs=300K --batch_norm_batches 1"
-    done = subprocess.run(
-        [sys.executable, RECIPE, f"--config={SETTINGS}", f"--dataset={imagenet}", "--output_dir=run", *words.split()],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path / "hf"), "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    said = done.stdout
-    assert done.returncode == 0, said + done.stderr
+    argv = [f"--config={SETTINGS}", f"--dataset={imagenet}", *words.split()]
+    code, said = Run(context, RECIPE, tmp_path / "run", *argv, reload=True).end()
+    assert code == 0, said
     assert "Data: imagenet: 40 train, 8 validation, 24 test pictures of 32 x 32, 4 classes" in said
     model = tmp_path / "run" / "models" / "macs-300K"
     measured = json.loads(next(line for line in said.splitlines() if line.startswith('{"model"')))
