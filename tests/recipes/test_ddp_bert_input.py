@@ -234,17 +234,30 @@ def test_offline_the_way_out_is_named(run, tmp_path):
     refused(bad, "`sst2` must be loadable from `nyu-mll/glue` on the Hub", "`--data_dir`")
 
 
+IN_TURN = """
+import json, runpy, sys
+for sys.argv in json.loads(sys.argv[1]):
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as stop:
+        print(stop.code, "-- end", sep="\\n", file=sys.stderr)  # Python says a code that is a text so, and ends with 1
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["data", "checkpoint"])
-def test_where_nothing_answers_it_is_said_at_once(what, bert_once, tmp_path):
+def test_where_nothing_answers_it_is_said_at_once(tmp_path):
+    """In one process that has no network: without the data, then without the checkpoint."""
     closed = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
-    checkpoint = bert_once[0] / "checkpoint" if what == "data" else "nobody/nothing"
+    rest = [*words(SMALLEST), f"--output_dir={tmp_path / 'run'}"]
+    checkpoints = (write_checkpoint(tmp_path / "checkpoint"), "nobody/nothing")
+    argvs = [[str(RECIPE), f"--model_name_or_path={checkpoint}", *rest] for checkpoint in checkpoints]
     started = time.perf_counter()
-    argv = [RECIPE, f"--model_name_or_path={checkpoint}", *words(SMALLEST), f"--output_dir={tmp_path / 'run'}"]
-    done = started_by_a_user(argv, tmp_path, **closed)
+    done = started_by_a_user(["-c", IN_TURN, json.dumps(argvs)], tmp_path, **closed)
     assert time.perf_counter() - started < 60  # about 8, nearly all of it imports, when nothing else runs
-    assert done.returncode == 1
-    way_out = "`--data_dir`" if what == "data" else "Without a network, give the path of a local copy"
-    assert way_out in done.stderr
+    data, checkpoint, after = done.stderr.split("-- end\n")
+    for said, way_out in ((data, "`--data_dir`"), (checkpoint, "Without a network, give the path of a local copy")):
+        assert "error: " in said
+        assert way_out in said
+    assert after == ""
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
