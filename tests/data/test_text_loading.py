@@ -1,4 +1,7 @@
+import bz2
+import gzip
 import json
+import lzma
 import time
 
 import datasets
@@ -227,7 +230,10 @@ def test_columns_in_doubt(tmp_path):
         ({"label": [1.0, float("nan")] * 10}, "Every example of the split `train` .* must have a label, but .*nan"),
         ({"label": [1, -1] * 10}, r"must have a label, but .*\[-1\]. Drop .* give the class another number than -1"),
         ({"label": ["ham", None] * 10}, "Every example of the split `train` .* must have a label"),
-        ({"text": [None] + ["a"] * 19}, "Every `text` of the split `.*` must be a text, but number .* is None"),
+        (
+            {"text": [None] + ["a"] * 19},
+            "Every example of the split `train` .* must have a `text`, but in row 0 of `.*` `text` is empty. 1 of",
+        ),
     ],
 )
 def test_wrong_data(tmp_path, changes, message):
@@ -282,3 +288,203 @@ def test_a_tokenizer_runs_no_code_of_its_folder(tmp_path, monkeypatch):
     with pytest.raises(InvalidInputError, match="must be a folder or a Hub id with a tokenizer"):
         load_tokenizer(str(tmp_path))
     assert not (tmp_path / "ran").exists()
+
+
+# -- as data lie on disks ---------------------------------------------------------------------------------------------
+
+
+def lines_of(labels, *, header="text,label", form="{},{}\n"):
+    return header + "\n" + "".join(form.format(text(i), label) for i, label in enumerate(labels))
+
+
+def stored(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def truth(task, split="test"):
+    """The class name of each text."""
+    batch = task.batch(split, torch.arange(task.size(split)), device=CPU)
+    read = task.processor().batch_decode(batch["input_ids"], skip_special_tokens=True)
+    return {line: task.label_names[label] for line, label in zip(read, batch["labels"].tolist(), strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "names", "classes"),
+    [
+        (["01", "02", "0A"], ["01", "02"], ("01", "02", "0A"), ["01", "02"]),
+        (["01", "1"], ["1", "01"], ("01", "1"), ["1", "01"]),
+        (["1", "2", "10"], ["1.0", "2.0"], ("1", "2", "10"), ["1", "2"]),
+        (["10", "9", "none"], ["10", "9"], ("10", "9", "none"), ["10", "9"]),
+        (["true", "false"], ["false", "true"], ("false", "true"), ["false", "true"]),
+        (["true", "false"], ["True", "False"], ("False", "True"), ["True", "False"]),  # booleans of two programs
+        (["yes", "true"], ["true", "yes"], ("true", "yes"), ["true", "yes"]),
+        (["1E5", "2E3"], ["2E3", "1E5"], ("1E5", "2E3"), ["2E3", "1E5"]),  # codes, no amounts
+        (["+1", "-1"], ["+1", "-1"], ("+1", "-1"), ["+1", "-1"]),
+        (["1", "12345678901234567890"], ["1"], ("1", "12345678901234567890"), ["1"]),
+        (["007", "7.0"], ["007"], ("007", "7.0"), ["007"]),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_labels_have_one_type_in_all_files_and_names_as_written(tmp_path, suffix, train, test, names, classes):
+    separated = {"csv": {}, "tsv": {"header": "text\tlabel", "form": "{}\t{}\n"}}[suffix]
+    files = {f"train.{suffix}": train * 12, f"test.{suffix}": test * 6}
+    task = load(stored(tmp_path, {name: lines_of(labels, **separated) for name, labels in files.items()}))
+    assert task.label_names == names
+    assert truth(task) == {text(i): label for i, label in enumerate(classes * 6)}
+
+
+def test_numbers_of_json_beside_words_of_csv(tmp_path):
+    rows = [json.dumps({"text": text(i), "label": i % 3 == 0}) for i in range(30)]
+    stored(tmp_path, {"train.jsonl": "\n".join(rows), "test.csv": lines_of(["true", "false"] * 4)})
+    task = load(tmp_path)
+    assert task.label_names == ("false", "true")
+    assert truth(task) == {text(i): ("true", "false")[i % 2] for i in range(8)}
+
+
+def test_files_of_one_split_are_of_different_formats(tmp_path):
+    write(tmp_path / "train-0.parquet", table(20, label=[0, 1] * 10))
+    stored(tmp_path, {"train-1.csv": lines_of(["0", "1", "none"] * 6), "test.csv": lines_of(["none", "0"] * 4)})
+    task = load(tmp_path, validation_size=8)
+    assert task.label_names == ("0", "1", "none")
+    assert task.size("full") == 38
+    assert truth(task) == {text(i): ("none", "0")[i % 2] for i in range(8)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "expected"),
+    [
+        (ClassLabel(names=["spam", "ham"]), [0, 1], ("spam", "ham")),
+        (Value("int64"), [0, 1], ("ham", "spam")),
+        (Value("string"), ["spam", "ham"], ("spam", "ham")),
+    ],
+)
+def test_what_a_file_names_its_numbers_counts(tmp_path, kind, labels, expected):
+    """Two files may number the same classes otherwise."""
+    trained = {"text": Value("string"), "label": ClassLabel(names=["ham", "spam"])}
+    write(tmp_path / "train.parquet", table(40, label=[0, 1] * 20, features=trained))
+    own = {"text": Value("string"), "label": kind}
+    write(tmp_path / "test.parquet", table(8, label=labels * 4, features=own))
+    task = load(tmp_path, validation_size=8)
+    assert task.label_names == ("ham", "spam")
+    assert truth(task) == {text(i): expected[i % 2] for i in range(8)}
+
+
+def test_splits_that_share_no_class(tmp_path, caplog):
+    write(tmp_path / "train.parquet", table(40, label=["01", "02"] * 20))
+    write(tmp_path / "test.parquet", table(8, label=[1, 2] * 4))  # another program lost the zeros
+    with pytest.raises(
+        InvalidInputError, match=r"`test` of .* must hold classes of train, \['01', '02'\], but .* \['1', '2'\]"
+    ):
+        load(tmp_path, validation_size=8)
+    write(tmp_path / "test.parquet", table(8, label=["01", "03"] * 4))
+    assert load(tmp_path, validation_size=8).label_names == ("01", "02", "03")
+    assert "holds classes that train lacks: ['03']" in caplog.text
+
+
+def test_other_columns_are_whatever_they_are(tmp_path):
+    """A type that changes late, nested values that differ, and texts that look like numbers, dates or booleans."""
+    csv = "id,day,ok,upvotes,mail,label\n" + "".join(
+        f"00{i},2024-01-01,true,{i if i < 19_990 else 'n/a'},{text(i)},{'ab'[i % 2]}\n" for i in range(20_000)
+    )
+    rows = [
+        {"day": "2024-01-01", "mail": text(i), "more": [i] if i % 2 else {"x": i}, "n": i if i else "", "label": i % 2}
+        for i in range(40)
+    ]
+    stored(tmp_path, {"x.csv": csv, "x.jsonl": "\n".join(map(json.dumps, rows))})
+    assert load(tmp_path / "x.csv", max_train_samples=20, max_eval_samples=20, text_column="mail").num_labels == 2
+    assert sizes(load(tmp_path / "x.jsonl", text_column="mail", test_size=8, validation_size=8)) == [24, 8, 8]
+    numbers = stored(tmp_path, {"n.csv": "text,label\n" + "".join(f"0{i},{'ab'[i % 2]}\n" for i in range(40))})
+    assert sizes(load(numbers / "n.csv", test_size=8, validation_size=8)) == [24, 8, 8]
+
+
+PACKED = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["REVIEWS.CSV", "Reviews.Tsv", "x.JSONL", "x.ndjson", "x.json", "x.csv.gz", "x.TSV.GZ", "x.jsonl.xz", "x.csv.bz2"],
+)
+def test_endings(tmp_path, name):
+    kind = name.lower().split(".")[1]
+    data = table(40).to_list()
+    content = {
+        "csv": lines_of(row["label"] for row in data),
+        "tsv": lines_of((row["label"] for row in data), header="text\tlabel", form="{}\t{}\n"),
+        "json": json.dumps({column: [row[column] for row in data] for column in data[0]}, indent=1),
+    }.get(kind, "\n".join(map(json.dumps, data)) + "\n\n")
+    content = PACKED.get(name.lower().rpartition(".")[2], bytes)(content.encode())
+    task = load(stored(tmp_path, {name: content}) / name, test_size=8, validation_size=8)
+    assert sizes(task) == [24, 8, 8]
+    assert (
+        task.fingerprint()
+        == load(write(tmp_path / "y.parquet", table(40)), test_size=8, validation_size=8).fingerprint()
+    )
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.xlsx", "x", "x.parquet.gz", "x.zip"])
+def test_endings_that_are_not_known(tmp_path, name):
+    with pytest.raises(InvalidInputError, match=rf"{name}` must end in one of .csv, .* but ends in `.*`. Rename"):
+        load(stored(tmp_path, {name: "text,label\n"}) / name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_encodings_that_a_file_says(tmp_path, encoding, suffix):
+    rows = "\n".join(json.dumps({"text": text(i), "label": "hé"[i % 2]}, ensure_ascii=False) for i in range(40))
+    content = rows if suffix == "jsonl" else lines_of("hé" * 20)
+    task = load(stored(tmp_path, {f"x.{suffix}": content.encode(encoding)}) / f"x.{suffix}", test_size=8)
+    assert task.label_names == ("h", "é")
+
+
+GOOD = lines_of("ab" * 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "x.csv",
+            GOOD.encode() + "a,\ncafé,a\n".encode("cp1252"),
+            r"UTF-8, but line 43, character 4, column `text`, is .* 0xe9",
+        ),
+        (
+            "x.csv",
+            GOOD.encode() + "b,caf\n\ufeff".encode("utf-16"),
+            r"must be text in UTF-8, but line 42, character 1,",
+        ),
+        (
+            "x.jsonl",
+            '{"text": "a"}\n{"text": "é"}\n'.encode("cp1252"),
+            r"UTF-8, but line 2, character 11, is the byte 0xe9",
+        ),
+        ("x.csv", ("\ufeff" + GOOD).encode("utf-16-le")[:-1], r"must be UTF-16.*, as its first bytes say, but line 41"),
+        ("x.csv", GOOD + '"one\nmore",b,c\n', "the 2 fields of its first, but line 42 has 3. Put quotation marks"),
+        ("x.tsv", "text\tlabel\na\tb\tc\n" + "a\tb\tc\td\n", "the 2 fields of its first, but line 2 has 3"),
+        ("x.csv", '"a\nb","c"\nx,1\n"x,1\n', "Every quotation mark .* must be closed, but one in line 4 is not"),
+        ("x.csv", GOOD + "b,\n", "`train` .* must have a label, but in line 42 of `.*x.csv` `label` is empty. 1 of 41"),
+        ("x.csv", '"te\nxt",text,label\n' + "a,b,c\n\n,,d\n" * 20, "must have a `text`, but in line 5 of `.*x.csv`"),
+        ("x.csv", "", "must begin with a line of column names, but is empty"),
+        ("x.csv.gz", gzip.compress(GOOD.encode())[:40], "must be a file that can be read, but: Compressed file ended"),
+        ("x.csv.gz", GOOD, "must be a file that can be read, but: Not a gzipped file"),
+        ("x.jsonl", '{"text": "a"}\n\n{"text": "b",}\n', "in line 3, character 14: "),
+        ("x.jsonl", '{"text": "a"}\n["b"]\n', "in line 2 stands a list"),
+        ("x.json", '[{"text": "a"},\n {"text" "b"}]', "in line 2, character 10: Expecting ':'"),
+        ("x.json", '{\n"text": "a"\n', "must be JSON, .* but in line 3"),
+        ("x.json", "[]", "must hold rows, but is empty"),
+        ("x.jsonl", "\n", "must hold rows, but is empty"),
+        ("x.jsonl", '{"text": "a", "label": 1}\n{"text": "b", "label": null}', "must have a label, but in line 2 of"),
+        ("x.jsonl", '{"text": "a"}\n{"text": "\\ud83d"}\n', r"in line 2, column `text`, stands half of one: '\\ud83d'"),
+        ("x.parquet", "no parquet", "x.parquet` could not be loaded: ArrowInvalid: Parquet magic bytes not found"),
+    ],
+)
+def test_what_cannot_be_read_is_said_with_its_place(tmp_path, name, content, message):
+    with pytest.raises(InvalidInputError, match=message):
+        load(stored(tmp_path, {name: content}) / name, label_column="label", text_column="text")
+
+
+def test_brackets_in_a_path_are_no_pattern(tmp_path):
+    for name in ("x.csv", "x.parquet"):
+        assert sizes(load(write(tmp_path / "a[1]*" / name, table(40)), test_size=8, validation_size=8)) == [24, 8, 8]

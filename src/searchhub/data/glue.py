@@ -16,9 +16,10 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
 from searchhub.data.splits import HELD_OUT, from_hub, limited, reason, split_off
+from searchhub.data.tables import read_tables, read_text
 from searchhub.data.task import Published
 from searchhub.data.text import TextTask, longest_first
-from searchhub.data.text_loading import load_tokenizer, read_files, source
+from searchhub.data.text_loading import load_tokenizer, source
 from searchhub.errors import InvalidInputError
 
 logger = logging.getLogger(__name__)
@@ -327,7 +328,7 @@ def _parquet(folder: Path, name: str) -> list[Path]:
 
 def _read_parquet(name: str, files: list[Path], task_name: str) -> Dataset:
     try:
-        return read_files({name: files})[name]
+        return read_tables({name: files})[name]
     except Exception as error:
         raise InvalidInputError(
             f"`{name}` of `{task_name}` must be parquet that can be read, but {files[0]} is not: {reason(error)}."
@@ -337,8 +338,8 @@ def _read_parquet(name: str, files: list[Path], task_name: str) -> Dataset:
 def _read_tsv(file: Path, task_name: str) -> Dataset:
     """Reads an official tsv file: only tabs separate, quotation marks are characters, and each line is a row."""
     definition = GLUE_TASKS[task_name]
-    with file.open(encoding="utf-8-sig", newline="\n") as lines:  # MRPC's files may start with a byte order mark
-        rows = [line.rstrip("\r\n").split("\t") for line in lines]
+    lines = read_text(file, sep="\t").split("\n")
+    rows = [line.rstrip("\r").split("\t") for line in (lines if lines[-1] else lines[:-1])]
     header = list(definition.header) or (rows.pop(0) if rows else [])
     missing = [name for name in definition.tsv_columns if name not in header]
     if missing:

@@ -55,6 +55,16 @@ def load_task(source: Mapping[str, Any], /, *, trusted: bool = True, **changes: 
     return _by_own_loader(kind, options)
 
 
+def takes_texts(kind: str | None) -> set[str]:
+    """Returns the names of arguments that are texts in a loader: your own, if the kind names one, or searchhub's."""
+    if kind is not None and names_own_loader(kind):
+        loaders = [_own_loader(kind)]
+    else:
+        loaders = [_imported(name) for name in (*LOADERS.values(), "searchhub.data.loading:load_image_splits")]
+    parameters = [p for loader in loaders for p in inspect.signature(loader).parameters.values()]
+    return {p.name for p in parameters if p.annotation is str or str(p.annotation).split(" | ")[0] == "str"}
+
+
 def names_own_loader(kind: object) -> bool:
     """Whether a task's kind names a function outside of this package, as `package.module:function`."""
     module, _, function = kind.partition(":") if isinstance(kind, str) else ("", "", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 
@@ -9,11 +10,16 @@ import datasets
 import numpy as np
 import torch
 from datasets import ClassLabel, DatasetDict, Value, load_dataset
+from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.cache.cache import Cache
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from pyarrow import ArrowException
 
+from searchhub.data.tables import as_text
 from searchhub.errors import InvalidInputError
+
+logger = logging.getLogger(__name__)
 
 CLASS_TYPES = re.compile(r"u?int\d+|float\d+|double|(large_)?string(_view)?|bool")
 """Arrow types of label columns that can stand for classes. Floats must be whole numbers."""
@@ -66,9 +72,10 @@ def labelled(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDic
     kept = {}
     for name, split in splits.items():
         values = split.unique(label_column)
-        missing = [v for v in values if v is None or v != v or (v == -1 and not isinstance(v, str))]
+        missing = [v for v in values if v is None or v != v or v in (-1, "-1")]
         if missing and len(missing) == len(values) and name != "train":
             continue
+        missing = [v for v in missing if v != "-1"]  # among words it is one
         if missing:
             raise InvalidInputError(
                 f"Every example of the split `{name}` of `{dataset}` must have a label, but `{label_column}` holds "
@@ -83,8 +90,10 @@ def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> D
     """Turns whole numbers, strings or booleans into a `ClassLabel`, whose names are the values in their order.
 
     Raises:
-        InvalidInputError: Numbers are not whole, or they are more than `MAX_NUMBERED_CLASSES` and not 0 … n - 1.
+        InvalidInputError: Numbers are not whole, or they are more than `MAX_NUMBERED_CLASSES` and not 0 … n - 1; or a
+            split holds none of train's classes.
     """
+    splits = _of_one_kind(splits, dataset, label_column)
     if isinstance(next(iter(splits.values())).features[label_column], ClassLabel):
         return splits
     values = {value for split in splits.values() for value in split.unique(label_column)}
@@ -93,7 +102,8 @@ def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> D
     if len(numbers) == len(values):
         names = [str(int(v)) for v in numbers]
     else:  # If one file holds only numbers and another holds words too, all are words.
-        names = sorted({str(int(v)) if isinstance(v, float) else str(v) for v in values})
+        names = sorted({_class_name(v) for v in values})
+    _check_shared(splits, dataset, label_column)
     as_they_are = names == [str(i) for i in range(len(names))]
 
     def cast(split: datasets.Dataset) -> datasets.Dataset:
@@ -105,6 +115,53 @@ def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> D
         return split.cast_column(label_column, ClassLabel(names=names))
 
     return DatasetDict({name: cast(split) for name, split in splits.items()})
+
+
+def _class_name(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) else str(value)
+
+
+def _of_one_kind(splits: DatasetDict, dataset: str, label_column: str) -> DatasetDict:
+    """Returns splits that all have train's `ClassLabel`, or none, where files differ in what they say of their labels.
+
+    Raises:
+        InvalidInputError: Train has a `ClassLabel`, and another split a class that it does not name.
+    """
+    kinds = [split.features[label_column] for split in splits.values()]
+    if "train" not in splits or not any(isinstance(kind, ClassLabel) for kind in kinds):
+        return splits
+    kind = splits["train"].features[label_column]
+    alike = {}
+    for name, split in splits.items():
+        own = split.features[label_column]
+        if isinstance(own, ClassLabel) and own != kind:
+            # Names count; only beside bare numbers do the numbers.
+            bare = isinstance(kind, Value) and "int" in kind.dtype
+            split = split.cast_column(label_column, Value("int64")) if bare else as_text(split, label_column)
+        if isinstance(kind, ClassLabel) and own != kind:
+            try:
+                split = split.cast_column(label_column, kind)
+            except (ValueError, ArrowException) as error:
+                raise InvalidInputError(
+                    f"The split `{name}` of `{dataset}` must hold train's classes, {kind.names[:8]}, but its "
+                    f"`{label_column}` does not: {error}. Write each class alike in all files."
+                ) from error
+        alike[name] = split
+    return DatasetDict(alike)
+
+
+def _check_shared(splits: DatasetDict, dataset: str, label_column: str) -> None:
+    """Refuses a split that shares no class with train, and says which classes train lacks."""
+    classes = {name: {_class_name(v) for v in split.unique(label_column)} for name, split in splits.items()}
+    for name, own in classes.items():
+        unknown = sorted(own - classes.get("train", own))
+        if unknown and len(unknown) == len(own):
+            raise InvalidInputError(
+                f"The split `{name}` of `{dataset}` must hold classes of train, {sorted(classes['train'])[:8]}, but "
+                f"its `{label_column}` holds {unknown[:8]}. Write each class alike in all files."
+            )
+        if unknown:
+            logger.warning("The split `%s` of `%s` holds classes that train lacks: %s", name, dataset, unknown[:8])
 
 
 def _check_numbers(numbers: Sequence[float], dataset: str, label_column: str) -> None:
@@ -181,6 +238,16 @@ def marked_classes(splits: DatasetDict, label_column: str) -> DatasetDict:
     return DatasetDict(chosen)
 
 
+def check_seed(seed: int) -> None:
+    """Checks a seed before work is done with it.
+
+    Raises:
+        InvalidInputError: It is negative, or larger than the libraries that draw random numbers take.
+    """
+    if not 0 <= seed < 2**32:
+        raise InvalidInputError(f"`0 <= seed < {2**32:,}` must hold, but got {seed}. Choose another.")
+
+
 def own_splits(splits: DatasetDict) -> dict[str, str]:
     """Returns the data set's own names of the test and validation split that `three_splits` makes."""
     own = ["test"] if "test" in splits else []
@@ -230,6 +297,7 @@ def split_off(
     Raises:
         InvalidInputError: A class, or a part, would be empty.
     """
+    check_seed(seed)
     amount = int(size) if size >= 1 else size
     try:
         return train.train_test_split(test_size=amount, stratify_by_column=label_column, seed=seed)
@@ -246,8 +314,9 @@ def limited(
     """Draws at random at most `max_train_samples` of train and `max_eval_samples` of each other split.
 
     Raises:
-        InvalidInputError: A limit is less than 1, or a split is empty.
+        InvalidInputError: A limit is less than 1, a split is empty, or the seed is out of its bounds.
     """
+    check_seed(seed)
     splits = DatasetDict(splits)
     for split in splits:
         limit = max_train_samples if split == "train" else max_eval_samples
@@ -276,5 +345,7 @@ def check_labels(labels: torch.Tensor, split: str, name: str, num_labels: int) -
 
 
 def reason(error: Exception) -> str:
-    """Returns an error's kind and first line."""
+    """Returns an error's kind and first line; of an error about making a data set, its cause's."""
+    while isinstance(error, DatasetGenerationError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
     return f"{type(error).__name__}: " + (str(error).strip() or "no reason given").splitlines()[0].rstrip(".")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, DatasetDict, Value, load_dataset
+from datasets import ClassLabel, DatasetDict, Value
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -22,18 +23,14 @@ from searchhub.data.splits import (
     three_splits,
     with_class_labels,
 )
+from searchhub.data.tables import COMPRESSED, FORMATS, format_of, holds_texts, place, read_tables
 from searchhub.data.text import TextTask
 from searchhub.errors import InvalidInputError
 
-_CSV = {"keep_default_na": False, "na_values": [""]}  # "NA" and "None" are words.
-FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".csv": ("csv", _CSV),
-    ".tsv": ("csv", {**_CSV, "sep": "\t", "quoting": 3}),  # A quotation mark is a character, as in GLUE.
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
-    ".parquet": ("parquet", {}),
-}
-"""For each ending of a file, how `load_dataset` reads it."""
+logger = logging.getLogger(__name__)
+
+TEXT_NAMES = ("text", "sentence")
+"""Names of the column of texts, where none is given."""
 
 SPLIT_NAMES = {"train": ("train", "training"), "validation": VALIDATION_NAMES, "test": ("test", "testing")}
 """Words in a file's or folder's name that say which split it holds."""
@@ -82,11 +79,18 @@ def load_text_task(
     Raises:
         InvalidInputError: The data set cannot be found or read, has no such columns, or lacks texts or labels.
     """
-    splits = _load(dataset, dataset_config_name)
+    splits, files = _load(dataset, dataset_config_name, (text_column, pair_column, *TEXT_NAMES))
     text_column, label_column = _pick_columns(splits, dataset, text_column, pair_column, label_column)
-    # A test split without the column counts as one whose labels are all missing.
-    splits = DatasetDict({n: s for n, s in splits.items() if n == "train" or label_column in s.column_names})
-    splits = with_class_labels(labelled(splits, dataset, label_column), dataset, label_column)
+    for name in [n for n in splits if n != "train" and label_column not in splits[n].column_names]:
+        # It counts as one whose labels are all missing.
+        logger.warning("The split `%s` of `%s` has no column `%s` and is not used.", name, dataset, label_column)
+        del splits[name]
+    _check_filled(splits, files, dataset, label_column, "a label")
+    splits = labelled(splits, dataset, label_column)
+    for column in (text_column, pair_column):
+        if column is not None:
+            _check_filled(splits, files, dataset, column, f"a `{column}`")
+    splits = with_class_labels(splits, dataset, label_column)
     own = own_splits(splits)
     splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed)
     splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
@@ -159,15 +163,25 @@ def source(kind: str, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any
     return {"kind": kind, "tokenizer": str(tokenizer.name_or_path), **options}
 
 
-def _load(dataset: str, config: str | None) -> DatasetDict:
+def _load(
+    dataset: str, config: str | None, texts: Sequence[str | None]
+) -> tuple[DatasetDict, Mapping[str, Sequence[Path]]]:
+    """Returns the splits of a data set, and the files of each; of one on the Hub, no files."""
     path = Path(dataset)
     try:
-        if path.is_file() and path.suffix in FORMATS:
-            return read_files({"train": [path]})
-        if not path.exists():
-            return from_hub(dataset, config)
-        files = [f for f in sorted(path.rglob("*")) if f.suffix in FORMATS]
-        return read_files(_by_split(path, files))
+        if path.is_file():
+            if format_of(path) is None:
+                raise InvalidInputError(
+                    f"`{dataset}` must end in one of {', '.join(FORMATS)} (packed: {', '.join(COMPRESSED)} behind it), "
+                    f"but ends in `{path.suffix}`. Rename a table: .csv if commas separate its columns, .tsv if tabs "
+                    "do. Other texts must become a table with a column of labels."
+                )
+            files: Mapping[str, Sequence[Path]] = {"train": [path]}
+        elif not path.exists():
+            return from_hub(dataset, config), {}
+        else:
+            files = _by_split(path, [f for f in sorted(path.rglob("*")) if f.is_file() and format_of(f) is not None])
+        return read_tables(files, texts), files
     except InvalidInputError:
         raise
     except Exception as error:
@@ -176,6 +190,24 @@ def _load(dataset: str, config: str | None) -> DatasetDict:
             f"of them, but `{dataset}` could not be loaded: {reason(error)}. Without a network, give the path of a "
             "local copy."
         ) from error
+
+
+def _check_filled(
+    splits: DatasetDict, files: Mapping[str, Sequence[Path]], dataset: str, column: str, what: str
+) -> None:
+    """Refuses a row whose column is empty, while it is known where the row stands. A split without labels has none."""
+    for name, split in splits.items():
+        if column not in split.column_names:
+            continue  # said where the split is used
+        filled = split.data.table[column].is_valid().to_numpy()
+        if filled.all() or (what == "a label" and name != "train" and not filled.any()):
+            continue
+        row = int(filled.argmin())
+        where = place(files[name], row) if name in files else f"row {row}"
+        raise InvalidInputError(
+            f"Every example of the split `{name}` of `{dataset}` must have {what}, but in {where} `{column}` is empty. "
+            f"{filled.size - filled.sum():,} of {filled.size:,} are: mend or drop them, or name another column."
+        )
 
 
 def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -195,15 +227,6 @@ def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
             f"{[str(f.relative_to(folder)) for f in files]}. Rename the training file."
         )
     return {split: found[split] for split in SPLIT_NAMES if split in found}
-
-
-def read_files(files: dict[str, list[Path]]) -> DatasetDict:
-    """Reads each split on its own: a test split may lack the labels."""
-    read = {}
-    for split, paths in files.items():
-        kind, options = FORMATS[paths[0].suffix]
-        read[split] = load_dataset(kind, data_files=[str(p) for p in paths], split="train", **options)
-    return DatasetDict(read)
 
 
 def _pick_columns(
@@ -229,7 +252,9 @@ def _pick_columns(
         [n for n in ("label", "labels") if n in features],
     )
     strings = [n for n, f in features.items() if f in (Value("string"), Value("large_string")) and n != label]
-    text = pick(text_column, "--text_column", [n for n in ("text", "sentence") if n in features], strings)
+    if len(strings) > 1:
+        strings = [n for n in strings if holds_texts(splits["train"].data.table[n])]
+    text = pick(text_column, "--text_column", [n for n in TEXT_NAMES if n in features], strings)
     if pair_column is not None:
         pick(pair_column, "--pair_column")
     return text, label
