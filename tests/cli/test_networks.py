@@ -169,6 +169,15 @@ def test_settings_are_read_as_yaml_reads_them():
         "d": None,
         "e": True,
     }
+    texts = ["dataset=2024_06_01", "label_column=no", "text_column=", "data_dir=a[1", "seed=3"]
+    assert read_settings(texts, "text") == {
+        "kind": "text",
+        "dataset": "2024_06_01",
+        "label_column": "no",
+        "text_column": None,
+        "data_dir": "a[1",
+        "seed": 3,
+    }
     for word in ("a", "=1", "a b=1", "a=["):
         with pytest.raises(InvalidInputError, match="must be like"):
             read_settings([word])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from searchhub.data.images import Augmentation
+from searchhub.data.loading import load_image_task
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit
 from searchhub.searchers.ddp import DDPSearcher
@@ -12,6 +13,7 @@ from searchhub.searchers.evolution import EvolutionSearcher
 from searchhub.searchers.named import SEARCHERS
 from searchhub.searchers.random import RandomSearcher
 from searchhub.space import Choice, SearchSpace
+from searchhub.training.accelerator import make_accelerator
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import WARMUP
 from searchhub.workflows.arguments import (
@@ -23,6 +25,7 @@ from searchhub.workflows.arguments import (
     option,
     parse,
 )
+from searchhub.workflows.search_arguments import SearchArguments
 
 KINDS = (ImageDataArguments, SearcherArguments, RecipeTrainingArguments, NetworkArguments, RunArguments)
 SPACE = SearchSpace("s", (Choice("a", ("x", "y", "z")), Choice("b", (1, 2, 3))))
@@ -79,6 +82,42 @@ def test_what_a_file_can_say(config):
     assert (found["flip"], found["train_largest"], found["dry_run"]) == (False, False, True)
     assert (found["max"], found["min"], found["validation_size"]) == (["macs=300K"], [], 100.0)
     assert found["image_column"] == "-x"
+
+
+def test_values_are_what_their_options_are(config):
+    """YAML itself takes `no` for False, `2024_06_01` and 0123 for numbers, and 12:30 for 750."""
+    found = settings(
+        config(
+            "mixed_precision: no\noutput_dir: 2024_06_01\nlabel_column: on\nimage_column: 0123\nreport_to: 12:30\n"
+            "max_grad_norm: .inf\nlearning_rate: 1e-2\nepochs: 0_10\nseed: 7\nflip: off\ntrain_largest: On\n"
+            "center_crop: ~\ndecode: \nmax: [macs=1_000, 'params=2']\n"
+        )
+    )
+    assert (found["mixed_precision"], found["output_dir"]) == ("no", "2024_06_01")
+    assert (found["label_column"], found["image_column"], found["report_to"]) == ("on", "0123", "12:30")
+    assert (found["max_grad_norm"], found["learning_rate"]) == (float("inf"), 0.01)
+    assert (found["epochs"], found["seed"], found["flip"], found["train_largest"]) == (10, 7, False, True)
+    assert (found["center_crop"], found["decode"], found["max"]) == (None, None, ["macs=1_000", "params=2"])
+
+
+@pytest.mark.parametrize("text", ["epochs:", "epochs: null", "epochs: {a: 1}", "max: [[a]]", "max: [a, ~]"])
+def test_values_that_are_none(config, text):
+    with pytest.raises(InvalidInputError, match=r"`\w+` in `.*x\.yaml` must (be a value, or a list of|have a) value"):
+        settings(config(text + "\n"))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, -(2**63), 2**70])
+def test_seeds_out_of_bounds(config, seed):
+    for words in ([f"--seed={seed}"], ["--seed", str(seed)], [config(f"seed: {seed}\n")]):
+        with pytest.raises(InvalidInputError, match=f"`0 <= seed < 4,294,967,296` must hold, but got {seed}"):
+            settings(*words)
+    assert settings("--seed", str(2**32 - 1))["seed"] == 2**32 - 1
+    with pytest.raises(InvalidInputError, match="`0 <= seed"):
+        SearchArguments(output_dir="runs/x", seed=seed)
+    with pytest.raises(InvalidInputError, match="`0 <= seed"):
+        load_image_task(seed=seed)
+    with pytest.raises(InvalidInputError, match="`0 <= seed"):
+        make_accelerator(seed=seed)
 
 
 def test_switches(config):

@@ -114,7 +114,7 @@ def train(
     check_name(name, folder, architecture)
     network = Network(name, architecture, tuple(limits))
     hide_loading()
-    given = {**read_settings(data), **({} if task is None else {"kind": task})}
+    given = read_settings(data, task)
     trainer = load_trainer(folder, data=given, trust_code=trust_code)
     main = trainer.accelerator.is_main_process
     told = dataclasses.replace(trainer.provenance, command=["searchhub", *sys.argv[1:]])
@@ -142,7 +142,13 @@ def evaluate(
     data: Data = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="Seed of the splits that are drawn. Default: the training's.", show_default=False),
+        typer.Option(
+            "--seed",
+            min=0,
+            max=2**32 - 1,
+            help="Seed of the splits that are drawn. Default: the training's.",
+            show_default=False,
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples of one forward pass.")] = 256,
     mixed_precision: Annotated[
@@ -179,11 +185,7 @@ def evaluate(
     if as_json and lines:
         raise InvalidInputError("Either `--json` or `--lines` can be printed, but both are asked for. Drop one.")
     hide_loading()
-    given = {
-        **read_settings(data),
-        **({} if task is None else {"kind": task}),
-        **({} if seed is None else {"seed": seed}),
-    }
+    given = {**read_settings(data, task), **({} if seed is None else {"seed": seed})}
     folders = [folder for name in models for folder in _folders(name)]
     precision = recorded_precision(folders) if mixed_precision is None else mixed_precision.value
     try:
@@ -212,29 +214,34 @@ def evaluate(
             network.check()
 
 
-def read_settings(words: Sequence[str] | None) -> dict[str, Any]:
-    """Returns the settings of `--data name=value`; values are read as YAML.
+def read_settings(words: Sequence[str] | None, kind: str | None = None) -> dict[str, Any]:
+    """Returns the settings of `--data name=value` and `--task kind`.
 
-    >>> read_settings(["dataset=path/to/images", "image_size=32"])
-    {'dataset': 'path/to/images', 'image_size': 32}
+    Values are read as YAML; where the loader takes a text, they are the text that was given.
+
+    >>> read_settings(["dataset=2024_06_01", "image_size=32"])
+    {'dataset': '2024_06_01', 'image_size': 32}
 
     Raises:
         InvalidInputError: A word is not `name=value`.
     """
     import yaml
 
+    from searchhub.data.sources import takes_texts
     from searchhub.errors import InvalidInputError
 
-    settings = {}
+    settings: dict[str, Any] = {}
+    texts = takes_texts(kind) if words else set()
     for word in words or ():
         name, equals, value = word.partition("=")
         try:
-            settings[name] = yaml.safe_load(value)
+            written = name in texts and value not in ("", "~", "null")
+            settings[name] = value if written else yaml.safe_load(value)
         except yaml.YAMLError:
             equals = ""
         if not (name.isidentifier() and equals):
             raise InvalidInputError(f"`--data` must be like `--data dataset=path/to/images`, but got `{word}`.")
-    return settings
+    return settings if kind is None else {**settings, "kind": kind}
 
 
 def _folders(name: str) -> list[Path]:

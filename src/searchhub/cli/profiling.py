@@ -35,7 +35,7 @@ def profile(
         str | None, typer.Option("--device", help="cpu or cuda. Default: the CPU.", show_default=False)
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each block and network is timed.")] = 10,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the networks that are drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the networks that are drawn.")] = 0,
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Table to write: .json, else YAML.")] = Path(
         "latency.json"
     ),

@@ -231,8 +231,8 @@ def _converted(network: PlainNetwork, batch: Mapping[str, torch.Tensor], opset: 
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()
     for weight in program.model.graph.initializers.values():
-        # Weights say their own types and shapes. What is said again beside them is wrong once a tool, e.g. onnxruntime's
-        # `quantize_dynamic`, turns a weight over.
+        # Weights say their types and shapes themselves. What is said again beside them is wrong once a tool, such as
+        # onnxruntime's `quantize_dynamic`, turns a weight over.
         weight.type = weight.shape = None
         weight.metadata_props.clear()
     program.model.metadata_props.update(_metadata(network.model))

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast_object_list, set_seed
 
+from searchhub.data.splits import check_seed
 from searchhub.errors import InvalidInputError
 
 T = TypeVar("T")
@@ -38,9 +39,10 @@ def make_accelerator(
         seed: Seed for every library, the same on every process; trials seed themselves again.
 
     Raises:
-        InvalidInputError: The launcher asks for `torch.compile`, which recompiles for every path of a search; or the
-            tracker is unknown or not installed.
+        InvalidInputError: The launcher asks for `torch.compile`, which recompiles for every path of a search; the
+            tracker is unknown or not installed; or the seed is out of its bounds.
     """
+    check_seed(seed)
     if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower() not in ("", "no"):
         raise InvalidInputError(
             "A search must run without torch.compile, which recompiles for every path and gives up after eight, but "

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
 
 from searchhub.data.images import IMAGENET_MEAN, IMAGENET_STD, Augmentation, ImageTask
 from searchhub.data.loading import DIGITS, ImageSplits, load_image_splits, load_image_task
+from searchhub.data.splits import check_seed
 from searchhub.distribution import FloatArray, Normalization
 from searchhub.errors import InvalidInputError
 from searchhub.evaluators.score import LIKELIHOOD, METRIC, SCORES
@@ -386,7 +387,8 @@ def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -
     Settings of the file are read as if they came first on the command line, so that the same values are refused.
 
     Raises:
-        InvalidInputError: The file cannot be read, or names a setting that the recipe does not have.
+        InvalidInputError: The file cannot be read, or names a setting that the recipe does not have; or a seed is out
+            of its bounds.
     """
     _refuse_repeated(kinds, argv)
     parser = HfArgumentParser(kinds, description=description, allow_abbrev=False)
@@ -395,11 +397,12 @@ def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -
     path = finder.parse_known_args(argv)[0].config
     words: list[str] = []
     if path is not None:
-        for name, value in _read_settings(path, {f.name for kind in kinds for f in dataclasses.fields(kind)}).items():
+        types = {name: str(hint) for kind in kinds for name, hint in get_type_hints(kind).items()}
+        for name, value in _read_settings(path, types).items():
             if value is None or value == []:
                 parser.set_defaults(**{name: value})  # the command line has no word for it
             else:
-                words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+                words += [f"--{name}", *value] if isinstance(value, list) else [f"--{name}={value}"]
     *parsed, unknown = parser.parse_args_into_dataclasses(
         [*words, *argv], return_remaining_strings=True, look_for_args_file=False
     )
@@ -408,6 +411,9 @@ def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -
             f"The command line must hold settings of this recipe (see --help), but holds {' '.join(unknown)}. "
             f"Mend or drop that.{_renamed(unknown)}"
         )
+    for found in parsed:
+        if getattr(found, "seed", None) is not None:
+            check_seed(found.seed)
     given = {word[2:].partition("=")[0] for word in [*words, *argv] if word.startswith("--")}
     return apply(parsed, given)
 
@@ -438,16 +444,47 @@ def _refuse_repeated(kinds: Sequence[type], argv: Sequence[str]) -> None:
             )
 
 
-def _read_settings(path: str, known: set[str]) -> dict[str, Any]:
+class _AsWritten(yaml.SafeLoader):
+    """Reads each value as the text that stands there, so that its option's type decides what it is, and null as none.
+
+    YAML takes an unquoted `no` for False, and `2024_06_01` for a number.
+    """
+
+
+_NULL = "tag:yaml.org,2002:null"
+_AsWritten.yaml_implicit_resolvers = {
+    first: [resolver for resolver in resolvers if resolver[0] == _NULL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+_SPELLED = {"bool": {"on": "true", "off": "false"}, "float": {".inf": "inf", "+.inf": "inf", "-.inf": "-inf"}}
+"""For types of options, what YAML writes and the command line does not."""
+
+
+def _read_settings(path: str, types: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the settings of a file: words, lists of words, or None."""
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        settings = yaml.load(Path(path).read_text(encoding="utf-8"), _AsWritten)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidInputError(f"`--config` must name a readable YAML file, but `{path}`: {error}.") from error
-    known = known - {"config"}  # a file does not name another
+    known = set(types) - {"config"}  # a file does not name another
     if not isinstance(settings, dict) or not set(settings) <= known:
         unknown = sorted(map(str, set(settings) - known)) if isinstance(settings, dict) else settings
         raise InvalidInputError(
             f"`{path}` must hold settings of this recipe (see --help), but holds {unknown}. Mend or drop "
             f"them.{_renamed(unknown)}"
         )
-    return settings
+    return {name: _value(name, value, types[name], path) for name, value in settings.items()}
+
+
+def _value(name: str, value: Any, kind: str, path: str) -> Any:
+    words = value if isinstance(value, list) else [value]
+    if any(isinstance(word, (dict, list)) for word in words) or (None in words and isinstance(value, list)):
+        raise InvalidInputError(f"`{name}` in `{path}` must be a value, or a list of values, but is {value}. Mend it.")
+    if value is None and "None" not in kind:
+        raise InvalidInputError(f"`{name}` in `{path}` must have a value, but has none. Give one, or drop the line.")
+    if value is None:
+        return None
+    spelled = {written: word for part, words in _SPELLED.items() if part in kind for written, word in words.items()}
+    words = [spelled.get(str(word).lower(), str(word)) for word in words]
+    return words if isinstance(value, list) else words[0]

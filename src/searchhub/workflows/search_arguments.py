@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from searchhub.data.splits import check_seed
 from searchhub.data.task import Split
 from searchhub.searchers.base import Searcher
 from searchhub.training.settings import TrainingSettings
@@ -39,7 +40,7 @@ class SearchArguments:
         compression: How a checkpoint is prepared before the search. None: the supernet is not a checkpoint to compress.
         publish_as: Function that turns a trained model into the one that is published, e.g. of a stock class. None:
             the trained model itself is published.
-        seed: The seed of everything random.
+        seed: The seed of everything random, from 0 to 4,294,967,295.
         mixed_precision: "no", "fp16" or "bf16", if the trainer is given no accelerator.
         report_to: Tracker that Accelerate supports, if the trainer is given no accelerator. None: no tracker.
     """
@@ -59,3 +60,6 @@ class SearchArguments:
     seed: int = 0
     mixed_precision: str = "no"
     report_to: str | None = None
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
