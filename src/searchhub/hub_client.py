@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from searchhub.errors import HubError, InvalidInputError, SearchhubError
 from searchhub.redact import REDACTED, redact_tokens
+
+PATIENCE = 1.5
+"""Seconds within which a connection to the Hub must be made."""
+
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+
+_FILES = {
+    ".csv",
+    ".tsv",
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".parquet",
+    ".txt",
+    ".gz",
+    ".bz2",
+    ".xz",
+    ".zip",
+    ".tar",
+    ".tgz",
+}
 
 TOKENS = "https://huggingface.co/settings/tokens"
 
@@ -27,6 +53,77 @@ def check_repo_id(repo_id: str) -> None:
         raise InvalidInputError(
             f'`repo_id` must be like "owner/name", but got {repo_id!r}. {str(error).partition(":")[0]}.'
         ) from error
+
+
+def why_unreached() -> OSError | None:
+    """Returns why no connection to the Hub, or to the proxy before it, can be made within `PATIENCE`; None if one can.
+
+    The calls of the Hub's client, of transformers and of datasets are repeated for 23 to 47 seconds before they say so.
+    """
+    from huggingface_hub import constants, is_offline_mode
+
+    if is_offline_mode():
+        return OSError("HF_HUB_OFFLINE is set.")
+    hub = urlsplit(constants.ENDPOINT)
+    proxies = {} if proxy_bypass(hub.hostname or "") else getproxies()
+    proxy = proxies.get(hub.scheme) or proxies.get("all")
+    door = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else hub
+    address = door.hostname or "", door.port or _PORTS.get(door.scheme, 80)
+    found: list[OSError | None] = []
+
+    def connect() -> None:
+        try:
+            socket.create_connection(address, timeout=PATIENCE).close()
+            found.append(None)
+        except OSError as error:
+            found.append(error)
+
+    # Looking a name up takes no time limit, so that it is waited for from outside.
+    attempt = threading.Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(PATIENCE)
+    return found[0] if found else TimeoutError(f"no connection within {PATIENCE:g} seconds")
+
+
+def why_silent(repo_id: str, repo_type: Literal["model", "dataset"]) -> Exception | None:
+    """Returns why the Hub says nothing of a repository; None if it answers, be it with a refusal. It is asked once."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if (unreached := why_unreached()) is not None:
+        return unreached
+    try:
+        ask = HfApi().model_info if repo_type == "model" else HfApi().dataset_info
+        ask(repo_id, expand=["sha"], timeout=10)
+    except (HfHubHTTPError, HFValidationError):
+        return None  # The Hub answered, or the name is wrong; whoever asks on says what.
+    except Exception as error:
+        return error
+    return None
+
+
+def is_path(name: str) -> bool:
+    """Whether a name can only be a path, whether or not anything lies there: the Hub is not asked about it.
+
+    1. A repository is "name" or "owner/name". What begins with "/", "~" or ".", holds a backslash or more slashes, or
+       ends in a file's ending, is none.
+    2. `data/x` is a slip if there is a folder `data` without `x` in it.
+
+    >>> is_path("./birds"), is_path("data/2024/birds"), is_path("data/reviews.csv"), is_path("owner/birds")
+    (True, True, True, False)
+    """
+    path = Path(name)
+    shaped = name.startswith(("/", "~", ".")) or "\\" in name or name.count("/") > 1 or name.endswith("/")
+    return shaped or path.suffix.lower() in _FILES or (path.parent != Path() and path.parent.is_dir())
+
+
+def kept_path(name: str) -> str:
+    """Returns a name for a file that is read elsewhere: a relative path to what lies here shows that it is a path.
+
+    Otherwise `birds`, where there is no such folder any more, would be looked for on the Hub.
+    """
+    path = Path(name)
+    return f"./{name}" if path.exists() and not path.is_absolute() and not name.startswith((".", "~")) else name
 
 
 def find_token(token: str | None) -> str:
@@ -57,17 +154,23 @@ def download(repo_id: str, filename: str, *, revision: str | None = None, token:
         HubError: The repository cannot be read, or the Hub cannot be reached.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import RemoteEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
     check_repo_id(repo_id)
     with hub_errors(repo_id, revision, "Then make the same call again.", token):
+        unreached = why_unreached()
+        options = {"revision": revision, "token": token, "local_files_only": unreached is not None}
         try:
-            return Path(hf_hub_download(repo_id, filename, revision=revision, token=token))
+            return Path(hf_hub_download(repo_id, filename, **options))
+        except LocalEntryNotFoundError:
+            if unreached is None:
+                raise
         except RemoteEntryNotFoundError:
             at = "" if revision is None else f" at `{revision}`"
             raise InvalidInputError(
                 f"`{repo_id}`{at} must hold a {filename}, but does not. Look at what it holds, or name another."
             ) from None
+        raise unreached
 
 
 @contextmanager

@@ -126,6 +126,15 @@ def test_evaluate_computes_as_the_network_was_measured(cli, run, monkeypatch):
     assert "must have been measured in one precision" in cli("evaluate", run).stderr
 
 
+def test_data_that_lie_elsewhere_now(cli, run):
+    file = run / "training.json"
+    saved = json.loads(file.read_text())
+    file.write_text(json.dumps({**saved, "task": {**saved["task"], "dataset": "old/place/birds"}}))
+    for words in (("train", run, "--max", "macs=100K"), ("evaluate", run)):
+        assert "say where: `--data dataset=path/to/it`" in " ".join(cli(*words).stderr.split())
+        assert "macs" in cli(*words, "--data", "dataset=digits").stdout
+
+
 def test_train_names_the_loader_and_consents_to_code(cli, run):
     file = run / "training.json"
     saved = json.loads(file.read_text())

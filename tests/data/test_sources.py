@@ -3,8 +3,10 @@
 import sys
 
 import pytest
+from PIL import Image
 
-from searchhub.data.sources import load_task
+from searchhub.data.loading import load_image_task
+from searchhub.data.sources import load_recorded_task, load_task
 from searchhub.errors import InvalidInputError
 
 MODULE = """
@@ -117,3 +119,40 @@ def test_what_is_not_trusted_is_not_imported(folder):
 def test_what_is_no_loader(folder, source, message):
     with pytest.raises(InvalidInputError, match=message):
         load_task(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            {"kind": "text", "dataset": "./data/x.csv", "tokenizer": "."},
+            r"`--data dataset=…` must be .* `./data/x.csv` could not .* no such file .* If `./data/x.csv` lies "
+            r"elsewhere now, say where: `--data dataset=path/to/it`, in Python `data={\"dataset\": \"path/to/it\"}`\.$",
+        ),
+        (
+            {"kind": "image", "dataset": "old/birds"},
+            r"`--data dataset=…` must be .* where: `--data dataset=path/to/it`",
+        ),
+        (
+            {"kind": "glue", "task_name": "rte", "tokenizer": ".", "data_dir": "no"},
+            "`--data data_dir=…` .*--data data_dir=path",
+        ),
+        ({"kind": "image", "validation_size": 1700}, "`--data validation_size=…` must leave every class"),
+    ],
+)
+def test_errors_of_what_a_folder_says_name_the_option_of_commands(tmp_path, monkeypatch, source, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError, match=message):
+        load_recorded_task(source, trusted=False)
+
+
+def test_a_source_says_that_a_path_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("red", "blue"):
+        (tmp_path / "birds" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (8, 8), name).save(tmp_path / "birds" / name / f"{i}.png")
+    task = load_image_task("birds")
+    assert task.source["dataset"] == "./birds"
+    assert load_recorded_task(task.source, trusted=False).fingerprint() == task.fingerprint()
+    assert load_image_task().source["dataset"] == "digits"

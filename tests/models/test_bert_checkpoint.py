@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification, BertModel
 
 from searchhub.errors import InvalidInputError
+from searchhub.hub.pretrained import load_model
 from searchhub.models.bert.checkpoint_bert import load_for_task
 
 from .tiny_bert import stock_config, tiny_bert_supernet
@@ -108,3 +110,14 @@ def test_a_configuration_that_does_not_say_what_it_is(checkpoint, tmp_path):
     supernet, new, _ = load_for_task(checkpoint.folder, ("no", "yes"))
     assert new == []
     assert torch.equal(supernet.classifier.weight, stock.classifier.weight)
+
+
+def test_quantized_weights_are_refused_by_name(checkpoint):
+    """Whether or not the package is there that would read them."""
+    checkpoint(num_labels=3)
+    file = Path(checkpoint.folder) / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "quantization_config": {"quant_method": "gptq"}}))
+    with pytest.raises(InvalidInputError, match=r"are quantized \(`quantization_config`, gptq\). Give the checkpoint"):
+        load_for_task(checkpoint.folder, NLI)
+    with pytest.raises(InvalidInputError, match="are quantized"):
+        load_model(Path(checkpoint.folder))

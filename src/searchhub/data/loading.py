@@ -28,6 +28,7 @@ from searchhub.data.splits import (
     with_classes_marked,
 )
 from searchhub.errors import InvalidInputError
+from searchhub.hub_client import kept_path
 
 DIGITS = "digits"
 """Name of the embedded data set: the handwritten digits that scikit-learn contains."""
@@ -151,7 +152,8 @@ def load_image_task(
         augmentation = Augmentation(crop_padding=max(1, image_size // 8), flip=dataset != DIGITS)
     elif isinstance(augmentation, Mapping):
         augmentation = Augmentation(**augmentation)
-    source = {"kind": "image", "dataset": dataset, "image_size": image_size, "augmentation": asdict(augmentation)}
+    kept = dataset if dataset == DIGITS else kept_path(dataset)
+    source = {"kind": "image", "dataset": kept, "image_size": image_size, "augmentation": asdict(augmentation)}
     inputs = {"center_crop": center_crop, "image_mean": list(image_mean), "image_std": list(image_std)}
     return ImageTask(
         data.name,

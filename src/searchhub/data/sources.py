@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from searchhub.data.task import Task
@@ -53,6 +55,34 @@ def load_task(source: Mapping[str, Any], /, *, trusted: bool = True, **changes: 
             f'`data={{"kind": "{kind}"}}`.'
         )
     return _by_own_loader(kind, options)
+
+
+def load_recorded_task(source: Mapping[str, Any], /, *, trusted: bool, **changes: Any) -> Task:
+    """Load the task that a file in a folder describes. Errors name the option that commands have: `--data NAME=VALUE`.
+
+    Args:
+        source: What the file says, see `load_task`.
+        trusted: Whether the kind may name code to import, see `load_task`.
+        **changes: Other arguments.
+
+    Raises:
+        InvalidInputError: The task cannot be loaded.
+    """
+    options = {**source, **changes}
+    try:
+        return load_task(source, trusted=trusted, **changes)
+    except InvalidInputError as error:
+        if options.get("kind") not in LOADERS:
+            raise
+        said = re.sub(r"`--(\w+)`", lambda m: f"`--data {m[1]}=…`" if m[1] in options else m[0], str(error))
+        for name in ("dataset", "data_dir", "tokenizer"):
+            place = options.get(name)
+            if isinstance(place, str) and place in said and not Path(place).exists():
+                said += (
+                    f" If `{place}` lies elsewhere now, say where: `--data {name}=path/to/it`, in Python "
+                    f'`data={{"{name}": "path/to/it"}}`.'
+                )
+        raise InvalidInputError(said) from error
 
 
 def takes_texts(kind: str | None) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -12,12 +13,11 @@ import torch
 from datasets import ClassLabel, DatasetDict, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.cache.cache import Cache
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from pyarrow import ArrowException
 
 from searchhub.data.tables import as_text
 from searchhub.errors import InvalidInputError
+from searchhub.hub_client import is_path, why_silent
 
 logger = logging.getLogger(__name__)
 
@@ -37,17 +37,15 @@ HELD_OUT = "a part of train"
 
 def from_hub(dataset: str, config: str | None = None) -> DatasetDict:
     """Loads all splits of a data set on the Hub. Without a network it uses an earlier run's files, or fails at once."""
-    # This asks once: without a network, `load_dataset` repeats its first call for 23 seconds before it says so.
-    try:
-        HfApi().dataset_info(dataset, expand=["sha"], timeout=10)
-    except (HfHubHTTPError, HFValidationError):
-        pass  # The Hub answered, or the name is wrong; `load_dataset` says what.
-    except Exception:
-        cached = _from_cache(dataset, config)
-        if cached is None:
-            raise
-        return cached
-    return DatasetDict(load_dataset(dataset, config))
+    if is_path(dataset):
+        raise FileNotFoundError(f"there is no such file or folder, looked for from {Path.cwd()}")
+    silent = why_silent(dataset, "dataset")
+    if silent is None:
+        return DatasetDict(load_dataset(dataset, config))
+    cached = _from_cache(dataset, config)
+    if cached is None:
+        raise silent
+    return cached
 
 
 def _from_cache(dataset: str, config: str | None) -> DatasetDict | None:

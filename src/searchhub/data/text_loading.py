@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import ClassLabel, DatasetDict, Value
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from searchhub.data.splits import (
@@ -26,6 +25,7 @@ from searchhub.data.splits import (
 from searchhub.data.tables import COMPRESSED, FORMATS, format_of, holds_texts, place, read_tables
 from searchhub.data.text import TextTask
 from searchhub.errors import InvalidInputError
+from searchhub.hub_client import is_path, kept_path, why_silent
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def load_text_task(
     splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
     tokenizer = load_tokenizer(tokenizer)
     options = {
-        "dataset": dataset,
+        "dataset": kept_path(dataset),
         "dataset_config_name": dataset_config_name,
         "text_column": text_column,
         "pair_column": pair_column,
@@ -131,10 +131,18 @@ def load_tokenizer(tokenizer: str | PreTrainedTokenizerBase) -> PreTrainedTokeni
     """
     if not isinstance(tokenizer, str):
         return tokenizer
-    try:
-        return AutoTokenizer.from_pretrained(
-            tokenizer, local_files_only=not _answers(tokenizer), trust_remote_code=False
+    here = Path(tokenizer).exists()
+    if not here and is_path(tokenizer):
+        raise InvalidInputError(
+            f"The tokenizer must be a folder or a Hub id with a tokenizer, but `{tokenizer}` is no folder, looked for "
+            f"from {Path.cwd()}. Give the path of the checkpoint."
         )
+    try:
+        silent = None if here else why_silent(tokenizer, "model")
+        if silent is not None and not isinstance(try_to_load_from_cache(tokenizer, "tokenizer_config.json"), str):
+            raise silent
+        local = here or silent is not None
+        return AutoTokenizer.from_pretrained(tokenizer, local_files_only=local, trust_remote_code=False)
     except Exception as error:
         raise InvalidInputError(
             f"The tokenizer must be a folder or a Hub id with a tokenizer, but `{tokenizer}` could not be loaded: "
@@ -143,24 +151,11 @@ def load_tokenizer(tokenizer: str | PreTrainedTokenizerBase) -> PreTrainedTokeni
         ) from error
 
 
-def _answers(checkpoint: str) -> bool:
-    """Whether the Hub answers for a checkpoint. This asks once: transformers repeats its call for 47 seconds."""
-    if Path(checkpoint).exists():
-        return False
-    try:
-        HfApi().model_info(checkpoint, expand=["sha"], timeout=10)
-    except (HfHubHTTPError, HFValidationError):
-        return True  # The Hub answered, or the name is wrong; transformers says what.
-    except Exception:
-        return False
-    return True
-
-
 def source(kind: str, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any]) -> dict[str, Any]:
     """Returns what loads a text task again, see `Task`; empty if the tokenizer has no origin to load it from."""
     if not tokenizer.name_or_path:
         return {}
-    return {"kind": kind, "tokenizer": str(tokenizer.name_or_path), **options}
+    return {"kind": kind, "tokenizer": kept_path(str(tokenizer.name_or_path)), **options}
 
 
 def _load(

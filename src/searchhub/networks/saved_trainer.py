@@ -23,7 +23,7 @@ from transformers import PreTrainedConfig
 
 from searchhub._public import public
 from searchhub.data.distilled import TEACHER_LOGITS, DistilledTask
-from searchhub.data.sources import is_function_of, load_task
+from searchhub.data.sources import is_function_of, load_recorded_task
 from searchhub.data.task import Task
 from searchhub.errors import InvalidInputError
 from searchhub.files import read_json_object, replacing, write_json
@@ -122,7 +122,7 @@ def load_trainer(
     folder, data = Path(folder), data or {}
     saved = _read(folder)
     try:
-        task = load_task(saved["task"], trusted=trust_code or "kind" in data, **data)
+        task = load_recorded_task(saved["task"], trusted=trust_code or "kind" in data, **data)
         if saved["distilled"]:
             task = DistilledTask(task, load_file(folder / LOGITS)[TEACHER_LOGITS])
         _check_same(task, saved["task_fingerprint"], folder)

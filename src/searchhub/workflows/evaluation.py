@@ -14,12 +14,14 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from searchhub.data.loading import load_image_splits
-from searchhub.data.sources import load_task, names_own_loader
+from searchhub.data.sources import load_recorded_task, names_own_loader
 from searchhub.data.splits import reason
 from searchhub.data.task import Split, Task
 from searchhub.errors import InvalidInputError
+from searchhub.files import read_json_object
 from searchhub.hub.contents import FACTS, MODEL_CONFIG
 from searchhub.hub.pretrained import find_folder
+from searchhub.models.identity import check_not_quantized
 from searchhub.networks.network import MODELS, read_facts, read_task_source
 from searchhub.redact import redact_data
 from searchhub.training.loop import predict
@@ -293,7 +295,7 @@ def _source(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _load(source: Mapping[str, Any], *, trusted: bool) -> Task:
     try:
-        return load_task({**SPARING.get(source["kind"], {}), **source}, trusted=trusted)
+        return load_recorded_task({**SPARING.get(source["kind"], {}), **source}, trusted=trusted)
     except TypeError as error:
         if names_own_loader(source["kind"]):
             raise
@@ -304,6 +306,7 @@ def _load(source: Mapping[str, Any], *, trusted: bool) -> Task:
 
 def _load_model(folder: Path, task: Task) -> PreTrainedModel:
     way_out = "If it brings code of its own that you trust, load it yourself."
+    check_not_quantized(read_json_object(folder / MODEL_CONFIG) or {}, folder)
     try:
         model, info = getattr(transformers, task.auto_class).from_pretrained(
             folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, output_loading_info=True

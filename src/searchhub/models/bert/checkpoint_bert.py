@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from searchhub.errors import InvalidInputError
+from searchhub.hub_client import why_silent
 from searchhub.models.bert.supernet_bert import BertSupernetConfig, BertSupernetForSequenceClassification
+from searchhub.models.identity import check_not_quantized
 
 
 def load_for_task(
@@ -38,16 +41,23 @@ def load_for_task(
         The supernet; which of "classifier" and "pooler" are new; and a message about the labels for a person, or None.
 
     Raises:
-        InvalidInputError: The checkpoint is no BERT encoder, or its classifier has another number of labels.
+        InvalidInputError: The checkpoint is no BERT encoder, is quantized, or its classifier has another number of
+            labels.
     """
+    silent = not Path(checkpoint).exists() and why_silent(checkpoint, "model") is not None
+    try:
+        of_checkpoint, _ = BertSupernetConfig.get_config_dict(checkpoint, local_files_only=silent)
+    except OSError:
+        of_checkpoint = {}  # said when the weights are asked for
+    check_not_quantized(of_checkpoint, checkpoint)
     supernet, info = BertSupernetForSequenceClassification.from_pretrained(
         checkpoint,
         num_labels=len(label_names),
         problem_type="regression" if regression else "single_label_classification",
         output_loading_info=True,
+        local_files_only=silent,
         **fields,
     )
-    of_checkpoint, _ = BertSupernetConfig.get_config_dict(checkpoint)
     classes = of_checkpoint.get("architectures") or [_CLASSIFIES]  # without architectures it counts as a classifier
     classifies = any(name.endswith(_CLASSIFIES) for name in classes)
     names = _label_names(of_checkpoint)
