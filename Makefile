@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY := PASSIVE
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format docs bench clean
+.PHONY: help install quickstart test newest oldest lint format docs bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,16 @@ quickstart: $(STAMP) ## Search, generate, train and reload networks on handwritt
 # One thread a worker: two workers with two threads each would fight for two cores.
 test: $(STAMP) ## Run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+# Of torch both take the pinned release, whose CPU build need not be the newest.
+newest: ## Run all tests on the newest releases of what searchhub needs, but torch
+oldest: ## Run all tests on the oldest releases that pyproject.toml allows, but torch
+newest oldest: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .cache/$@
+	.cache/$@/bin/python -m pip install --quiet tomli
+	.cache/$@/bin/python tests/releases.py $@ > .cache/$@/pins.txt
+	.cache/$@/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -c .cache/$@/pins.txt -e ".[bench,onnx,tensorboard]" hypothesis pytest pytest-xdist
+	OMP_NUM_THREADS=1 .cache/$@/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(STAMP) ## Check format, lint and types
 	$(BIN)/ruff format --check .
