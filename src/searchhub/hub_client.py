@@ -159,7 +159,7 @@ def download(repo_id: str, filename: str, *, revision: str | None = None, token:
     check_repo_id(repo_id)
     with hub_errors(repo_id, revision, "Then make the same call again.", token):
         unreached = why_unreached()
-        options = {"revision": revision, "token": token, "local_files_only": unreached is not None}
+        options: dict[str, Any] = {"revision": revision, "token": token, "local_files_only": unreached is not None}
         try:
             return Path(hf_hub_download(repo_id, filename, **options))
         except LocalEntryNotFoundError:

@@ -6,6 +6,8 @@ import torch
 from accelerate import Accelerator
 
 from searchhub.errors import DivergedError, InvalidInputError
+from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, MobileSupernetForImageClassification
+from searchhub.training.batch_norm import check_batch_norm_of
 from searchhub.training.batches import (
     check_batch_size,
     derive_seed,
@@ -100,6 +102,29 @@ def test_impossible_batches_are_refused_before_work():
         check_batch_size(TinyTask(), "train", TrainingSettings(batch_size=9), Rank(0, 2))
     with pytest.raises(InvalidInputError, match="at least one batch"):
         check_batch_size(TinyTask(), "train", TrainingSettings(batch_size=64), Rank(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "parts", "processes", "stride", "refused"),
+    [(4, 4, 1, 2, True), (4, 1, 4, 2, True), (4, 2, 2, 2, True), (4, 2, 1, 2, False), (4, 4, 1, 1, False)],
+)
+def test_one_value_a_channel_is_refused_before_work(batch_size, parts, processes, stride, refused):
+    """Maps of 8 x 8 are halved three times, or twice; a process takes one example at a time, or more."""
+    sizes = {"stem_width": 8, "first_width": 8, "stage_widths": [8, 8], "stage_depths": [1, 1], "head_width": 8}
+    config = MobileSupernetConfig(
+        **sizes, stem_stride=stride, stage_strides=[2, 2], kernel_sizes=[3, 5], num_labels=2, image_size=8
+    )
+    supernet, task = MobileSupernetForImageClassification(config), TinyTask()
+    settings = TrainingSettings(batch_size=batch_size, gradient_accumulation_steps=parts)
+    if refused:
+        with pytest.raises(InvalidInputError, match=rf"one example at a time \(`batch_size` 4 / \({processes} proc"):
+            check_batch_norm_of(supernet, task, settings, Rank(0, processes))
+        if processes == 1:
+            model = supernet.extract(supernet.search_space.decode([0, 0]))
+            with pytest.raises(InvalidInputError, match=r"inputs of 3 x 8 x 8 become maps of one pixel"):
+                fit(model, task, settings, Accelerator(cpu=True), epochs=1, seed=0)
+    else:
+        check_batch_norm_of(supernet, task, settings, Rank(0, processes))
 
 
 def test_accumulated_parts_average_their_gradients():

@@ -12,6 +12,7 @@ from searchhub.models.identity import plain_config
 from searchhub.networks.network import Network, TrainedNetwork
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.space import Architecture
+from searchhub.training.batch_norm import check_batch_norm_of
 from searchhub.training.batches import check_batch_size
 from searchhub.training.loop import StepCallback
 from searchhub.trial import DIVERGED, Budget, Trial, TrialResult
@@ -50,6 +51,7 @@ class NetworkEvaluator(AcceleratedEvaluator):
                 f"trains on {trainer.train_on!r}."
             )
         check_batch_size(trainer.task, trainer.train_on, trainer.settings, trainer.accelerator)
+        check_batch_norm_of(trainer.supernet.final, trainer.task, trainer.settings, trainer.accelerator)
         super().__init__(trainer.supernet, trainer.task, trainer.settings, trainer.accelerator)
         self.trainer = trainer
         self.name = name

@@ -23,6 +23,7 @@ from searchhub.models.identity import plain_config, weights_digest
 from searchhub.models.supernet import Supernet
 from searchhub.space import Architecture
 from searchhub.training.accelerator import SingleProcess
+from searchhub.training.batch_norm import check_batch_norm_of
 from searchhub.training.batches import check_batch_size, derive_seed
 from searchhub.training.fit import fit
 from searchhub.training.loop import StepCallback
@@ -101,6 +102,7 @@ class ScratchEvaluator(AcceleratedEvaluator):
         self.on_step = on_step
         self._alone = SingleProcess(accelerator)
         check_batch_size(task, "train", settings, self._alone)
+        check_batch_norm_of(supernet, task, settings, self._alone)
         self._tasks: dict[float, Task] = {1.0: task}
         self._records = False
 

@@ -22,6 +22,7 @@ from searchhub.evaluators.accelerated import AcceleratedEvaluator
 from searchhub.evaluators.score import LIKELIHOOD, METRIC, Score, find_score, validation_loss
 from searchhub.models.supernet import Supernet
 from searchhub.space import Architecture
+from searchhub.training.batch_norm import check_batch_norm_of
 from searchhub.training.batches import (
     check_batch_size,
     derive_seed,
@@ -106,6 +107,7 @@ class SupernetEvaluator(AcceleratedEvaluator):
         on_step: StepCallback | None = None,
     ) -> None:
         check_batch_size(task, "train", settings, accelerator)
+        check_batch_norm_of(supernet, task, settings, accelerator)
         if supernet.config.num_labels != task.num_labels:
             raise InvalidInputError(
                 f"The supernet must have the task's {task.num_labels} labels, but has {supernet.config.num_labels}."

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from searchhub.data.task import Split, Task
 from searchhub.errors import InvalidInputError
+from searchhub.training.batch_norm import check_batch_norm
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
 from searchhub.training.loop import StepCallback, outputs, release_model, share_buffers, train_pass
 from searchhub.training.settings import TrainingSettings
@@ -83,6 +84,7 @@ def fit(
         InvalidInputError: The settings ask for an auxiliary head or drop-path, but the model has none.
     """
     check_batch_size(task, train_on, settings, accelerator)
+    check_batch_norm(lambda: type(model)(model.config), task, settings, accelerator)
     started = time.perf_counter()
     per_epoch = steps_per_epoch(task, train_on, settings)
     steps = epochs * per_epoch

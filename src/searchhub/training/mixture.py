@@ -31,6 +31,7 @@ from searchhub.models.supernet import Supernet, Window
 from searchhub.run_folder import RunFolder
 from searchhub.space import SearchSpace
 from searchhub.training.accelerator import Processes, environment_of
+from searchhub.training.batch_norm import check_batch_norm_of
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
 from searchhub.training.gumbel import CostTerm, MixtureSettings, gumbel_noise, gumbel_softmax
 from searchhub.training.loop import StepCallback, release_model, share_buffers, train_pass
@@ -340,6 +341,7 @@ def _check(
 ) -> None:
     for split in ("train", "validation"):
         check_batch_size(task, split, settings, accelerator)
+    check_batch_norm_of(supernet, task, settings, accelerator)
     if not callable(getattr(supernet, "mixture", None)):
         raise InvalidInputError(
             "The supernet must have a `mixture()`, a network of all candidates at once, but "

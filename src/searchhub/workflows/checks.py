@@ -14,6 +14,7 @@ from searchhub.networks.saved_trainer import name_of
 from searchhub.networks.trainer import check_inheritable
 from searchhub.run_folder import RUN_CONFIG
 from searchhub.searchers.base import Searcher
+from searchhub.training.batch_norm import check_batch_norm_of
 from searchhub.training.batches import check_batch_size
 from searchhub.trial import Budget
 
@@ -53,6 +54,7 @@ def check_search(trainer: SearchTrainer) -> None:
         check_no_search(trainer.folder)
     else:
         check_batch_size(trainer.task, "train", trainer.training, trainer.accelerator)
+        check_batch_norm_of(trainer.supernet, trainer.task, trainer.training, trainer.accelerator)
         if cells_of(searcher.space) is not None and searcher.result().distribution is None:
             raise InvalidInputError(
                 f"A search of cells must give a θ to derive cells from, but a `{type(searcher).__name__}` gives "
@@ -70,6 +72,7 @@ def check_search(trainer: SearchTrainer) -> None:
 def check_training(trainer: SearchTrainer) -> None:
     """Checks what the final training needs."""
     check_batch_size(trainer.final_task, trainer.args.train_on, trainer.final_training, trainer.accelerator)
+    check_batch_norm_of(trainer.supernet.final, trainer.final_task, trainer.final_training, trainer.accelerator)
     if trainer.inherit_weights:
         check_inheritable(trainer.supernet)
     if trainer.args.publish_as is not None and trainer.final_task.source:
