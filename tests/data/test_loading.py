@@ -156,7 +156,10 @@ def test_a_changed_picture_is_seen(tmp_path, class_folders):
 
 def test_decoded_with_defaults_for_pictures(tmp_path, class_folders):
     task = load_image_task(class_folders(tmp_path / "f", ["train"], size=(16, 16)))
-    assert describe(task) == "f: 6 train, 2 validation, 2 test pictures of 16 x 16, 2 classes"
+    assert describe(task).splitlines() == [
+        "f: 6 train, 2 validation, 2 test pictures of 16 x 16, 2 classes",
+        "  Classes (train / validation / test): `cat` 3 / 1 / 1, `dog` 3 / 1 / 1",
+    ]
     assert task.augmentation == Augmentation(crop_padding=2, flip=True)
     assert task.label_names == ("cat", "dog")
     # Digits are not mirrored: a mirrored 2 is none.

@@ -15,8 +15,9 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import torch
+from PIL import Image as PILImage
 
-from searchhub.data.pictures import UNREADABLE, random_part, unreadable, whole_picture
+from searchhub.data.pictures import random_part, unreadable, upright, whole_picture
 
 DIGESTED_BYTES = 4096
 """How many bytes at the end of an encoded picture a digest reads."""
@@ -55,6 +56,42 @@ class EncodedPictures:
         found = self._find(number)
         return open(found, "rb") if isinstance(found, str) else io.BytesIO(found)
 
+    def decode(self, number: int, split: str, name: str) -> PILImage.Image:
+        """Returns a picture, upright, in the mode that it has or that the data set declares.
+
+        Args:
+            number: Number of the picture.
+            split: Name of the split, for errors.
+            name: Name of the data set, for errors.
+
+        Raises:
+            InvalidInputError: The picture cannot be read.
+        """
+        try:
+            with self.open(number) as file, PILImage.open(file) as picture:
+                return upright(picture, self.mode)
+        except Exception as error:
+            raise unreadable(self.column, split, name, number, self.where(number), error) from error
+
+    def where(self, number: int) -> str:
+        """Returns where a picture lies, for people: the path of its file, or its row in the data set's own split."""
+        row = int(self._rows[number])
+        picture = self._struct(number)
+        path = picture["path"].as_py() if picture.is_valid else None
+        if path and not picture["bytes"].is_valid:
+            return f"`{path}`"
+        return f"row {row:,} before shuffling, counted from 0" + (f", `{path}`" if path else "")
+
+    def content(self, number: int) -> bytes:
+        """Returns a hash of all of an encoded picture.
+
+        Raises:
+            ValueError: The picture is missing.
+            OSError: The picture's file cannot be read.
+        """
+        with self.open(number) as file:
+            return hashlib.sha256(file.read()).digest()
+
     def digest(self, number: int) -> bytes:
         """Returns a hash of an encoded picture's length and last 4 KiB, or of all of it if it is no longer than that.
 
@@ -76,14 +113,17 @@ class EncodedPictures:
 
     def _find(self, number: int) -> str | memoryview:
         """Returns the path of a picture's file, or its bytes if they are in the table."""
-        row = self._rows[number]
-        chunk = int(np.searchsorted(self._starts, row, side="right")) - 1
-        picture = self._chunks[chunk][int(row - self._starts[chunk])]
+        picture = self._struct(number)
         if picture.is_valid and picture["bytes"].is_valid:
             return memoryview(picture["bytes"].as_buffer())
         if picture.is_valid and picture["path"].is_valid:
             return str(picture["path"].as_py())
         raise ValueError("it is missing")
+
+    def _struct(self, number: int) -> pa.StructScalar:
+        row = self._rows[number]
+        chunk = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self._chunks[chunk][int(row - self._starts[chunk])]
 
 
 @dataclass(frozen=True)
@@ -153,6 +193,7 @@ class DecodedPictures(Pictures):
         self.name, self.files, self.size, self.center_crop = name, files, size, center_crop
         self._pool = ThreadPoolExecutor(workers or _cores(), thread_name_prefix="decode")
         self._ahead: dict[tuple[object, ...], Request] = {}
+        self._found: dict[str, bytes] = {}
 
     def read(
         self, split: str, numbers: torch.Tensor, *, crop_area: float | None = None, seed: int | None = None
@@ -177,10 +218,41 @@ class DecodedPictures(Pictures):
         digest = hashlib.sha256()
         for split, files in self.files.items():
             digest.update(f"{split} {len(files)} ".encode())
-            blocks = [range(i, min(i + 1024, len(files))) for i in range(0, len(files), 1024)]
-            for block in self._pool.map(lambda b, files=files: b"".join(map(files.digest, b)), blocks):
-                digest.update(block)
+            digest.update(self._digests(split))
         return digest.digest()
+
+    def repeated(self, split: str, others: Sequence[str]) -> int:
+        """Counts the pictures of a split that are, byte for byte, in other splits, too."""
+        own = self._as_texts(split)
+        there = {other: self._as_texts(other) for other in others}
+        alike = np.isin(own, np.concatenate(list(there.values())))
+        candidates = own[alike]  # of equal length and end
+        contents = {
+            self.files[other].content(int(i))
+            for other, of in there.items()
+            for i in np.flatnonzero(np.isin(of, candidates))
+        }
+        return sum(self.files[split].content(int(i)) in contents for i in np.flatnonzero(alike))
+
+    def _digests(self, split: str) -> bytes:
+        """Returns the hashes of all pictures of a split, one after another."""
+        if split not in self._found:
+            files = self.files[split]
+            blocks = [range(i, min(i + 1024, len(files))) for i in range(0, len(files), 1024)]
+            self._found[split] = b"".join(
+                self._pool.map(lambda block: b"".join(self._digest_of(split, i) for i in block), blocks)
+            )
+        return self._found[split]
+
+    def _digest_of(self, split: str, number: int) -> bytes:
+        files = self.files[split]
+        try:
+            return files.digest(number)
+        except (OSError, ValueError) as error:
+            raise unreadable(files.column, split, self.name, number, files.where(number), error) from error
+
+    def _as_texts(self, split: str) -> np.ndarray:
+        return np.frombuffer(self._digests(split), dtype="S32")
 
     def _request(self, split: str, numbers: np.ndarray, crop_area: float | None, seed: int | None) -> Request:
         pictures = np.empty((len(numbers), 3, self.size, self.size), dtype=np.uint8)
@@ -204,8 +276,8 @@ class DecodedPictures(Pictures):
                         # Each picture has a random stream of its own.
                         rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
                         pixels = random_part(file, self.size, crop_area, rng, files.mode)
-            except UNREADABLE as error:
-                raise unreadable(files.column, part, self.name, there, error) from error
+            except Exception as error:
+                raise unreadable(files.column, part, self.name, there, files.where(there), error) from error
             picture[...] = pixels.transpose(2, 0, 1)
 
     def _place(self, split: str, number: int) -> tuple[str, int]:

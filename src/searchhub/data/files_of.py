@@ -7,10 +7,15 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
+from datasets.data_files import DataFilesDict, DataFilesList
+
 from searchhub.errors import InvalidInputError
+from searchhub.files import sha256
 
 SPLIT_WORDS: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "training", "trainset", "trn"),
@@ -224,22 +229,37 @@ def _without_copies(folder: Path, paths: Sequence[Path]) -> tuple[list[Path], li
     """Returns the paths without those whose content an earlier one has, and a word about each that is dropped."""
     sizes = {path: path.stat().st_size for path in paths}
     counts = Counter(sizes.values())
-    first: dict[tuple[int, bytes], Path] = {}
+    first: dict[tuple[int, str], Path] = {}
     copies = {}
     for path in sorted(paths, key=lambda path: (len(path.name), path)):  # "train (1).csv" is the copy
-        content = (sizes[path], _digest(path) if counts[sizes[path]] > 1 else b"")
+        content = (sizes[path], sha256(path) if counts[sizes[path]] > 1 else "")
         if first.setdefault(content, path) != path:
             copies[path] = first[content]
     said = [f"`{path.relative_to(folder)}`, a copy of `{copies[path].relative_to(folder)}`" for path in sorted(copies)]
     return [path for path in paths if path not in copies], said
 
 
-def _digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.digest()
+def as_data_files(splits: Mapping[str, Sequence[Path]]) -> DataFilesDict:
+    """Returns files for a builder of `datasets`, which would otherwise take their paths for patterns."""
+    return DataFilesDict(
+        {
+            split: DataFilesList([_plain(path) for path in paths], [(str(path.stat().st_mtime),) for path in paths])
+            for split, paths in splits.items()
+        }
+    )
+
+
+def _plain(path: Path) -> str:
+    """Returns a path that `datasets` can open: in "a::b" it looks for `a` in an archive `b`, so that takes a link."""
+    whole = os.path.abspath(path)
+    if "::" not in whole:
+        return whole
+    name = hashlib.sha256(os.fsencode(whole)).hexdigest()[:32] + ending(whole)
+    link = Path(datasets.config.HF_DATASETS_CACHE) / "links" / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        link.symlink_to(whole)
+    return str(link)
 
 
 def some(names: Sequence[str]) -> str:

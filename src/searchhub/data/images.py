@@ -84,6 +84,7 @@ class ImageTask(Task):
         workers: Number of threads that decode. None: as many as this process has cores.
         source: What loads the task again, see `Task`.
         own_splits: The data set's own names of the splits, see `Task`.
+        notes: What was decided about the data, see `Task`.
 
     Raises:
         InvalidInputError: A label, or a picture that is decoded now, is wrong; or the pictures do not fit in memory.
@@ -111,8 +112,10 @@ class ImageTask(Task):
         workers: int | None = None,
         source: Mapping[str, Any] | None = None,
         own_splits: Mapping[str, str] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         super().__init__(name, label_names, "accuracy", source, own_splits)
+        self.notes = tuple(notes)
         if image_size < 1:
             raise InvalidInputError(f"`image_size >= 1` must hold, but got {image_size}.")
         if center_crop is not None and not 0 < center_crop <= 1:
@@ -131,7 +134,6 @@ class ImageTask(Task):
             _check_memory(name, len(self._labels["full"]) + len(self._labels["test"]), image_size)
         self.decode: Decode = decode
         self.augmentation = augmentation
-        self._splits, self._image_column = splits, image_column
         files = {split: EncodedPictures(splits[split], image_column) for split in ("train", "validation", "test")}
         self._decoded = DecodedPictures(name, files, image_size, center_crop, workers)
         self._pictures: Pictures = MemoryPictures(self._decoded) if decode == "memory" else self._decoded
@@ -184,6 +186,9 @@ class ImageTask(Task):
 
     def labels(self, split: Split) -> torch.Tensor:
         return self._labels[split]
+
+    def repeated(self, split: Split, others: Sequence[Split]) -> int:
+        return self._decoded.repeated(split, others)
 
     def prefetch(self, split: Split, batches: Sequence[torch.Tensor], *, seed: int | None = None) -> None:
         """Announces which batches come next, so that they are decoded meanwhile. It replaces earlier announcements."""
@@ -255,7 +260,7 @@ class ImageTask(Task):
         return ViTImageProcessorPil(size=size, default_to_square=False, do_center_crop=True, crop_size=square, **common)
 
     def processed_by(self, folder: Path) -> ProcessedPictures:
-        return ProcessedPictures(self, self._splits, self._image_column, folder)
+        return ProcessedPictures(self, self._decoded.files, folder)
 
 
 def random_crop(images: torch.Tensor, padding: int, offsets: torch.Tensor) -> torch.Tensor:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, load_dataset
 from datasets.exceptions import DatasetNotFoundError
+from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image as PILImage
 
+from searchhub.data.describe import describe_task
+from searchhub.data.encoded import EncodedPictures
+from searchhub.data.files_of import as_data_files, ending, left_out_words, some, table_files, visible_files
 from searchhub.data.images import Augmentation, Decode, ImageTask
-from searchhub.data.pictures import UNREADABLE, unreadable
+from searchhub.data.picture_folders import PICTURES, FolderPictures, read_picture_folder
 from searchhub.data.splits import (
+    LABEL_COLUMNS,
+    check_groups,
     from_hub,
     labelled,
     limited,
@@ -44,6 +53,7 @@ class ImageSplits:
         image_column: Name of the image column.
         label_column: Name of the label column, a `ClassLabel`.
         own_splits: The data set's own name of each split, where it differs from ours.
+        notes: What was decided about the data, for people.
     """
 
     name: str
@@ -51,6 +61,7 @@ class ImageSplits:
     image_column: str
     label_column: str
     own_splits: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def load_image_splits(
@@ -58,6 +69,7 @@ def load_image_splits(
     *,
     image_column: str | None = None,
     label_column: str | None = None,
+    group_column: str | None = None,
     validation_size: float | int = 0.2,
     test_size: float | int = 0.2,
     max_train_samples: int | None = None,
@@ -74,14 +86,19 @@ def load_image_splits(
     1. If a data set has only a train and a validation split, the validation split is the test split, and the search
        validates on a part of train. A test split without labels (all -1 or null, as ImageNet's on the Hub) does not
        count.
-    2. Labels that are whole numbers, strings or booleans become classes, named and ordered by their values.
-    3. Without a network, a Hub id is read from the cache that an earlier run filled, or refused at once.
+    2. Splits of a folder are what its folders, or its parquet files, say by their names, see `folder_splits` and
+       `table_files`. What is left out is said in the notes.
+    3. A class of too few examples to be in each part that is drawn stays in train.
+    4. Labels that are whole numbers, strings or booleans become classes, named and ordered by their values.
+    5. Without a network, a Hub id is read from the cache that an earlier run filled, or refused at once.
 
     Args:
         dataset: "digits", a Hub id, or a path: a folder of class folders, a parquet file, or a folder of parquet files
             named after their splits.
         image_column: Name of the image column. None: the only one of that kind.
         label_column: Name of the label column. None: the only one of that kind.
+        group_column: Name of a column, as of patients or scenes: examples with the same value stay in one part where
+            parts are drawn. None: examples are drawn one by one, stratified by label.
         validation_size: Share (below 1) or number of training examples to validate on, if the data set has no such
             split.
         test_size: Share or number of training examples to test on, if the data set has no such split.
@@ -97,22 +114,24 @@ def load_image_splits(
     Raises:
         InvalidInputError: The data set cannot be found or read, has no such column, or lacks labels.
     """
-    splits = _digits() if dataset == DIGITS else _load(dataset)
+    read = FolderPictures(_digits(), ()) if dataset == DIGITS else _load(dataset, label_column)
+    splits = read.splits
     image_column, label_column = _columns(splits, dataset, image_column, label_column)
     splits = _with_pictures(splits, dataset, image_column)
     splits = with_class_labels(labelled(splits, dataset, label_column), dataset, label_column)
     if classes is not None:
         splits = with_classes_marked(splits, dataset, label_column, classes, seed)
     own = own_splits(splits)
-    splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed)
+    check_groups(splits, dataset, group_column)
+    splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed, group_column)
     if classes is not None:
         splits = marked_classes(splits, label_column)
     if logits_size is not None:
-        parts = split_off(splits["train"], logits_size, label_column, "logits", seed)
+        parts = split_off(splits["train"], logits_size, label_column, "logits", seed, group_column)
         splits = DatasetDict(train=parts["train"], validation=parts["test"], test=splits["test"])
     splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
     name = Path(dataset).name if dataset != DIGITS and Path(dataset).exists() else dataset
-    return ImageSplits(name, splits, image_column, label_column, own)
+    return ImageSplits(name, splits, image_column, label_column, own, read.notes)
 
 
 def load_image_task(
@@ -170,14 +189,13 @@ def load_image_task(
         workers=workers,
         source={**source, **inputs, **options},
         own_splits=data.own_splits,
+        notes=data.notes,
     )
 
 
 def _size_of_first(data: ImageSplits) -> int:
-    try:
-        width, height = data.splits["train"][0][data.image_column].size
-    except UNREADABLE as error:
-        raise unreadable(data.image_column, "train", data.name, 0, error) from error
+    first = EncodedPictures(data.splits["train"], data.image_column).decode(0, "train", data.name)
+    width, height = first.size
     if width != height:
         raise InvalidInputError(
             f"Pictures must be square where `image_size` is not given, but the first of `{data.name}` is "
@@ -195,16 +213,16 @@ def _digits() -> DatasetDict:
     return DatasetDict(train=Dataset.from_dict({"image": pictures, "label": digits.target.tolist()}, features=features))
 
 
-def _load(dataset: str) -> DatasetDict:
+def _load(dataset: str, label_column: str | None) -> FolderPictures:
     path = Path(dataset)
     try:
-        if path.is_file() and path.suffix == ".parquet":
-            return DatasetDict(load_dataset("parquet", data_files={"train": str(path)}))
+        if path.is_file() and ending(path) == ".parquet":
+            return FolderPictures(_read_parquet({"train": [path]}), ())
         if path.is_dir():
-            if any(path.glob("**/*.parquet")):
-                return DatasetDict(load_dataset("parquet", data_dir=str(path)))
-            return DatasetDict(load_dataset("imagefolder", data_dir=str(path)))
-        return from_hub(dataset)
+            return _load_folder(path, label_column)
+        return FolderPictures(from_hub(dataset), ())
+    except InvalidInputError:
+        raise
     except Exception as error:
         if _is_refused(error):
             raise InvalidInputError(
@@ -217,6 +235,47 @@ def _load(dataset: str) -> DatasetDict:
             f"but `{dataset}` could not be loaded: {reason(error)}. "
             "Without a network, give the path of a local copy."
         ) from error
+
+
+def _load_folder(folder: Path, label_column: str | None) -> FolderPictures:
+    """Reads pictures from the parquet files of a folder if some hold any, else from its picture files."""
+    files = visible_files(folder)
+    pictures = [file for file in files if ending(file) in PICTURES]
+    parquet = [file for file in files if ending(file) == ".parquet" and os.path.basename(file) != "metadata.parquet"]
+    tables = [file for file in parquet if _holds_pictures(folder / file)]
+    if not pictures and not parquet:  # archives, or nothing
+        return FolderPictures(DatasetDict(load_dataset("imagefolder", data_dir=str(folder))), ())
+    if pictures and not tables:
+        read = read_picture_folder(folder, files, label_column)
+        notes = (*read.notes, left_out_words(parquet, "hold no pictures")) if parquet else read.notes
+        return FolderPictures(read.splits, notes)
+    if len({os.path.dirname(file) for file in pictures}) > 1:
+        raise InvalidInputError(
+            f"`{folder}` must hold its pictures in parquet files, or in class folders, but holds {some(tables)} beside "
+            f"{some(pictures)}. Move one kind away, or give the path of the parquet file itself."
+        )
+    tables = tables or parquet
+    found = table_files(folder, tables)
+    left_out = [f"left out {words}" for words in found.left_out]
+    if beside := [*pictures, *(file for file in parquet if file not in tables)]:
+        left_out.append(left_out_words(beside, "lie beside the parquet files of pictures"))
+    return FolderPictures(_read_parquet(found.splits or {"train": [folder / f for f in tables]}), tuple(left_out))
+
+
+def _holds_pictures(file: Path) -> bool:
+    """Whether a parquet file has a column that may hold pictures; one that cannot be read may."""
+    try:
+        types = pyarrow.parquet.read_schema(file).types
+    except (OSError, pa.ArrowException):
+        return True
+    inner = [t.field("bytes").type if pa.types.is_struct(t) and t.get_field_index("bytes") >= 0 else t for t in types]
+    return any(pa.types.is_binary(t) or pa.types.is_large_binary(t) for t in inner)
+
+
+def _read_parquet(files: Mapping[str, Sequence[Path]]) -> DatasetDict:
+    builder = Parquet(data_files=as_data_files(files))
+    builder.download_and_prepare()
+    return DatasetDict(builder.as_dataset())
 
 
 def _is_refused(error: BaseException | None) -> bool:
@@ -244,7 +303,7 @@ def _columns(splits: DatasetDict, dataset: str, image_column: str | None, label_
         return given
 
     image = pick(image_column, Image, "--image_column", ("image", "img"))
-    return image, pick(label_column, ClassLabel, "--label_column", ("label", "labels"))
+    return image, pick(label_column, ClassLabel, "--label_column", LABEL_COLUMNS)
 
 
 def _with_pictures(splits: DatasetDict, dataset: str, image_column: str) -> DatasetDict:
@@ -260,6 +319,5 @@ def _with_pictures(splits: DatasetDict, dataset: str, image_column: str) -> Data
 
 
 def describe(task: ImageTask) -> str:
-    """Describes a task in one line: name, sizes of the splits, picture size, classes."""
-    sizes = ", ".join(f"{task.size(s):,} {s}" for s in ("train", "validation", "test"))
-    return f"{task.name}: {sizes} pictures of {task.image_size} x {task.image_size}, {task.num_labels} classes"
+    """Describes a task for people: name, sizes of the splits, picture size, classes, and what was decided."""
+    return describe_task(task, f"pictures of {task.image_size} x {task.image_size}")

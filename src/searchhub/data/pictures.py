@@ -6,7 +6,7 @@ import math
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, ImageOps
+from PIL import ExifTags
 from PIL import Image as PILImage
 
 from searchhub.errors import InvalidInputError
@@ -16,15 +16,35 @@ BILINEAR = PILImage.Resampling.BILINEAR
 RATIOS = (3 / 4, 4 / 3)
 """Smallest and largest ratio of width to height of random parts."""
 
-UNREADABLE = (OSError, ValueError, AttributeError, SyntaxError)
-"""What PIL raises for files that are broken or no pictures, and for a missing picture (None) when it is used."""
+UPRIGHT = {
+    2: PILImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PILImage.Transpose.ROTATE_180,
+    4: PILImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PILImage.Transpose.TRANSPOSE,
+    6: PILImage.Transpose.ROTATE_270,
+    7: PILImage.Transpose.TRANSVERSE,
+    8: PILImage.Transpose.ROTATE_90,
+}
+"""How a picture is turned upright, by the orientation that its EXIF names."""
 
 
-def unreadable(image_column: str, split: str, name: str, number: int, error: Exception) -> InvalidInputError:
-    """Returns the error for a picture that cannot be read."""
+def unreadable(
+    image_column: str, split: str, name: str, number: int, where: str, error: Exception
+) -> InvalidInputError:
+    """Returns the error for a picture that cannot be read, whatever PIL raised: its plug-ins raise all kinds.
+
+    Args:
+        image_column: Name of the image column.
+        split: Name of the split.
+        name: Name of the data set.
+        number: Number of the picture in the split.
+        where: Path of the picture's file, or words for the place where it lies.
+        error: What was raised.
+    """
+    what = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return InvalidInputError(
         f"Every `{image_column}` of the split `{split}` of `{name}` must be a picture that can be read, but number "
-        f"{number} is not: {error}. Mend or drop it."
+        f"{number} is not: {what}. It is {where}. Mend or drop it."
     )
 
 
@@ -39,7 +59,7 @@ def whole_picture(file: BinaryIO, size: int, center_crop: float | None = None, m
         mode: PIL's mode that the data set declares for its pictures. None: it declares none.
     """
     with PILImage.open(file) as picture:
-        rgb = _upright_rgb(picture, mode)
+        rgb = _rgb(upright(picture, mode))
     width = height = size
     if center_crop is not None:
         shorter = shorter_side(size, center_crop)
@@ -74,7 +94,7 @@ def random_part(
     """
     with PILImage.open(file) as picture:
         full = picture.size
-        lying = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # stored with width and height exchanged
+        lying = _orientation(picture) >= 5  # stored with width and height exchanged
         left, top, right, bottom = random_box(*(full[::-1] if lying else full), crop_area, rng)
         shrink = min(right - left, bottom - top) / size
         if shrink >= 2:
@@ -82,7 +102,7 @@ def random_part(
         x, y = picture.width / full[0], picture.height / full[1]
         if lying:
             x, y = y, x
-        rgb = _upright_rgb(picture, mode)
+        rgb = _rgb(upright(picture, mode))
     return np.asarray(rgb.resize((size, size), BILINEAR, box=(left * x, top * y, right * x, bottom * y)))
 
 
@@ -109,13 +129,49 @@ def random_box(width: int, height: int, crop_area: float, rng: np.random.Generat
     return left, top, left + w, top + h
 
 
-def _upright_rgb(picture: PILImage.Image, mode: str | None) -> PILImage.Image:
-    """Decodes as `datasets` does; then what is transparent becomes white, as transformers' image processors make it."""
+def upright(picture: PILImage.Image, mode: str | None = None) -> PILImage.Image:
+    """Decodes a picture that was opened, as `datasets` does, and turns it upright.
+
+    Args:
+        picture: The picture.
+        mode: PIL's mode that the data set declares for its pictures. None: it declares none.
+
+    Raises:
+        InvalidInputError: Its values do not fit in 8 bits: those of users would be cut off at 255 by the processor
+            that is published with a model.
+    """
     picture.load()
-    if picture.getexif().get(ExifTags.Base.Orientation) is not None:
-        picture = ImageOps.exif_transpose(picture)
-    if mode is not None:
-        picture = picture.convert(mode)
+    _check_depth(picture)
+    if (turn := UPRIGHT.get(_orientation(picture))) is not None:
+        picture = picture.transpose(turn)
+        picture.info.pop("exif", None)  # or it would be turned again
+    return picture if mode in (None, picture.mode) else picture.convert(mode)
+
+
+def _orientation(picture: PILImage.Image) -> int:
+    """Returns the orientation that a picture's EXIF names: 1, as it lies, where there is none or it is damaged."""
+    try:
+        found = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF raises all kinds, and the pixels are sound
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _check_depth(picture: PILImage.Image) -> None:
+    if not picture.mode.startswith(("I", "F")):
+        return
+    values = np.asarray(picture)
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= 255 and (values == values.round()).all()):
+        raise InvalidInputError(
+            f"pixels must be 8-bit values, 0 … 255, but those of its mode `{picture.mode}` span {low:,g} … {high:,g}, "
+            "and would become white or black. Scale all pictures alike, e.g. 16 bits by "
+            "`Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))`, and those that are classified later, too"
+        )
+
+
+def _rgb(picture: PILImage.Image) -> PILImage.Image:
+    """Converts to RGB; what is transparent becomes white, as transformers' image processors make it."""
     if "A" not in picture.getbands() and picture.info.get("transparency") is None:
         return picture.convert("RGB")
     rgba = picture.convert("RGBA")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import datasets
 import torch
 from transformers import AutoImageProcessor
 
-from searchhub.data.pictures import UNREADABLE, unreadable
+from searchhub.data.encoded import EncodedPictures
 from searchhub.data.splits import reason
 from searchhub.data.task import Batch, Split, Task
 from searchhub.data.view import TaskView
@@ -24,18 +23,16 @@ class ProcessedPictures(TaskView):
 
     Args:
         task: The image task.
-        splits: "train", "validation" and "test" with the image column, not decoded.
-        image_column: Its name.
+        files: Encoded pictures of "train", "validation" and "test".
         folder: The folder of the model, with its processor.
 
     Raises:
         InvalidInputError: The folder holds no image processor that can be loaded.
     """
 
-    def __init__(self, task: Task, splits: Mapping[str, datasets.Dataset], image_column: str, folder: Path) -> None:
+    def __init__(self, task: Task, files: Mapping[str, EncodedPictures], folder: Path) -> None:
         super().__init__(task)
-        self.image_column = image_column
-        self._splits = splits
+        self._files = files
         try:
             self._processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError) as error:
@@ -45,15 +42,10 @@ class ProcessedPictures(TaskView):
 
     def batch(self, split: Split, indices: torch.Tensor, *, device: torch.device, seed: int | None = None) -> Batch:
         """As in `Task`, for "train", "validation" and "test"; a seed changes nothing."""
-        inputs = self._processor([self._picture(split, i) for i in indices.tolist()], return_tensors="pt")
+        pictures = [self._files[split].decode(i, split, self.name) for i in indices.tolist()]
+        inputs = self._processor(pictures, return_tensors="pt")
         labels = self.task.labels(split)[indices]
         return {name: tensor.to(device) for name, tensor in {**inputs, "labels": labels}.items()}
-
-    def _picture(self, split: Split, number: int) -> object:
-        try:
-            return self._splits[split][number][self.image_column]
-        except UNREADABLE as error:
-            raise unreadable(self.image_column, split, self.name, number, error) from error
 
     def fingerprint(self) -> str:
         return self.task.fingerprint()

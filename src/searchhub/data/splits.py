@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import datasets
@@ -30,6 +31,15 @@ MAX_NUMBERED_CLASSES = 1000
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 """Names that data sets give their validation split."""
 
+
+LABEL_COLUMNS = ("label", "labels")
+"""Names of a label column that need not be given."""
+
+LEAST_SHARE = 0.02
+"""A part below this share that has no room for every class is taken for a slip, and refused."""
+
+GROUP_DRAWS = 100
+"""How often whole groups are drawn; the draw whose size and classes are most like those asked for is taken."""
 
 HELD_OUT = "a part of train"
 """Name on cards for a split that was drawn from the data set's train split."""
@@ -88,8 +98,7 @@ def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> D
     """Turns whole numbers, strings or booleans into a `ClassLabel`, whose names are the values in their order.
 
     Raises:
-        InvalidInputError: Numbers are not whole, or they are more than `MAX_NUMBERED_CLASSES` and not 0 … n - 1; or a
-            split holds none of train's classes.
+        InvalidInputError: Numbers are not whole, or they are more than `MAX_NUMBERED_CLASSES` and not 0 … n - 1.
     """
     splits = _of_one_kind(splits, dataset, label_column)
     if isinstance(next(iter(splits.values())).features[label_column], ClassLabel):
@@ -101,7 +110,6 @@ def with_class_labels(splits: DatasetDict, dataset: str, label_column: str) -> D
         names = [str(int(v)) for v in numbers]
     else:  # If one file holds only numbers and another holds words too, all are words.
         names = sorted({_class_name(v) for v in values})
-    _check_shared(splits, dataset, label_column)
     as_they_are = names == [str(i) for i in range(len(names))]
 
     def cast(split: datasets.Dataset) -> datasets.Dataset:
@@ -148,14 +156,15 @@ def _of_one_kind(splits: DatasetDict, dataset: str, label_column: str) -> Datase
     return DatasetDict(alike)
 
 
-def _check_shared(splits: DatasetDict, dataset: str, label_column: str) -> None:
+def _check_shared(splits: Mapping[str, datasets.Dataset], dataset: str, label_column: str) -> None:
     """Refuses a split that shares no class with train, and says which classes train lacks."""
-    classes = {name: {_class_name(v) for v in split.unique(label_column)} for name, split in splits.items()}
-    for name, own in classes.items():
-        unknown = sorted(own - classes.get("train", own))
+    names = np.array(splits["train"].features[label_column].names)
+    held = {name: np.unique(np.array(split[label_column][:], dtype=int)) for name, split in splits.items()}
+    for name, own in held.items():
+        unknown = names[np.setdiff1d(own, held["train"])].tolist()
         if unknown and len(unknown) == len(own):
             raise InvalidInputError(
-                f"The split `{name}` of `{dataset}` must hold classes of train, {sorted(classes['train'])[:8]}, but "
+                f"The split `{name}` of `{dataset}` must hold classes of train, {names[held['train']].tolist()[:8]}, but "
                 f"its `{label_column}` holds {unknown[:8]}. Write each class alike in all files."
             )
         if unknown:
@@ -260,10 +269,14 @@ def three_splits(
     validation_size: float | int,
     test_size: float | int,
     seed: int,
+    group_column: str | None = None,
 ) -> DatasetDict:
     """Returns the data set's own splits. A missing one is drawn from train, first test, then validation.
 
     If there is only a train and a validation split, the validation split is the test split.
+
+    Raises:
+        InvalidInputError: There is no train split, another split has none of its classes, or a part cannot be drawn.
     """
     if "train" not in splits:
         raise InvalidInputError(f"`{dataset}` must have a split `train`, but has {sorted(splits)}.")
@@ -273,17 +286,38 @@ def three_splits(
             found.setdefault("validation", splits[name])
     if "test" not in found and "validation" in found:
         found["test"] = found.pop("validation")
+    _check_shared(found, dataset, label_column)
     for name, size in (("test", test_size), ("validation", validation_size)):
         if name not in found:
-            parts = split_off(found["train"], size, label_column, name, seed)
+            parts = split_off(found["train"], size, label_column, name, seed, group_column)
             found["train"], found[name] = parts["train"], parts["test"]
     return DatasetDict(found)
 
 
+def check_groups(splits: DatasetDict, dataset: str, group_column: str | None) -> None:
+    """Checks that train has the column by which parts are to be drawn.
+
+    Raises:
+        InvalidInputError: It has no such column.
+    """
+    if group_column is not None and group_column not in (columns := splits["train"].column_names):
+        raise InvalidInputError(
+            f"`--group_column` must name a column of `{dataset}`, but is {group_column!r}. It has: {sorted(columns)}."
+        )
+
+
 def split_off(
-    train: datasets.Dataset, size: float | int, label_column: str | None, name: str, seed: int
+    train: datasets.Dataset,
+    size: float | int,
+    label_column: str | None,
+    name: str,
+    seed: int,
+    group_column: str | None = None,
 ) -> DatasetDict:
     """Draws a share (below 1) or number of examples from train; returns the parts "train" and "test".
+
+    Classes keep their proportions. If some have too few examples for both parts, at least one example of each stays in
+    train.
 
     Args:
         train: Examples to draw from.
@@ -291,12 +325,23 @@ def split_off(
         label_column: Name of the column of classes to stratify by. None: draw at random.
         name: Name of the part that is drawn, for errors.
         seed: Seed of the draw.
+        group_column: Name of a column: all examples with one value go to the same part, so the size is met nearly, and
+            classes keep their proportions nearly. An empty value stands for a group of its own. None: no groups.
 
     Raises:
         InvalidInputError: A class, or a part, would be empty.
     """
     check_seed(seed)
     amount = int(size) if size >= 1 else size
+    wanted = amount if size >= 1 else math.ceil(size * len(train))
+    labels = None if label_column is None else np.array(train[label_column][:])
+    if group_column is not None:
+        return _parts(train, _draw_groups(train[group_column][:], labels, wanted, name, group_column, seed))
+    if labels is not None and 0 < wanted < len(train):
+        counts = np.unique(labels, return_counts=True)[1]
+        few = counts.min() < 2 or LEAST_SHARE * len(train) <= wanted < len(counts)
+        if few and len(counts) <= len(train) - wanted and wanted <= (counts - 1).sum():
+            return _parts(train, _draw_few(labels, wanted, seed))
     try:
         return train.train_test_split(test_size=amount, stratify_by_column=label_column, seed=seed)
     except ValueError as error:
@@ -304,6 +349,54 @@ def split_off(
             f"`--{name}_size` must leave every class in both parts of the {len(train)} training examples, but {size} "
             f"does not: {error}. Give a share, e.g. 0.2."
         ) from error
+
+
+def _parts(train: datasets.Dataset, drawn: np.ndarray) -> DatasetDict:
+    """Returns both parts; `drawn` are positions of the second, in random order."""
+    rest = np.setdiff1d(np.arange(len(train)), drawn)
+    return DatasetDict(train=train.select(rest), test=train.select(drawn))
+
+
+def _draw_few(labels: np.ndarray, wanted: int, seed: int) -> np.ndarray:
+    """Draws positions so that classes keep their proportions as far as one example of each stays."""
+    rng = np.random.default_rng(seed)
+    _, of, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    share = wanted * counts / len(labels)
+    taken = np.minimum(np.floor(share).astype(int), counts - 1)
+    while (missing := wanted - taken.sum()) > 0:
+        order = np.lexsort((rng.random(len(counts)), taken - share))  # most is due first
+        taken[order[taken[order] < counts[order] - 1][:missing]] += 1
+    drawn = [rng.permutation(np.flatnonzero(of == i))[:n] for i, n in enumerate(taken)]
+    return rng.permutation(np.concatenate(drawn))
+
+
+def _draw_groups(
+    values: Sequence[object], labels: np.ndarray | None, wanted: int, name: str, group_column: str, seed: int
+) -> np.ndarray:
+    """Draws the positions of whole groups, of about as many examples as are wanted, with nearly all classes' shares."""
+    numbers: dict[object, int] = {}
+    keys = [("alone", i) if value is None else ("group", value) for i, value in enumerate(values)]
+    of = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+    rng, n = np.random.default_rng(seed), len(of)
+    sizes = np.bincount(of)
+    classes = np.zeros(n, dtype=int) if labels is None else np.unique(labels, return_inverse=True)[1]
+    counts = np.bincount(classes)
+    best, least = None, math.inf
+    for _ in range(GROUP_DRAWS if 0 < wanted < n and len(sizes) > 1 else 0):
+        order = rng.permutation(len(sizes))
+        many = 1 + int(np.abs(np.cumsum(sizes[order])[:-1] - wanted).argmin())
+        drawn = np.isin(of, order[:many])
+        part = np.bincount(classes[drawn], minlength=len(counts))
+        off = abs(part.sum() - wanted) / n + float(np.abs(part / part.sum() - counts / n).sum())
+        if (part < counts).all() and off < least:
+            best, least = drawn, off
+    if best is None:
+        raise InvalidInputError(
+            f"Whole groups must leave every class in train, but no draw of about {wanted} of the {n} training examples "
+            f"for `--{name}_size` does: `{group_column}` has {len(sizes)} groups, of {sizes.min()} to {sizes.max()} "
+            "examples. Change the size, or drop `--group_column`."
+        )
+    return rng.permutation(np.flatnonzero(best))
 
 
 def limited(

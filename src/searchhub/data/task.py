@@ -70,6 +70,9 @@ class Task(ABC):
     augmented: bool = False
     """Whether training batches change examples at random."""
 
+    notes: tuple[str, ...] = ()
+    """What was decided about the data when they were loaded, for people: what was left out, and why."""
+
     def __init__(
         self,
         name: str,
@@ -115,6 +118,10 @@ class Task(ABC):
         """Returns all labels [size] of a split. This reads every example; tasks with labels at hand override it."""
         parts = torch.arange(self.size(split)).split(256)
         return torch.cat([self.batch(split, part, device=torch.device("cpu"))["labels"] for part in parts])
+
+    def repeated(self, split: Split, others: Sequence[Split]) -> int | None:
+        """Counts the examples of a split that other splits hold, too. None: the task does not count them."""
+        return None
 
     @abstractmethod
     def score(self, predictions: torch.Tensor, references: torch.Tensor) -> dict[str, float]:

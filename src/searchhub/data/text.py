@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -136,11 +137,13 @@ class TextTask(Task):
         self.regression = regression
         self._texts = hashlib.sha256()
         self._rows: dict[str, TokenRows] = {}
+        self._seen: dict[str, Counter[bytes]] = {}
         self._labels: dict[str, torch.Tensor] = {}
         for split in ("train", "validation", "test"):
             columns = _columns(splits, split, (*text_columns, label_column), name)
             labels = _labels(columns.pop(), split, name, self.num_labels, regression)
             rows = self._tokenised(columns)
+            self._seen[split] = Counter(_hash(texts) for texts in zip(*columns, strict=True))
             if split != "train":
                 order = self._evaluation_order(split, rows.lengths)
                 rows, labels = rows.select(order), labels[order]
@@ -212,6 +215,10 @@ class TextTask(Task):
         )
         mixed = batches[torch.randperm(len(batches), generator=generator)]
         return torch.cat([mixed.flatten(), shuffled[whole:]])
+
+    def repeated(self, split: Split, others: Sequence[Split]) -> int:
+        there = set().union(*(self._seen[other] for other in others))
+        return sum(n for texts, n in self._seen[split].items() if texts in there)
 
     def predictions(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.squeeze(-1).float() if self.regression else super().predictions(logits)
@@ -286,6 +293,10 @@ def _columns(splits: Mapping[str, datasets.Dataset], split: str, names: Sequence
                 f"{texts[wrong]!r}. Mend or drop it, or name another column."
             )
     return columns
+
+
+def _hash(texts: Sequence[str]) -> bytes:
+    return hashlib.blake2b(json.dumps(texts).encode(), digest_size=16).digest()
 
 
 def _labels(values: list[Any], split: str, task: str, num_labels: int, regression: bool) -> torch.Tensor:
