@@ -196,12 +196,42 @@ def test_files_that_are_no_pictures(tmp_path, class_folders):
         load_image_task(folder)
 
 
+@pytest.mark.parametrize("decode", ["memory", "on_the_fly"])
+def test_whatever_stops_a_picture_it_is_named_by_its_path(tmp_path, class_folders, monkeypatch, decode):
+    """PIL refuses pictures beyond a size as it refuses no others."""
+    folder = class_folders(tmp_path / "f", ["train"], n=10)
+    PILImage.new("RGB", (60, 60)).save(tmp_path / "f" / "train" / "dog" / "7.png")
+    monkeypatch.setattr(PILImage, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(
+        InvalidInputError, match=r"Image size \(3600 pixels\) exceeds limit .* It is `.*/train/dog/7\.png`"
+    ):
+        task = load_image_task(folder, image_size=6, decode=decode)
+        for split in SPLITS:
+            task.batch(split, torch.arange(task.size(split)), device=CPU)
+
+
+def test_pictures_are_refused_alike_through_a_published_processor(tmp_path, class_folders):
+    folder = class_folders(tmp_path / "f", ["train"], n=10)
+    task = load_image_task(folder, image_size=6, decode="on_the_fly")
+    task.processor().save_pretrained(tmp_path / "model")
+    shown = task.processed_by(tmp_path / "model")
+    rows = {split: torch.arange(task.size(split)) for split in SPLITS}
+    for split in SPLITS:
+        pair = [t.batch(split, rows[split], device=CPU)["pixel_values"] for t in (task, shown)]
+        torch.testing.assert_close(*pair)
+    for file in (tmp_path / "f" / "train").glob("*/*.png"):
+        PILImage.fromarray(np.arange(36, dtype=np.uint16).reshape(6, 6) * 1800).save(file)
+    for seen in (task, shown):
+        with pytest.raises(InvalidInputError, match=r"mode `I;16` span 0 … 63,000.* It is `.*train/.*\.png`"):
+            seen.batch("test", rows["test"], device=CPU)
+
+
 def test_a_picture_that_is_missing(tmp_path, pictures, parquet):
     column = [None if i == 3 else p for i, p in enumerate(pictures(10))]
     for split in SPLITS:
         file = tmp_path / f"{split}.parquet"
         parquet(file, {"image": Image(), "label": CLASSES}, image=column, label=[i % 2 for i in range(10)])
-    with pytest.raises(InvalidInputError, match=r"must be a picture that can be read, but number 3 is not"):
+    with pytest.raises(InvalidInputError, match=r"number 3 is not: it is missing. It is row 3 before shuffling"):
         load_image_task(str(tmp_path))
 
 

@@ -3,10 +3,11 @@ import math
 
 import numpy as np
 import pytest
-from PIL import ExifTags
+from PIL import ExifTags, ImageOps
 from PIL import Image as PILImage
 
 from searchhub.data.pictures import RATIOS, random_box, random_part, whole_picture
+from searchhub.errors import InvalidInputError
 
 
 def rng(seed=0):
@@ -121,3 +122,49 @@ def test_the_middle_of_a_picture(size, wide):
     longer, shorter = (14 + np.arange(32) + 0.5) / 60, (4 + np.arange(32) + 0.5) / 40
     np.testing.assert_allclose(got[16, :, 0], 255 * (longer if wide else shorter), atol=2)
     np.testing.assert_allclose(got[:, 16, 1], 255 * (shorter if wide else longer), atol=2)
+
+
+# -- what is read wrongly, or not at all ------------------------------------------------------------------------------
+
+
+def deep(values, mode):
+    return PILImage.fromarray(np.asarray(values).astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_pixels_of_more_than_8_bits_are_refused(mode):
+    """PIL would cut them off at 255, and so would the image processor that is published with a model."""
+    gradient = np.arange(64).reshape(8, 8)
+    wide = encoded(deep(gradient * 900, mode), "TIFF")
+    for read in (lambda: whole_picture(wide, 8), lambda: random_part(wide, 8, 0.5, rng())):
+        with pytest.raises(
+            InvalidInputError, match=r"must be 8-bit values, 0 … 255, but those of its mode .* span 0 … 56,700"
+        ):
+            read()
+    narrow = whole_picture(encoded(deep(gradient, mode), "TIFF"), 8)
+    np.testing.assert_array_equal(narrow, np.repeat(gradient[..., None], 3, axis=2))
+
+
+def test_pixels_from_0_to_1_are_refused():
+    with pytest.raises(InvalidInputError, match=r"its mode `F` span 0 … 0.984375"):
+        whole_picture(encoded(deep(np.arange(64).reshape(8, 8) / 64, "F"), "TIFF"), 8)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF", "ignore:.*EXIF")
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+def test_damaged_exif_turns_no_picture_and_stops_none(orientation):
+    picture = slopes(40, 30)
+    exif = PILImage.Exif()
+    if orientation is not None:
+        exif[ExifTags.Base.Orientation] = orientation
+    raw = exif.tobytes()
+    right = encoded(picture, "JPEG", exif=raw, quality=95)
+    np.testing.assert_array_equal(
+        whole_picture(right, 30), whole_picture(encoded(ImageOps.exif_transpose(PILImage.open(right)), "PNG"), 30)
+    )
+    for damaged in (b"Exif\x00\x00nonsense", raw[:9], raw[:12] + b"\xff" * 6):
+        broken = encoded(picture, "JPEG", exif=damaged, quality=95)
+        np.testing.assert_array_equal(
+            whole_picture(broken, 30), whole_picture(encoded(picture, "JPEG", quality=95), 30)
+        )
+        assert random_part(broken, 8, 0.5, rng()).shape == (8, 8, 3)

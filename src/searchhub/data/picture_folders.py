@@ -135,11 +135,15 @@ def class_folders(found: FolderSplits, root: str | Path) -> tuple[dict[str, list
         single = names or {folders[-1] for folders in every if folders}
         raise InvalidInputError(
             f"Pictures of `{root}` must lie in a folder for each class, and in two at least, but "
-            + (f"all {len(every):,} lie in `{single.pop()}`" if len(single) == 1 else f"{some(beside)} lie in none")
-            + (f" or beside it: {some(beside)}" if names and beside else "")
+            + (
+                f"all {len(every):,} lie in `{next(iter(single))}`"
+                if len(single) == 1
+                else f"{some(sorted(beside))} lie in none"
+            )
+            + (f" or beside it: {some(sorted(beside))}" if names and beside else "")
             + ". Make folders like `train/<class>/*.jpg`, or `<class>/*.jpg`."
         )
-    return classes, tuple(beside)
+    return classes, tuple(sorted(beside))
 
 
 def _dataset(folder: Path, paths: Sequence[str], columns: Mapping[str, pa.Array], **features: ClassLabel) -> Dataset:
@@ -212,7 +216,7 @@ def _by_metadata(
         further = {n: _array([v.get(p) for p in paths]) for n, v in columns.items() if n not in ("file_name", "image")}
         if paths:
             splits[split] = _dataset(folder, paths, further)
-    return DatasetDict(splits), [path for path in split_of if path not in listed]
+    return DatasetDict(splits), sorted(path for path in split_of if path not in listed)
 
 
 def _array(values: Sequence[Any]) -> pa.Array:

@@ -67,6 +67,9 @@ class ImageDataArguments:
     dataset: str = option("digits", "`digits` (embedded), a Hub id, a folder of class folders, or parquet.")
     image_column: str | None = option(None, "Column of pictures. Default: the only one there is.")
     label_column: str | None = option(None, "Column of labels. Default: the only one there is.")
+    group_column: str | None = option(
+        None, "Column, e.g. of patients: where parts are drawn, pictures with one value stay together."
+    )
     image_size: int | None = option(None, "Resize pictures to this height and width.")
     validation_size: float = option(0.2, "Share, or number, of training pictures that form the validation split.")
     test_size: float = option(0.2, "Share, or number, that forms the test split, if the data set has none.")
@@ -123,7 +126,9 @@ class ImageDataArguments:
 
     def _options(self, seed: int) -> dict[str, Any]:
         names = ("image_column", "label_column", "validation_size", "test_size", "max_train_samples")
-        return {**{n: getattr(self, n) for n in names}, "max_eval_samples": self.max_eval_samples, "seed": seed}
+        options = {**{n: getattr(self, n) for n in names}, "max_eval_samples": self.max_eval_samples, "seed": seed}
+        # A run's source says it only where it is used, as those of earlier runs.
+        return options if self.group_column is None else {**options, "group_column": self.group_column}
 
 
 @dataclass
