@@ -17,6 +17,7 @@ from pathlib import Path
 from transformers.utils import logging as transformers_logging
 
 from searchhub import SearchTrainer
+from searchhub.data.describe import describe_task
 from searchhub.data.text import TextTask
 from searchhub.data.text_loading import load_tokenizer
 from searchhub.errors import InvalidInputError
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> None:
     accelerator = start_run(training, where)
     say = accelerator.print
     task = main_first(accelerator, data.task, load_tokenizer(sizes.model_name_or_path), where.seed)
-    say(f"Data: {task.name}: " + ", ".join(f"{task.size(s):,} {s}" for s in ("train", "validation", "test")))
+    say(f"Data: {describe_task(task)}")
     supernet = sizes.supernet(task, where.seed, accelerator)
     searcher = searching.build(supernet.search_space, where.seed)
     say(f"Space: {searcher.space.size:,} architectures of {sizes.model_name_or_path}")

@@ -128,7 +128,7 @@ def test_eval_is_what_is_missing():
 def tables(root, *names, **options):
     write(root, *names, **options)
     found = table_files(root, visible_files(root))
-    return {split: [str(f.relative_to(root)) for f in files] for split, files in found.splits.items()}, found.left_out
+    return {split: [str(f.relative_to(root)) for f in files] for split, files in found.splits.items()}, found.notes
 
 
 def test_a_tables_own_name_outweighs_its_folders(tmp_path):
@@ -145,13 +145,16 @@ def test_a_tables_own_name_outweighs_its_folders(tmp_path):
 def test_tables_without_a_split_are_said(tmp_path):
     splits, left_out = tables(tmp_path / "a", "Train.PARQUET", "Dev.parquet", "index.parquet")
     assert splits == {"train": ["Train.PARQUET"], "validation": ["Dev.parquet"]}
-    assert left_out == ("`index.parquet`, whose name says no split",)
+    assert left_out == ("left out 1 that say no split by their names: `index.parquet`",)
     assert tables(tmp_path / "b", "0.parquet", "1.parquet") == ({}, ())
 
 
 def test_copies_of_a_table_are_not_read_twice(tmp_path):
     splits, left_out = tables(tmp_path / "a", "train (1).csv", "train.csv", content="text,label\n")
     assert splits == {"train": ["train.csv"]}
-    assert left_out == ("`train (1).csv`, a copy of `train.csv`",)
-    with pytest.raises(InvalidInputError, match=r"`train` .* one format, but there are `train.csv` and `train.jsonl`"):
+    assert left_out == ("left out `train (1).csv`, a copy of `train.csv`",)
+    with pytest.raises(
+        InvalidInputError, match=r"the same examples twice, but there are `train.csv` and `train.jsonl`"
+    ):
         tables(tmp_path / "b", "train.csv", "train.jsonl")
+    assert len(tables(tmp_path / "c", "train-0.csv", "train-1.csv.gz")[0]["train"]) == 2

@@ -97,7 +97,7 @@ def test_what_is_left_out_is_said(tmp_path, write):
         (["1.png", "2.png"], r"but `1.png`, `2.png` lie in none"),
         (["train/1.png", "test/2.png"], r"but `test/2.png`, `train/1.png` lie in none"),
         (["trainval/a/1.png", "test/a/2.png", "test/b/2.png"], r"`test` stands beside `trainval`"),
-        (["train/Cat/1.png", "train/Dog/1.png", "test/cat/1.png"], r"in common, but train has \['Cat', 'Dog'\]"),
+        (["train/A/1.png", "train/B/1.png", "test/a/1.png"], r"classes of train, \['A', 'B'\], but its `label` holds \['a'"),
     ],
 )  # fmt: skip
 def test_what_stands_in_the_way_is_named(tmp_path, write, paths, message):
@@ -155,7 +155,7 @@ def test_metadata_without_labels(tmp_path, write):
     with pytest.raises(InvalidInputError, match=r"`metadata.csv` .* names `cat/nowhere.png`, which is not"):
         load_image_splits(str(tmp_path / "deep"))
     (tmp_path / "deep" / "metadata.csv").write_text("name,label\ncat/nowhere.png,x\n")
-    with pytest.raises(InvalidInputError, match=r"Row 1 of .*metadata.csv` must name its picture in .* `file_name`"):
+    with pytest.raises(InvalidInputError, match=r"metadata.csv` must name pictures in the column `file_name`, but has"):
         load_image_splits(str(tmp_path / "deep"))
 
 

@@ -17,6 +17,8 @@ from datasets.data_files import DataFilesDict, DataFilesList
 from searchhub.errors import InvalidInputError
 from searchhub.files import sha256
 
+SPLITS = ("train", "validation", "test")
+
 SPLIT_WORDS: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "training", "trainset", "trn"),
     "validation": ("validation", "valid", "val", "dev", "development", "validate", "valset", "devset"),
@@ -92,7 +94,7 @@ def said_split(name: str) -> tuple[str | None, bool]:
 
 def _with_eval(said: Collection[str | None]) -> dict[str, str | None]:
     """Returns what each split that names say is here: "eval" is the test, or the validation beside a test."""
-    known: dict[str, str | None] = {split: split for split in ("train", "validation", "test")}
+    known: dict[str, str | None] = {split: split for split in SPLITS}
     known["eval"] = next((split for split in ("test", "validation") if split not in said), None)
     return known
 
@@ -163,9 +165,7 @@ def _divided(
             left_out.append(path)
         else:
             splits.setdefault(split, []).append((path, parts[:level] + parts[level + 1 :]))
-    return FolderSplits(
-        {name: splits[name] for name in ("train", "validation", "test") if name in splits}, tuple(left_out)
-    )
+    return FolderSplits({name: splits[name] for name in SPLITS if name in splits}, tuple(left_out))
 
 
 @dataclass(frozen=True)
@@ -174,11 +174,11 @@ class TableFiles:
 
     Args:
         splits: Maps "train", "validation" and "test" to files. It is empty if no name says a split.
-        left_out: Files that are not read, each with the reason, for people.
+        notes: Words for people about files that are not read.
     """
 
     splits: Mapping[str, Sequence[Path]]
-    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def table_files(folder: Path, files: Sequence[str]) -> TableFiles:
@@ -191,31 +191,32 @@ def table_files(folder: Path, files: Sequence[str]) -> TableFiles:
         files: Paths of its table files, relative to it.
 
     Raises:
-        InvalidInputError: The files of a split have several formats, so that one may be a copy of another.
+        InvalidInputError: Two files of a split have the same name but for their endings: one is a copy of the other.
     """
     told = {file: _told(file) for file in files}
     meant = _with_eval({split for split in told.values() if split is not None})
     splits: dict[str, list[Path]] = {}
-    left_out = []
+    unsaid, notes = [], []
     for file, split in told.items():
         split = None if split is None else meant[split]
         if split is not None:
             splits.setdefault(split, []).append(folder / file)
         elif any(told.values()):
-            left_out.append(f"`{file}`, whose name says no split")
+            unsaid.append(file)
     for split, paths in splits.items():
-        formats = {ending(path): path for path in paths}
-        if len(formats) > 1:
-            named = " and ".join(f"`{path.relative_to(folder)}`" for path in formats.values())
-            raise InvalidInputError(
-                f"The files of the split `{split}` of `{folder}` must have one format, but there are {named}. Move "
-                "all but one away."
-            )
+        stems: dict[str, Path] = {}
+        for path in paths:
+            twin = stems.setdefault(str(path)[: -len(ending(path))].casefold(), path)
+            if twin != path:
+                raise InvalidInputError(
+                    f"The split `{split}` of `{folder}` must not hold the same examples twice, but there are "
+                    f"`{twin.relative_to(folder)}` and `{path.relative_to(folder)}`. Move one away, or name them apart."
+                )
         splits[split], copies = _without_copies(folder, paths)
-        left_out += copies
-    return TableFiles(
-        {name: splits[name] for name in ("train", "validation", "test") if name in splits}, tuple(left_out)
-    )
+        notes += copies
+    if unsaid:
+        notes.append(left_out_words(unsaid, "say no split by their names"))
+    return TableFiles({name: splits[name] for name in SPLITS if name in splits}, tuple(notes))
 
 
 def _told(file: str) -> str | None:
@@ -235,7 +236,10 @@ def _without_copies(folder: Path, paths: Sequence[Path]) -> tuple[list[Path], li
         content = (sizes[path], sha256(path) if counts[sizes[path]] > 1 else "")
         if first.setdefault(content, path) != path:
             copies[path] = first[content]
-    said = [f"`{path.relative_to(folder)}`, a copy of `{copies[path].relative_to(folder)}`" for path in sorted(copies)]
+    said = [
+        f"left out `{path.relative_to(folder)}`, a copy of `{copies[path].relative_to(folder)}`"
+        for path in sorted(copies)
+    ]
     return [path for path in paths if path not in copies], said
 
 

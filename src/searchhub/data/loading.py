@@ -13,13 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, load_dataset
 from datasets.exceptions import DatasetNotFoundError
-from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image as PILImage
 
 from searchhub.data.describe import describe_task
 from searchhub.data.encoded import EncodedPictures
-from searchhub.data.files_of import as_data_files, ending, left_out_words, some, table_files, visible_files
+from searchhub.data.files_of import ending, left_out_words, some, table_files, visible_files
 from searchhub.data.images import Augmentation, Decode, ImageTask
 from searchhub.data.picture_folders import PICTURES, FolderPictures, read_picture_folder
 from searchhub.data.splits import (
@@ -36,6 +35,7 @@ from searchhub.data.splits import (
     with_class_labels,
     with_classes_marked,
 )
+from searchhub.data.tables import read_parquet
 from searchhub.errors import InvalidInputError
 from searchhub.hub_client import kept_path
 
@@ -217,7 +217,7 @@ def _load(dataset: str, label_column: str | None) -> FolderPictures:
     path = Path(dataset)
     try:
         if path.is_file() and ending(path) == ".parquet":
-            return FolderPictures(_read_parquet({"train": [path]}), ())
+            return FolderPictures(read_parquet({"train": [path]}), ())
         if path.is_dir():
             return _load_folder(path, label_column)
         return FolderPictures(from_hub(dataset), ())
@@ -256,10 +256,10 @@ def _load_folder(folder: Path, label_column: str | None) -> FolderPictures:
         )
     tables = tables or parquet
     found = table_files(folder, tables)
-    left_out = [f"left out {words}" for words in found.left_out]
+    notes = [*found.notes]
     if beside := [*pictures, *(file for file in parquet if file not in tables)]:
-        left_out.append(left_out_words(beside, "lie beside the parquet files of pictures"))
-    return FolderPictures(_read_parquet(found.splits or {"train": [folder / f for f in tables]}), tuple(left_out))
+        notes.append(left_out_words(beside, "lie beside the parquet files of pictures"))
+    return FolderPictures(read_parquet(found.splits or {"train": [folder / f for f in tables]}), tuple(notes))
 
 
 def _holds_pictures(file: Path) -> bool:
@@ -270,12 +270,6 @@ def _holds_pictures(file: Path) -> bool:
         return True
     inner = [t.field("bytes").type if pa.types.is_struct(t) and t.get_field_index("bytes") >= 0 else t for t in types]
     return any(pa.types.is_binary(t) or pa.types.is_large_binary(t) for t in inner)
-
-
-def _read_parquet(files: Mapping[str, Sequence[Path]]) -> DatasetDict:
-    builder = Parquet(data_files=as_data_files(files))
-    builder.download_and_prepare()
-    return DatasetDict(builder.as_dataset())
 
 
 def _is_refused(error: BaseException | None) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet
 from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, Image
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 from searchhub.data.files_of import FolderSplits, ending, folder_splits, left_out_words, some
-from searchhub.data.splits import LABEL_COLUMNS, reason
+from searchhub.data.splits import LABEL_COLUMNS
+from searchhub.data.tables import read_tables
 from searchhub.errors import InvalidInputError
 
 PICTURES = frozenset(ImageFolder.EXTENSIONS)
@@ -157,45 +155,20 @@ def _dataset(folder: Path, paths: Sequence[str], columns: Mapping[str, pa.Array]
 
 
 def _columns(folder: Path, metadata: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Returns the columns of all metadata files; each maps the paths of pictures, relative to the folder, to values.
-
-    Texts of csv files are numbers only if all values of a column, in all files, are whole numbers as Python writes
-    them: "01" is a name.
-    """
+    """Returns the columns of all metadata files; each maps the paths of pictures, relative to the folder, to values."""
     columns: dict[str, dict[str, Any]] = {}
-    for file in metadata:
-        for number, row in enumerate(_rows(folder / file), start=1):
-            name = row.pop("file_name", None)
-            if not isinstance(name, str):
-                raise InvalidInputError(
-                    f"Row {number} of `{folder / file}` must name its picture in the column `file_name`, but has "
-                    f"{sorted(map(str, row))}. Add the column."
-                )
-            path = os.path.normpath(os.path.join(os.path.dirname(file), name))
-            for column, value in row.items():
-                columns.setdefault(column, {})[path] = None if value == "" else value
-            columns.setdefault("file_name", {})[path] = file
-    for values in columns.values():
-        if all(value is None or (isinstance(value, str) and _is_whole(value)) for value in values.values()):
-            values.update({path: None if value is None else int(value) for path, value in values.items()})
+    for file, rows in read_tables({file: [folder / file] for file in metadata}, ("file_name",)).items():
+        if "file_name" not in rows.column_names:
+            raise InvalidInputError(
+                f"`{folder / file}` must name pictures in the column `file_name`, but has {sorted(rows.column_names)}. "
+                "Add the column."
+            )
+        beside = os.path.dirname(file)
+        paths = [os.path.normpath(os.path.join(beside, str(name))) for name in rows["file_name"][:]]
+        for column in rows.column_names:
+            columns.setdefault(column, {}).update(zip(paths, rows[column][:], strict=True))
+        columns["file_name"].update(dict.fromkeys(paths, file))
     return columns
-
-
-def _is_whole(text: str) -> bool:
-    return text.lstrip("-").isdigit() and text.isascii() and str(int(text)) == text
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        if file.suffix == ".parquet":
-            rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
-            return rows
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            if file.suffix == ".csv":
-                return [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(lines)]
-            return [dict(json.loads(line)) for line in lines if line.strip()]
-    except (OSError, ValueError, TypeError, csv.Error, pa.ArrowException) as error:
-        raise InvalidInputError(f"`{file}` must be readable, but: {reason(error)}. Mend it.") from error
 
 
 def _by_metadata(

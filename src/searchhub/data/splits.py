@@ -158,13 +158,13 @@ def _of_one_kind(splits: DatasetDict, dataset: str, label_column: str) -> Datase
 
 def _check_shared(splits: Mapping[str, datasets.Dataset], dataset: str, label_column: str) -> None:
     """Refuses a split that shares no class with train, and says which classes train lacks."""
-    names = np.array(splits["train"].features[label_column].names)
-    held = {name: np.unique(np.array(split[label_column][:], dtype=int)) for name, split in splits.items()}
-    for name, own in held.items():
-        unknown = names[np.setdiff1d(own, held["train"])].tolist()
+    names = splits["train"].features[label_column].names
+    classes = {name: {names[i] for i in set(split[label_column][:])} for name, split in splits.items()}
+    for name, own in classes.items():
+        unknown = sorted(own - classes["train"])
         if unknown and len(unknown) == len(own):
             raise InvalidInputError(
-                f"The split `{name}` of `{dataset}` must hold classes of train, {names[held['train']].tolist()[:8]}, but "
+                f"The split `{name}` of `{dataset}` must hold classes of train, {sorted(classes['train'])[:8]}, but "
                 f"its `{label_column}` holds {unknown[:8]}. Write each class alike in all files."
             )
         if unknown:

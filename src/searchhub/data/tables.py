@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import codecs
 import csv
-import glob
 import gzip
 import io
 import json
@@ -20,8 +19,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset, DatasetDict, Value, concatenate_datasets, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Value, concatenate_datasets
+from datasets.packaged_modules.parquet.parquet import Parquet
 
+from searchhub.data.files_of import as_data_files
 from searchhub.errors import InvalidInputError
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,13 @@ def read_tables(files: Mapping[str, Sequence[Path]], texts: Collection[str | Non
         for split, tables in read.items()
     }
     return DatasetDict({split: _joined(parts) for split, parts in typed.items()})
+
+
+def read_parquet(files: Mapping[str, Sequence[Path]]) -> DatasetDict:
+    """Reads the parquet files of each split through the cache of `datasets`, whatever letters their paths have."""
+    builder = Parquet(data_files=as_data_files(files))
+    builder.download_and_prepare()
+    return DatasetDict(builder.as_dataset())
 
 
 def holds_texts(column: pa.ChunkedArray) -> bool:
@@ -216,7 +224,7 @@ def _read(file: Path, texts: Collection[str | None]) -> pa.Table | Dataset:
     kind = format_of(file)
     assert kind is not None, f"{file} is of no format that is known"
     if kind == "parquet":
-        return load_dataset("parquet", data_files=glob.escape(str(file)), split="train")
+        return read_parquet({"train": [file]})["train"]
     if kind == "json":
         return _read_json(file, texts)
     return _read_csv(file, **_CSV[kind])

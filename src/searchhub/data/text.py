@@ -105,6 +105,7 @@ class TextTask(Task):
         pad_to_multiple_of: Batches are padded to a multiple of it, for GPUs with tensor cores.
         source: What loads the task again, see `Task`.
         own_splits: The data set's own names of the splits, see `Task`.
+        notes: What was decided about the data, see `Task`.
 
     Raises:
         InvalidInputError: A split is empty or lacks a column, a text is missing, a label is out of range, or the
@@ -130,8 +131,10 @@ class TextTask(Task):
         pad_to_multiple_of: int = 1,
         source: Mapping[str, Any] | None = None,
         own_splits: Mapping[str, str] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         super().__init__(name, label_names, metric_name, source, own_splits)
+        self.notes = tuple(notes)
         _check_tokenizer(tokenizer, max_length, pad_to_multiple_of, pair=len(text_columns) == 2)
         self.tokenizer, self.max_length, self.pad_to_multiple_of = tokenizer, max_length, pad_to_multiple_of
         self.regression = regression

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from datasets import ClassLabel, DatasetDict, Value
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from searchhub.data.files_of import TableFiles, table_files, visible_files
 from searchhub.data.splits import (
-    VALIDATION_NAMES,
+    check_groups,
     from_hub,
     labelled,
     limited,
@@ -32,9 +32,6 @@ logger = logging.getLogger(__name__)
 TEXT_NAMES = ("text", "sentence")
 """Names of the column of texts, where none is given."""
 
-SPLIT_NAMES = {"train": ("train", "training"), "validation": VALIDATION_NAMES, "test": ("test", "testing")}
-"""Words in a file's or folder's name that say which split it holds."""
-
 
 def load_text_task(
     dataset: str,
@@ -44,6 +41,7 @@ def load_text_task(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    group_column: str | None = None,
     max_length: int = 128,
     pad_to_multiple_of: int = 1,
     validation_size: float | int = 0.1,
@@ -67,6 +65,8 @@ def load_text_task(
             labels.
         pair_column: Name of the column of second texts. None: there is none.
         label_column: Name of the label column. None: the only `ClassLabel`, or "label" or "labels".
+        group_column: Name of a column, e.g. of authors: rows with one value stay in one part where parts are drawn.
+            None: rows are drawn one by one.
         max_length: Longest input in tokens, see `TextTask`.
         pad_to_multiple_of: Batches are padded to a multiple of it, see `TextTask`.
         validation_size: Share (below 1) or number of training examples to validate on, if the data set has no such
@@ -85,14 +85,15 @@ def load_text_task(
         # It counts as one whose labels are all missing.
         logger.warning("The split `%s` of `%s` has no column `%s` and is not used.", name, dataset, label_column)
         del splits[name]
-    _check_filled(splits, files, dataset, label_column, "a label")
+    _check_filled(splits, files.splits, dataset, label_column, "a label")
     splits = labelled(splits, dataset, label_column)
     for column in (text_column, pair_column):
         if column is not None:
-            _check_filled(splits, files, dataset, column, f"a `{column}`")
+            _check_filled(splits, files.splits, dataset, column, f"a `{column}`")
     splits = with_class_labels(splits, dataset, label_column)
     own = own_splits(splits)
-    splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed)
+    check_groups(splits, dataset, group_column)
+    splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed, group_column)
     splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
     tokenizer = load_tokenizer(tokenizer)
     options = {
@@ -108,6 +109,7 @@ def load_text_task(
         "max_train_samples": max_train_samples,
         "max_eval_samples": max_eval_samples,
         "seed": seed,
+        **({} if group_column is None else {"group_column": group_column}),  # as sources of earlier runs
     }
     return TextTask(
         Path(dataset).name if Path(dataset).exists() else dataset,
@@ -120,6 +122,7 @@ def load_text_task(
         pad_to_multiple_of=pad_to_multiple_of,
         source=source("text", tokenizer, options),
         own_splits=own,
+        notes=files.notes,
     )
 
 
@@ -158,9 +161,7 @@ def source(kind: str, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any
     return {"kind": kind, "tokenizer": kept_path(str(tokenizer.name_or_path)), **options}
 
 
-def _load(
-    dataset: str, config: str | None, texts: Sequence[str | None]
-) -> tuple[DatasetDict, Mapping[str, Sequence[Path]]]:
+def _load(dataset: str, config: str | None, texts: Sequence[str | None]) -> tuple[DatasetDict, TableFiles]:
     """Returns the splits of a data set, and the files of each; of one on the Hub, no files."""
     path = Path(dataset)
     try:
@@ -171,12 +172,12 @@ def _load(
                     f"but ends in `{path.suffix}`. Rename a table: .csv if commas separate its columns, .tsv if tabs "
                     "do. Other texts must become a table with a column of labels."
                 )
-            files: Mapping[str, Sequence[Path]] = {"train": [path]}
+            files = TableFiles({"train": [path]})
         elif not path.exists():
-            return from_hub(dataset, config), {}
+            return from_hub(dataset, config), TableFiles({})
         else:
-            files = _by_split(path, [f for f in sorted(path.rglob("*")) if f.is_file() and format_of(f) is not None])
-        return read_tables(files, texts), files
+            files = _by_split(path)
+        return read_tables(files.splits, texts), files
     except InvalidInputError:
         raise
     except Exception as error:
@@ -205,23 +206,18 @@ def _check_filled(
         )
 
 
-def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Groups files by split, by a word of the path; a single file without such a word is train."""
-    found: dict[str, list[Path]] = {}
-    for file in files:
-        words = re.split(r"[^a-z0-9]+", str(file.relative_to(folder)).lower())
-        for split, names in SPLIT_NAMES.items():
-            if any(name in words for name in names):
-                found.setdefault(split, []).append(file)
-                break
-    if not found and len(files) == 1:
-        found["train"] = list(files)
-    if "train" not in found:
+def _by_split(folder: Path) -> TableFiles:
+    """Returns the tables of a folder by split; a single one whose name says no split is train."""
+    files = [file for file in visible_files(folder) if format_of(Path(file)) is not None]
+    found = table_files(folder, files)
+    if not found.splits and len(files) == 1:
+        return TableFiles({"train": [folder / files[0]]})
+    if "train" not in found.splits:
         raise InvalidInputError(
             f"`{folder}` must hold a file whose name says `train` and ends in one of {', '.join(FORMATS)}, but holds "
-            f"{[str(f.relative_to(folder)) for f in files]}. Rename the training file."
+            f"{files}. Rename the training file."
         )
-    return {split: found[split] for split in SPLIT_NAMES if split in found}
+    return found
 
 
 def _pick_columns(

@@ -53,6 +53,9 @@ class TextDataArguments:
     text_column: str | None = option(None, "Column of texts. Default: the only one there is.")
     pair_column: str | None = option(None, "Column of second texts, for pairs.")
     label_column: str | None = option(None, "Column of classes. Default: the only one there is.")
+    group_column: str | None = option(
+        None, "Column, e.g. of authors: where parts are drawn, rows with one value stay together."
+    )
     max_length: int = option(128, "Largest number of tokens; longer inputs are cut.")
     pad_to_multiple_of: int = option(1, "Pad batches to a multiple of this length, for GPUs with tensor cores.")
     validation_size: float = option(0.1, "Share, or number, of training examples that form the validation split.")
@@ -87,13 +90,13 @@ class TextDataArguments:
             raise InvalidInputError(
                 f"`--dataset_config_name` is for a Hub id, but `--dataset {self.dataset}` is a file or folder. Drop it."
             )
-        columns = ("dataset_config_name", "text_column", "pair_column", "label_column")
+        columns = ("dataset_config_name", "text_column", "pair_column", "label_column", "group_column")
         common |= {name: getattr(self, name) for name in columns}
         common["test_size"] = 0.1 if self.test_size is None else self.test_size
         return load_text_task(self.dataset, tokenizer, seed=seed, **common)
 
     def _refuse_columns(self) -> None:
-        names = ("dataset_config_name", "text_column", "pair_column", "label_column", "test_size")
+        names = ("dataset_config_name", "text_column", "pair_column", "label_column", "group_column", "test_size")
         given = [name for name in names if getattr(self, name) is not None]
         if given:
             known = "test split is the official dev set" if given[0] == "test_size" else "columns are known"
