@@ -97,7 +97,7 @@ def test_what_is_left_out_is_said(tmp_path, write):
         (["1.png", "2.png"], r"but `1.png`, `2.png` lie in none"),
         (["train/1.png", "test/2.png"], r"but `test/2.png`, `train/1.png` lie in none"),
         (["trainval/a/1.png", "test/a/2.png", "test/b/2.png"], r"`test` stands beside `trainval`"),
-        (["train/A/1.png", "train/B/1.png", "test/a/1.png"], r"classes of train, \['A', 'B'\], but its `label` holds \['a'"),
+        (["train/A/1.png", "train/B/1.png", "test/a/1.png"], r"train, \['A', 'B'\], but its `label` holds \['a'"),
     ],
 )  # fmt: skip
 def test_what_stands_in_the_way_is_named(tmp_path, write, paths, message):
@@ -213,5 +213,5 @@ def test_parts_are_drawn_by_groups(tmp_path, write):
     assert again.source["group_column"] == "patient"
     with pytest.raises(InvalidInputError, match=r"`--group_column` must name a column .*but is 'x'. It has: \['image'"):
         load_image_splits(str(tmp_path), group_column="x")
-    with pytest.raises(InvalidInputError, match=r"leave every class in train.*`label` has 2 groups, of 40 to 40"):
+    with pytest.raises(InvalidInputError, match=r"leave every class in train.* 2 groups, of 40 to 40"):
         load_image_splits(str(tmp_path), group_column="label")

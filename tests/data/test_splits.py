@@ -62,5 +62,30 @@ def test_groups_stay_whole():
     assert None in parts["train"]["group"]
     assert None in parts["test"]["group"]
     assert split_off(data, 0.25, None, "test", 0, "group")["test"].num_rows == pytest.approx(30, abs=3)
-    with pytest.raises(InvalidInputError, match=r"Whole groups .*`--test_size` does: `group` has 1 groups, of 8 to 8"):
+    with pytest.raises(InvalidInputError, match=r"`--test_size` does: there are 1 groups, of 8 to 8 examples"):
         split_off(rows([4, 4], group=["x"] * 8), 0.25, "label", "test", 0, "group")
+
+
+def test_held_out_texts_stand_in_no_other():
+    """As SST-2's train rows: sentences, and phrases of them that are rows, too."""
+    rng = np.random.default_rng(0)
+    sentences = [" ".join(map(str, rng.integers(0, 2000, 9))) for _ in range(60)]
+    phrases = [" ".join(s.split()[a:b]).upper() for s in sentences for a, b in ((0, 4), (2, 9), (3, 4), (4, 4 + 1))]
+    texts = [*sentences, *phrases, "a", "b a", "c"]
+    data = rows([120, 183]).add_column("text", texts)
+
+    def contained(parts):
+        """How many held-out texts stand in those of train."""
+        train = [f" {text.lower()} " for text in parts["train"]["text"]]
+        return sum(any(f" {text.lower()} " in other for other in train) for text in parts["test"]["text"])
+
+    parts = split_off(data, 0.2, "label", "test", 0, text_column="text")
+    assert contained(parts) == 0
+    _, test = counted(parts, 2)
+    assert abs(test.sum() - 61) <= 6
+    assert abs(test[0] - 24) <= 8
+    assert contained(split_off(data, 0.2, "label", "test", 0)) > 20
+    with pytest.raises(
+        InvalidInputError, match=r"there are 1 texts that stand in no other, of 2.*drop `--contained_to"
+    ):
+        split_off(rows([2]).add_column("text", ["a b", "a"]), 0.5, None, "test", 0, text_column="text")

@@ -15,7 +15,7 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
-from searchhub.data.splits import HELD_OUT, from_hub, limited, reason, split_off
+from searchhub.data.splits import HELD_OUT, from_hub, limited, only_text, reason, split_off
 from searchhub.data.tables import read_tables, read_text
 from searchhub.data.task import Published
 from searchhub.data.text import TextTask, longest_first
@@ -231,6 +231,7 @@ def load_glue_task(
     validation_size: float | int = 0.1,
     max_train_samples: int | None = None,
     max_eval_samples: int | None = None,
+    contained_together: bool = False,
     seed: int = 0,
 ) -> GlueTask:
     """Loads a GLUE task for a search: the official dev set to report on, and a part of train to validate on.
@@ -246,6 +247,8 @@ def load_glue_task(
         validation_size: Share (below 1) or number of training examples to validate on, stratified by class.
         max_train_samples: How many training examples to take, after shuffling. None: all.
         max_eval_samples: How many validation examples, and how many of each dev set, to take. None: all.
+        contained_together: Whether no text that is validated on stands, word for word, in one that is trained on, as
+            38 % do of SST-2's phrases otherwise.
         seed: Seed of splitting and shuffling.
 
     Raises:
@@ -256,7 +259,8 @@ def load_glue_task(
     found = _from_folder(task_name, Path(data_dir)) if data_dir is not None else _from_hub(task_name)
     found = {name: _with_labels(split, name, task_name) for name, split in found.items()}
     label_column = None if definition.regression else "label"
-    parts = split_off(found.pop("train"), validation_size, label_column, "validation", seed)
+    text_column = only_text(definition.columns, task_name) if contained_together else None
+    parts = split_off(found.pop("train"), validation_size, label_column, "validation", seed, text_column=text_column)
     cut = limited(
         DatasetDict(train=parts["train"], validation=parts["test"], **found),
         task_name,
@@ -275,6 +279,7 @@ def load_glue_task(
         "max_train_samples": max_train_samples,
         "max_eval_samples": max_eval_samples,
         "seed": seed,
+        **({"contained_together": True} if contained_together else {}),  # else as sources of earlier runs
     }
     return GlueTask(
         task_name,

@@ -16,6 +16,7 @@ from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.cache.cache import Cache
 from pyarrow import ArrowException
 
+from searchhub.data.draws import Contained, Groups, draw_few, draw_together
 from searchhub.data.tables import as_text
 from searchhub.errors import InvalidInputError
 from searchhub.hub_client import is_path, why_silent
@@ -37,9 +38,6 @@ LABEL_COLUMNS = ("label", "labels")
 
 LEAST_SHARE = 0.02
 """A part below this share that has no room for every class is taken for a slip, and refused."""
-
-GROUP_DRAWS = 100
-"""How often whole groups are drawn; the draw whose size and classes are most like those asked for is taken."""
 
 HELD_OUT = "a part of train"
 """Name on cards for a split that was drawn from the data set's train split."""
@@ -270,6 +268,7 @@ def three_splits(
     test_size: float | int,
     seed: int,
     group_column: str | None = None,
+    text_column: str | None = None,
 ) -> DatasetDict:
     """Returns the data set's own splits. A missing one is drawn from train, first test, then validation.
 
@@ -289,7 +288,7 @@ def three_splits(
     _check_shared(found, dataset, label_column)
     for name, size in (("test", test_size), ("validation", validation_size)):
         if name not in found:
-            parts = split_off(found["train"], size, label_column, name, seed, group_column)
+            parts = split_off(found["train"], size, label_column, name, seed, group_column, text_column)
             found["train"], found[name] = parts["train"], parts["test"]
     return DatasetDict(found)
 
@@ -306,6 +305,19 @@ def check_groups(splits: DatasetDict, dataset: str, group_column: str | None) ->
         )
 
 
+def only_text(columns: Sequence[str], dataset: str) -> str:
+    """Returns the one column of texts.
+
+    Raises:
+        InvalidInputError: There are several: it is not said what it means that a pair stands in another.
+    """
+    if len(columns) != 1:
+        raise InvalidInputError(
+            f"`--contained_together` is for single texts, but `{dataset}` has pairs of {list(columns)}. Drop it."
+        )
+    return columns[0]
+
+
 def split_off(
     train: datasets.Dataset,
     size: float | int,
@@ -313,6 +325,7 @@ def split_off(
     name: str,
     seed: int,
     group_column: str | None = None,
+    text_column: str | None = None,
 ) -> DatasetDict:
     """Draws a share (below 1) or number of examples from train; returns the parts "train" and "test".
 
@@ -327,6 +340,8 @@ def split_off(
         seed: Seed of the draw.
         group_column: Name of a column: all examples with one value go to the same part, so the size is met nearly, and
             classes keep their proportions nearly. An empty value stands for a group of its own. None: no groups.
+        text_column: Name of a column of texts, none of which, where it is drawn, stands in one that is left. None: they
+            are not looked at.
 
     Raises:
         InvalidInputError: A class, or a part, would be empty.
@@ -335,13 +350,21 @@ def split_off(
     amount = int(size) if size >= 1 else size
     wanted = amount if size >= 1 else math.ceil(size * len(train))
     labels = None if label_column is None else np.array(train[label_column][:])
-    if group_column is not None:
-        return _parts(train, _draw_groups(train[group_column][:], labels, wanted, name, group_column, seed))
+    if group_column is not None or text_column is not None:
+        kept = Groups(train[group_column][:]) if group_column is not None else Contained(train[text_column][:])
+        drawn = draw_together(kept, labels, wanted, seed)
+        if drawn is None:
+            raise InvalidInputError(
+                f"What stays together must leave every class in train, but no draw of about {wanted} of the "
+                f"{len(train)} training examples for `--{name}_size` does: there are {kept.words}. Change the size, or "
+                f"drop `--{'contained_together' if group_column is None else 'group_column'}`."
+            )
+        return _parts(train, drawn)
     if labels is not None and 0 < wanted < len(train):
         counts = np.unique(labels, return_counts=True)[1]
         few = counts.min() < 2 or LEAST_SHARE * len(train) <= wanted < len(counts)
         if few and len(counts) <= len(train) - wanted and wanted <= (counts - 1).sum():
-            return _parts(train, _draw_few(labels, wanted, seed))
+            return _parts(train, draw_few(labels, wanted, seed))
     try:
         return train.train_test_split(test_size=amount, stratify_by_column=label_column, seed=seed)
     except ValueError as error:
@@ -355,48 +378,6 @@ def _parts(train: datasets.Dataset, drawn: np.ndarray) -> DatasetDict:
     """Returns both parts; `drawn` are positions of the second, in random order."""
     rest = np.setdiff1d(np.arange(len(train)), drawn)
     return DatasetDict(train=train.select(rest), test=train.select(drawn))
-
-
-def _draw_few(labels: np.ndarray, wanted: int, seed: int) -> np.ndarray:
-    """Draws positions so that classes keep their proportions as far as one example of each stays."""
-    rng = np.random.default_rng(seed)
-    _, of, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    share = wanted * counts / len(labels)
-    taken = np.minimum(np.floor(share).astype(int), counts - 1)
-    while (missing := wanted - taken.sum()) > 0:
-        order = np.lexsort((rng.random(len(counts)), taken - share))  # most is due first
-        taken[order[taken[order] < counts[order] - 1][:missing]] += 1
-    drawn = [rng.permutation(np.flatnonzero(of == i))[:n] for i, n in enumerate(taken)]
-    return rng.permutation(np.concatenate(drawn))
-
-
-def _draw_groups(
-    values: Sequence[object], labels: np.ndarray | None, wanted: int, name: str, group_column: str, seed: int
-) -> np.ndarray:
-    """Draws the positions of whole groups, of about as many examples as are wanted, with nearly all classes' shares."""
-    numbers: dict[object, int] = {}
-    keys = [("alone", i) if value is None else ("group", value) for i, value in enumerate(values)]
-    of = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
-    rng, n = np.random.default_rng(seed), len(of)
-    sizes = np.bincount(of)
-    classes = np.zeros(n, dtype=int) if labels is None else np.unique(labels, return_inverse=True)[1]
-    counts = np.bincount(classes)
-    best, least = None, math.inf
-    for _ in range(GROUP_DRAWS if 0 < wanted < n and len(sizes) > 1 else 0):
-        order = rng.permutation(len(sizes))
-        many = 1 + int(np.abs(np.cumsum(sizes[order])[:-1] - wanted).argmin())
-        drawn = np.isin(of, order[:many])
-        part = np.bincount(classes[drawn], minlength=len(counts))
-        off = abs(part.sum() - wanted) / n + float(np.abs(part / part.sum() - counts / n).sum())
-        if (part < counts).all() and off < least:
-            best, least = drawn, off
-    if best is None:
-        raise InvalidInputError(
-            f"Whole groups must leave every class in train, but no draw of about {wanted} of the {n} training examples "
-            f"for `--{name}_size` does: `{group_column}` has {len(sizes)} groups, of {sizes.min()} to {sizes.max()} "
-            "examples. Change the size, or drop `--group_column`."
-        )
-    return rng.permutation(np.flatnonzero(best))
 
 
 def limited(

@@ -17,6 +17,7 @@ from searchhub.data.splits import (
     from_hub,
     labelled,
     limited,
+    only_text,
     own_splits,
     reason,
     three_splits,
@@ -42,6 +43,7 @@ def load_text_task(
     pair_column: str | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
+    contained_together: bool = False,
     max_length: int = 128,
     pad_to_multiple_of: int = 1,
     validation_size: float | int = 0.1,
@@ -67,6 +69,8 @@ def load_text_task(
         label_column: Name of the label column. None: the only `ClassLabel`, or "label" or "labels".
         group_column: Name of a column, e.g. of authors: rows with one value stay in one part where parts are drawn.
             None: rows are drawn one by one.
+        contained_together: Whether, where parts are drawn, no text of one that is not train stands in a text of train,
+            word for word. Phrases of one another, as SST-2's, else make figures too good.
         max_length: Longest input in tokens, see `TextTask`.
         pad_to_multiple_of: Batches are padded to a multiple of it, see `TextTask`.
         validation_size: Share (below 1) or number of training examples to validate on, if the data set has no such
@@ -92,8 +96,10 @@ def load_text_task(
             _check_filled(splits, files.splits, dataset, column, f"a `{column}`")
     splits = with_class_labels(splits, dataset, label_column)
     own = own_splits(splits)
+    text_columns = [text_column] if pair_column is None else [text_column, pair_column]
     check_groups(splits, dataset, group_column)
-    splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed, group_column)
+    contained = only_text(text_columns, dataset) if contained_together else None
+    splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed, group_column, contained)
     splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
     tokenizer = load_tokenizer(tokenizer)
     options = {
@@ -109,13 +115,15 @@ def load_text_task(
         "max_train_samples": max_train_samples,
         "max_eval_samples": max_eval_samples,
         "seed": seed,
-        **({} if group_column is None else {"group_column": group_column}),  # as sources of earlier runs
+        # What is not used is not said, as in the sources of earlier runs.
+        **({} if group_column is None else {"group_column": group_column}),
+        **({"contained_together": True} if contained_together else {}),
     }
     return TextTask(
         Path(dataset).name if Path(dataset).exists() else dataset,
         splits,
         tokenizer,
-        text_columns=[text_column] if pair_column is None else [text_column, pair_column],
+        text_columns=text_columns,
         label_column=label_column,
         label_names=splits["train"].features[label_column].names,
         max_length=max_length,

@@ -56,6 +56,9 @@ class TextDataArguments:
     group_column: str | None = option(
         None, "Column, e.g. of authors: where parts are drawn, rows with one value stay together."
     )
+    contained_together: bool = option(
+        False, "Draw parts so that no text that is held out stands in one that is trained on, as SST-2's phrases do."
+    )
     max_length: int = option(128, "Largest number of tokens; longer inputs are cut.")
     pad_to_multiple_of: int = option(1, "Pad batches to a multiple of this length, for GPUs with tensor cores.")
     validation_size: float = option(0.1, "Share, or number, of training examples that form the validation split.")
@@ -80,6 +83,7 @@ class TextDataArguments:
             name: getattr(self, name)
             for name in ("max_length", "pad_to_multiple_of", "validation_size", "max_train_samples", "max_eval_samples")
         }
+        common["contained_together"] = self.contained_together
         if self.dataset is None:
             assert self.task_name is not None
             self._refuse_columns()
