@@ -214,9 +214,16 @@ def table_files(folder: Path, files: Sequence[str]) -> TableFiles:
                 )
         splits[split], copies = _without_copies(folder, paths)
         notes += copies
+    notes += [
+        f"{split} is {len(paths)} files: {some(_names(paths, folder))}" for split, paths in splits.items() if paths[1:]
+    ]
     if unsaid:
         notes.append(left_out_words(unsaid, "say no split by their names"))
     return TableFiles({name: splits[name] for name in SPLITS if name in splits}, tuple(notes))
+
+
+def _names(paths: Sequence[Path], folder: Path) -> list[str]:
+    return [str(path.relative_to(folder)) for path in paths]
 
 
 def _told(file: str) -> str | None:

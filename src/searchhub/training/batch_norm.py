@@ -13,8 +13,10 @@ from accelerate import Accelerator
 from torch import nn
 from transformers import PreTrainedModel
 
+from searchhub.costs.structure import cells_of
 from searchhub.data.task import Task
 from searchhub.errors import InvalidInputError
+from searchhub.generation.cell_sampling import draw_cells
 from searchhub.models.supernet import Supernet
 from searchhub.training.settings import TrainingSettings
 
@@ -28,8 +30,8 @@ def check_batch_norm_of(supernet: Supernet, task: Task, settings: TrainingSettin
     Raises:
         InvalidInputError: A BatchNorm of some network would see one value of each channel.
     """
-    space = supernet.search_space
-    for row in space.sample(TRIED, np.random.default_rng(0)):
+    space, rng = supernet.search_space, np.random.default_rng(0)
+    for row in space.sample(TRIED, rng) if cells_of(space) is None else draw_cells(space, TRIED, rng):
         config = supernet.subnet_config(space.decode(row))
         check_batch_norm(lambda config=config: supernet.subnet_class(config), task, settings, accelerator)  # type: ignore[misc]
 
