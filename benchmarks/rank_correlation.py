@@ -134,6 +134,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--learning_rate", type=float, default=0.05)
     parser.add_argument("--epochs_per_trial", type=int, default=1)
+    parser.add_argument("--paths", choices=["fresh", "turns", "together", "trial"], default="trial")
+    parser.add_argument("--score", choices=["likelihood", "metric"], default="metric")
     parser.add_argument("--mixed_precision", default="no")
     args = parser.parse_args(argv)
     for name in ("seeds", "architectures", "every", "estimation_epochs", "epochs_per_trial"):
@@ -181,6 +183,8 @@ def one_seed(args: argparse.Namespace, table: BenchmarkTable, seed: int) -> dict
         num_trials=searcher.num_trials,
         epochs_per_trial=args.epochs_per_trial,
         seed=seed,
+        paths=args.paths,
+        score=args.score,
     )
     # The same for every seed, so that what differs between seeds is the search.
     numbers = np.random.default_rng(2020).permutation(table.space.size)[: args.architectures]
