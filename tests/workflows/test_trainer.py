@@ -111,6 +111,13 @@ def test_from_run_trains_more_networks_as_the_run_did(run, monkeypatch):
     monkeypatch.setattr(networks_module, "fit", lambda *_, **__: pytest.fail("trained again"))
     (known,) = saved.train(Limit("macs", max=middle))
     assert known.metrics == networks[0].metrics
+    # What was predicted is scored again on the weights that the search left, later to the same figure.
+    certificate = networks[0].network.architecture.certificate
+    assert certificate.objective == "predicted quality"
+    assert certificate.measured > 0
+    assert known.network.architecture.certificate == certificate
+    card = (networks[0].folder / "README.md").read_text()
+    assert any("Loss on the search's weights" in x and f"{certificate.measured:.4f}" in x for x in card.splitlines())
 
 
 @pytest.mark.slow

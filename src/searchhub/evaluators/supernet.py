@@ -320,6 +320,17 @@ class SupernetEvaluator(AcceleratedEvaluator):
             return None
         return lambda step: on_step(done + step, self._steps_per_trial)
 
+    @property
+    def scoring(self) -> dict[str, Any]:
+        """How a network is scored on the weights as they are, as plain JSON."""
+        return {
+            "score": self.score_name,
+            "seed": self.seed,
+            "batch_norm_batches": self.batch_norm_batches,
+            "batch_size": self.settings.batch_size,
+            "eval_batch_size": self.settings.eval_batch_size,
+        }
+
     # -- resume -------------------------------------------------------------------------------------------------------
 
     @property

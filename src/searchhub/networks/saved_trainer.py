@@ -50,7 +50,9 @@ _TOLD = ("start", "base_model", "search_settings")
 """Fields of the trainer's provenance that are saved as they are."""
 
 
-def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> None:
+def save_trainer(
+    trainer: NetworkTrainer, searched: Supernet | None = None, scoring: Mapping[str, Any] | None = None
+) -> None:
     """Writes a trainer into the run's folder, from which `load_trainer` makes the same trainer.
 
     Each file appears whole or not at all. Every process makes this call, once after the search; the main one writes.
@@ -59,6 +61,7 @@ def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> N
         trainer: The trainer of the run's networks.
         searched: Supernet after the search. Pass it when networks start from the fine-tuned checkpoint (`original/`),
             so that `trainer.supernet` is not the searched one. None: both are the same.
+        scoring: How networks are scored on the weights after the search, as plain JSON. None: nothing says so.
 
     Raises:
         InvalidInputError: The task was put together by hand, so that it cannot be loaded again; or `publish_as` is not
@@ -91,6 +94,7 @@ def save_trainer(trainer: NetworkTrainer, searched: Supernet | None = None) -> N
             "training": trainer.settings.to_dict(),
             "mixed_precision": str(trainer.accelerator.mixed_precision),
             "search_cost": dataclasses.asdict(trainer.provenance.search_cost),
+            **({} if scoring is None else {"scoring": dict(scoring)}),
             **{name: getattr(trainer, name) for name in _KEPT},
             **{name: getattr(trainer.provenance, name) for name in _TOLD},
         }

@@ -29,7 +29,6 @@ from searchhub.evaluators.base import Evaluator
 from searchhub.evaluators.score import LIKELIHOOD, Score
 from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.generation import generate
-from searchhub.generation.architecture import predicts
 from searchhub.hub.publish import PublishedRevision
 from searchhub.models.supernet import Supernet
 from searchhub.networks.card_facts import Provenance, compute_used
@@ -46,11 +45,11 @@ from searchhub.searchers.named import build_searcher
 from searchhub.searchers.uniform import UniformSearcher
 from searchhub.training.accelerator import Processes, make_accelerator
 from searchhub.training.settings import TrainingSettings
-from searchhub.trial import SCORED, SCORING, Trial
 from searchhub.workflows.checks import check_given, check_search, check_training
 from searchhub.workflows.compression import SEARCH_FINE_TUNING, CompressionArguments, Prepared, load_checkpoint, prepare
 from searchhub.workflows.dry_run import estimate
 from searchhub.workflows.reloading import reload_networks
+from searchhub.workflows.rescoring import load_evaluator, score_again
 from searchhub.workflows.search_arguments import SearchArguments
 from searchhub.workflows.stages import search_callbacks, summarize_networks
 
@@ -200,6 +199,7 @@ class SearchTrainer:
             progress=progress,
         )
         trainer._networks = replace(networks, provenance=replace(networks.provenance, command=trainer.command))
+        trainer._evaluated = load_evaluator(networks)
         trainer._loaded = True
         return trainer
 
@@ -389,20 +389,7 @@ class SearchTrainer:
             find=self.objective,
             baselines=baselines,
         )
-        return self._scored_again(networks)
-
-    def _scored_again(self, networks: Sequence[Network]) -> list[Network]:
-        """Scores networks of largest predicted quality on the search's final weights, for their certificates."""
-        chosen = [n for n in networks if predicts(n.architecture)]
-        if self._evaluated is None or not chosen:
-            return list(networks)
-        first = self.searcher.num_trials
-        trials = [Trial(first + i, n.architecture, SCORED, SCORING) for i, n in enumerate(chosen)]
-        scores = {n.name: r.score for n, r in zip(chosen, self._evaluated(trials), strict=True)}
-        return [
-            replace(n, architecture=n.architecture.with_score(scores[n.name])) if n.name in scores else n
-            for n in networks
-        ]
+        return score_again(networks, self._evaluated, self.searcher.num_trials)
 
     def train_networks(self, networks: Sequence[Network]) -> list[TrainedNetwork]:
         """Trains networks that you chose, as the run trains its own. It searches first if need be.
@@ -456,7 +443,8 @@ class SearchTrainer:
         self.search()
         assert self._networks is not None
         if not self._loaded:
-            save_trainer(self._networks, searched=self._searched)
+            scoring = self._evaluated.scoring if isinstance(self._evaluated, SupernetEvaluator) else None
+            save_trainer(self._networks, searched=self._searched, scoring=scoring)
 
     def summarize(self, networks: Sequence[TrainedNetwork], *, also: Sequence[str] = ()) -> None:
         """Ends the run: loads its networks again (`evaluate`), prints their table, draws pictures, writes the report.
