@@ -38,14 +38,15 @@ def test_every_rank_finds_the_same(folder):
 
 
 def test_every_rank_has_the_same_weights_to_the_bit(folder):
-    for name in ("weights", "fitted"):
+    for name in ("trial", "fresh", "fitted"):
         one, other = (load_file(folder / f"{name}-2-{rank}") for rank in range(2))
         assert all(torch.equal(one[n], other[n]) for n in one)
 
 
-def test_steps_equal_one_process_that_accumulates_the_halves(folder):
+@pytest.mark.parametrize("paths", ["trial", "fresh"])
+def test_steps_equal_one_process_that_accumulates_the_halves(folder, paths):
     """Three paths in turn, BatchNorm and momentum included; what differs is the order of a sum."""
-    two, one = load_file(folder / "weights-2-0"), load_file(folder / "weights-1-0")
+    two, one = load_file(folder / f"{paths}-2-0"), load_file(folder / f"{paths}-1-0")
     for name in two:
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
     assert facts(folder, 2, 0)["architectures"] == facts(folder, 1, 0)["architectures"]

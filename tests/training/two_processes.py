@@ -25,13 +25,17 @@ def main(folder, parts):
     accelerator = make_accelerator()
     rank, ranks = accelerator.process_index, accelerator.num_processes
     # 17 validation pictures: a ragged share on two processes.
-    task, supernet = TinyTask(sizes=(32, 17, 17)), tiny_supernet()
+    task = TinyTask(sizes=(32, 17, 17))
     settings = TrainingSettings(batch_size=16, gradient_accumulation_steps=parts)
-    # The main process's seed must be the one that counts.
-    searcher = DDPSearcher(supernet.search_space, estimation_epochs=1, prune=False, evaluations=3, seed=5 + 7 * rank)
-    evaluator = SupernetEvaluator(supernet, task, settings, accelerator, num_trials=3)
-    result = search(searcher, evaluator, run_dir=folder / f"run{ranks}")
-    save_file({n: p.detach().contiguous() for n, p in supernet.named_parameters()}, folder / f"weights-{ranks}-{rank}")
+    for paths in ("trial", "fresh"):
+        supernet = tiny_supernet()
+        # The main process's seed must be the one that counts.
+        seed = 5 + 7 * rank
+        searcher = DDPSearcher(supernet.search_space, estimation_epochs=1, prune=False, evaluations=3, seed=seed)
+        evaluator = SupernetEvaluator(supernet, task, settings, accelerator, num_trials=3, paths=paths)
+        result = search(searcher, evaluator, run_dir=folder / f"{paths}{ranks}")
+        weights = {n: p.detach().contiguous() for n, p in supernet.named_parameters()}
+        save_file(weights, folder / f"{paths}-{ranks}-{rank}")
     model = supernet.extract(result.space.decode(np.zeros(3, dtype=np.uint8)))
     fitted = fit(model, task, settings, accelerator, epochs=1, seed=0)
     save_file({n: t.contiguous() for n, t in model.state_dict().items()}, folder / f"fitted-{ranks}-{rank}")
