@@ -23,7 +23,8 @@ def describe_task(task: Task, kind: str = "examples") -> str:
         lines = [f"{lines[0]}, {task.num_labels} classes", _class_counts(task)]
     for split, others in (("test", ("train", "validation")), ("validation", ("train",))):
         if repeated := task.repeated(split, others):
-            share = f"{100 * repeated / task.size(split):.2g} %"
+            percent = 100 * repeated / task.size(split)
+            share = f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
             lines.append(
                 f"{repeated:,} of the {task.size(split):,} {split} examples ({share}) stand in {' or '.join(others)}, "
                 "too: figures will be too good. Drop them, or keep what belongs together by `--group_column`."
