@@ -3,6 +3,7 @@
 python killed_search.py slowly FOLDER            30 trials of some milliseconds each
 python killed_search.py limited FOLDER BYTES     the same, with no file larger than BYTES
 python killed_search.py everywhere FOLDER        killed at every call that touches the disk; prints what came of it
+python killed_search.py everywhere FOLDER whole  the same, where a proposal's trials are one piece of work
 """
 
 import io
@@ -88,9 +89,9 @@ def in_child(function, *arguments):
     return os.WIFEXITED(status)
 
 
-def run(folder, deadly=0):
+def run(folder, whole, deadly=0):
     arm(deadly)
-    evaluator = ChainEvaluator()
+    evaluator = ChainEvaluator(whole=whole)
     # Three trials, the fewest with which an old checkpoint is removed: a round of two, and one cut short.
     searcher = DDPSearcher(TWO, estimation_epochs=1, prune=False, evaluations=3)
     search(searcher, evaluator, run_dir=folder, callbacks=[SearchCallback()])
@@ -113,18 +114,19 @@ def outcome(folder):
     return data
 
 
-def everywhere(folder):
-    assert in_child(run, folder)
+def everywhere(folder, whole=False):
+    whole = bool(whole)
+    assert in_child(run, folder, whole)
     expected = outcome(folder)
     wrong = []
     for deadly in itertools.count(1):
         shutil.rmtree(folder)
-        if in_child(run, folder, deadly):
+        if in_child(run, folder, whole, deadly):
             break
         if deadly % 3 == 0:
             # Killed once more while it goes on, early: there the journal is cut and leftovers are removed.
-            in_child(run, folder, 1 + deadly // 3 % 16)
-        assert in_child(run, folder)
+            in_child(run, folder, whole, 1 + deadly // 3 % 16)
+        assert in_child(run, folder, whole)
         if outcome(folder) != expected:
             wrong.append(deadly)
     print(json.dumps({"killed": deadly - 1, "wrong": wrong}))

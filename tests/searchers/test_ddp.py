@@ -343,3 +343,23 @@ class TestEstimators:
             searcher.distribution.velocity, searcher.trajectory[-2].alive, credit, strict=True
         ):
             np.testing.assert_array_equal(velocity[alive], softmax(utility[alive]))
+
+
+@pytest.mark.parametrize("estimator", ["regression", "pairs"])
+def test_scores_of_other_moments_of_shared_weights_are_not_compared(estimator):
+    """Weights that get better with each draw lift all scores of a draw: that credits nobody."""
+
+    def searched(drift):
+        searcher = DDPSearcher(DEPTH, estimation_epochs=2, estimator=estimator, seed=3)
+        draw = 0
+        while trials := searcher.ask():
+            draw += 1
+            scores = [(0.1 + (hash_of(trial.architecture) % 7) / 20) + drift * draw for trial in trials]
+            searcher.tell([TrialResult(t, s, weights_step=draw) for t, s in zip(trials, scores, strict=True)])
+        return searcher.distribution
+
+    assert searched(0.0) == searched(1 / 64)
+
+
+def hash_of(architecture):
+    return sum(map(ord, str(sorted(architecture.to_dict().items()))))

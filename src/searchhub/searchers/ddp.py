@@ -119,7 +119,7 @@ class DDPSearcher(Searcher):
             return self.distribution.sample_disjoint(self.rng)[:left]
         alive = self.distribution.alive
         k = max(int(a.sum()) for a in alive)
-        return sample_posterior(self.space, *self._trials(self.history), alive, min(k, left), self.rng)
+        return sample_posterior(self.space, *self._compared(), alive, min(k, left), self.rng)
 
     def observe(self, results: Sequence[TrialResult]) -> None:
         for result in results:
@@ -146,10 +146,21 @@ class DDPSearcher(Searcher):
     def _utility(self) -> list[FloatArray]:
         if self.estimator == "mean":
             return mean_credit(self.space, *self._trials([r for r in self.history if r.trial.round == self.round]))
-        codes, scores = self._trials(self.history)
+        codes, scores = self._compared()
         if self.estimator == "regression":
             return regression_credit(self.space, codes, scores)
         return pairs_credit(self.space, codes, scores, self.distribution.alive)
+
+    def _compared(self) -> tuple[Codes, FloatArray]:
+        """Returns codes [n, choices] and scores [n] of all trials, as they compare with each other.
+
+        Scores on shared weights compare with those of the same moment, so each counts from the mean of its moment.
+        """
+        codes, scores = self._trials(self.history)
+        moments = np.array([-1 if r.weights_step is None else r.weights_step for r in self.history])
+        for moment in np.unique(moments[moments >= 0]):
+            scores[moments == moment] -= scores[moments == moment].mean()
+        return codes, scores
 
     def _trials(self, results: Sequence[TrialResult]) -> tuple[Codes, FloatArray]:
         """Returns codes [n, choices] and scores [n]."""
