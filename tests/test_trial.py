@@ -4,7 +4,7 @@ import pytest
 
 from searchhub.errors import InvalidInputError
 from searchhub.space import Architecture
-from searchhub.trial import Budget, Trial, TrialResult, most_trained
+from searchhub.trial import SCORED, SCORING, WARMUP, Budget, Trial, TrialResult, most_trained
 
 TRIAL = Trial(7, Architecture({"layer.0": "conv3", "layer.1": 0.25, "layer.2": 3}), Budget(2, max_steps=40), round=1)
 
@@ -52,6 +52,32 @@ def test_only_results_of_the_largest_budget_compare():
     assert [r.trial.number for r in most_trained(results)] == [1, 2]
     assert most_trained(results[3:4]) == results[3:4]
     assert most_trained([]) == []
+
+
+def test_scores_on_shared_weights_compare_where_these_had_taken_as_many_steps():
+    def result(number, step, budget=Budget(), round=0):
+        return TrialResult(Trial(number, TRIAL.architecture, budget, round), 0.5, weights_step=step)
+
+    # However large its budget, a trial of earlier weights is no match; what only warmed them up is none either.
+    results = [result(0, 10, Budget(9)), result(1, 20), result(2, 20), result(3, 90, round=WARMUP)]
+    assert [r.trial.number for r in most_trained(results)] == [1, 2]
+    scored = [result(4, 20, SCORED, SCORING), result(5, None, Budget(9))]
+    assert [r.trial.number for r in most_trained(results + scored)] == [1, 2, 4]
+    # Where each trial trains its own path, what is scored afterwards compares with itself alone.
+    assert [r.trial.number for r in most_trained([result(0, None), result(1, 8, SCORED, SCORING)])] == [1]
+
+
+def test_the_step_of_the_weights_is_written_where_there_is_one():
+    without, known = (TrialResult(TRIAL, 0.5, weights_step=step) for step in (None, 0))
+    assert "weights_step" not in without.to_dict()
+    assert known.to_dict()["weights_step"] == 0
+    for result in (without, known):
+        assert TrialResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_a_budget_may_be_none_at_all():
+    assert Budget(**json.loads(json.dumps(SCORED.to_dict()))) == SCORED
+    assert SCORED.size < Budget(1, max_steps=1).size
 
 
 @pytest.mark.parametrize("share", [0.0, 1.1, -1.0, float("nan")])

@@ -4,7 +4,7 @@ import pytest
 
 from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.space import Architecture
-from searchhub.trial import WARMUP, Trial, TrialResult
+from searchhub.trial import SCORING, WARMUP, Trial, TrialResult
 
 
 class Clock:
@@ -103,6 +103,39 @@ def test_warmup_counts_as_trials_and_has_no_best(clock, file):
     assert file.getvalue().splitlines()[1:] == [
         "[1/1] search: 1/4, 0:06, ETA 0:18, trial 0, warm-up",
         "[1/1] search: 2/4, 0:12, ETA 0:12, trial 1, warm-up",
+    ]
+
+
+def test_scoring_is_a_stage_of_its_own(clock, file):
+    callback = ProgressDisplay(2, file=file, clock=clock).callback("search", 2)
+    callback.on_search_start(4, 0, None)
+    for number, (round, best) in enumerate([(0, 0.7), (0, 0.8), (SCORING, 0.3), (SCORING, 0.4)]):
+        callback.on_trial_start(trial(number, round))
+        clock.now += 1
+        callback.on_trial_end(TrialResult(trial(number, round), best), number + 1, 4, best)
+    callback.on_search_end(None)
+    assert file.getvalue().splitlines() == [
+        "[1/2] search: 2 to do",
+        "[1/2] search: 2/2 done in 0:02, best 0.8000",
+        "[2/2] score architectures: 2 to do",
+        "[2/2] score architectures: 2/2 done in 0:02, best 0.4000",
+    ]
+
+
+@pytest.mark.parametrize(("done", "before"), [(2, ""), (3, ", 1 of them done before"), (4, ", 2 of them done before")])
+def test_scoring_goes_on(clock, file, done, before):
+    callback = ProgressDisplay(2, file=file, clock=clock).callback("search", 2)
+    callback.on_search_start(4, done, 0.3)
+    for number in range(done, 4):
+        callback.on_trial_start(trial(number, SCORING))
+        callback.on_trial_end(TrialResult(trial(number, SCORING), 0.4), number + 1, 4, 0.4)
+    callback.on_search_end(None)
+    best = 0.3 if done == 4 else 0.4
+    assert file.getvalue().splitlines() == [
+        "[1/2] search: 2 to do, 2 of them done before",
+        "[1/2] search: 2/2 done in 0:00, best 0.3000",
+        f"[2/2] score architectures: 2 to do{before}",
+        f"[2/2] score architectures: 2/2 done in 0:00, best {best:.4f}",
     ]
 
 
