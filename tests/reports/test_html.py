@@ -16,6 +16,7 @@ from searchhub.networks.network import read_reports
 from searchhub.reports import html
 from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
+from searchhub.scoring import ScoringSearcher
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.random import RandomSearcher
 from searchhub.searchers.warmup import WarmupSearcher
@@ -251,6 +252,29 @@ def test_warmup_is_listed_and_never_the_best(tmp_path):
     assert visible.count("warm-up") == 2
     (run / "journal.jsonl").write_text(json.dumps(lines[0]) + "\n")
     assert "No trial is finished yet" in check(write_report(run)).visible
+
+
+def test_the_best_is_one_of_those_that_were_scored_on_the_same_weights(tmp_path):
+    """Trials on earlier weights are no match for them, whatever they scored there."""
+    searcher = ScoringSearcher(RandomSearcher(space_of(), num_trials=3), scored=4)
+    run = run_folder(tmp_path / "run", searcher, finished=False)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump({**config, "evaluator": {"score": "likelihood"}}))
+    lines = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+    for i, line in enumerate(lines):
+        line["weights_step"] = min(10 * i, 30)
+        line["score"] = 0.99 if i < 3 else 0.25 + i / 100
+
+    def page_after(done):
+        (run / "journal.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines[:done]))
+        return check(write_report(run))
+
+    assert "Best: trial 2 with 0.9900" in page_after(3).visible
+    page = page_after(6)
+    assert "6 of 7" in page.visible
+    assert "Best: trial 5 with 0.3000" in page.visible
+    assert page.text_of("td").count("after the search") == 3
+    assert "score (likelihood)" in page.visible
 
 
 def test_unfinished_run_says_so_and_drops_the_torn_line(tmp_path):

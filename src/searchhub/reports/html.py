@@ -267,7 +267,8 @@ def _journal(run: Run) -> Markup:
     if run.best is None:
         return tag("p", "No trial is finished yet.")
     scores = [t.score for t in run.trials]
-    name = f"score ({run.metric})" if run.metric else "score"
+    scored_by = run.part("evaluator").get("score", run.metric)
+    name = f"score ({scored_by})" if scored_by else "score"
     svg = inline_svg(
         lambda path: plot_scores(scores, path, size=_NARROW, name=name), label="Score of every trial", prefix="scores"
     )
