@@ -135,6 +135,7 @@ class DivideArguments:
 
     num_samples: int = option(100_000, "s: number of architectures to sample by the supernet's probabilities.")
     num_clusters: int = option(3, "K: number of clusters. The most probable architecture of each is trained.")
+    as_in_paper: bool = option(False, "Train as the paper does, on a cosine to 0; another end of it is refused.")
 
     def searcher(
         self, space: SearchSpace, table: FloatArray, logits: FloatArray, epochs: int, seed: int

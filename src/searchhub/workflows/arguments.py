@@ -419,7 +419,7 @@ def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -
     for found in parsed:
         if getattr(found, "seed", None) is not None:
             check_seed(found.seed)
-    given = {word[2:].partition("=")[0] for word in [*words, *argv] if word.startswith("--")}
+    given = {word[2:].partition("=")[0].replace("-", "_") for word in [*words, *argv] if word.startswith("--")}
     return apply(parsed, given)
 
 
