@@ -16,7 +16,8 @@ def test_readme_python(tmp_path, monkeypatch):
         ('load_image_task("digits")', 'load_image_task("digits", max_train_samples=64, max_eval_samples=32)'),
         (
             "epochs=15",
-            "epochs=1, searcher_options={'estimation_epochs': 1}, training=sh.TrainingSettings(batch_size=32)",
+            "epochs=1, scored=4, searcher_options={'estimation_epochs': 1}, "
+            "training=sh.TrainingSettings(batch_size=32)",
         ),
     ):
         assert long in code

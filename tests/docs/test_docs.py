@@ -78,7 +78,10 @@ def test_every_guide_is_linked_from_the_readme():
 # -- Python -----------------------------------------------------------------------------------------------------------
 
 SMALL = {
-    "my_data.md": [('"google-bert/bert-base-uncased"', '"tokenizer"')],
+    "my_data.md": [
+        ('"google-bert/bert-base-uncased"', '"tokenizer"'),
+        ("    epochs=3,\n", "    epochs=3,\n    scored=4,\n"),
+    ],
     "my_device.md": [("Limit(board, max=4.5)", "Limit(board, max=2.5)")],
     "my_space.md": [
         ('load_image_task("digits")', 'load_image_task("digits", max_train_samples=64, max_eval_samples=32)'),
@@ -169,9 +172,8 @@ def test_my_data(folder, cli, capsys, monkeypatch):
     assert "('1', '2', '3', '4', '5') " in capsys.readouterr().out
     history = namespace["sh"].SearchResult.load("runs/bands").history
     assert [r.trial.number for r in history] == list(range(len(history)))
-    assert (
-        len(history) == namespace["sh"].DDPSearcher(namespace["supernet"].search_space, estimation_epochs=1).num_trials
-    )
+    searcher = namespace["sh"].DDPSearcher(namespace["supernet"].search_space, estimation_epochs=1)
+    assert len(history) == searcher.num_trials + 4
     splits = {split: tuple(t.clone() for t in part) for split, part in namespace["task"].splits.items()}
     splits["test"][1][0] = 1 - splits["test"][1][0]
     changed = type(namespace["task"])("bands", ["upper", "lower"], splits)

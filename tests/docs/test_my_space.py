@@ -12,6 +12,7 @@ import torch
 import searchhub as sh
 from searchhub.testing import SpaceContract
 from searchhub.testing.supernet import SupernetContract
+from searchhub.workflows import trainer
 
 from .test_docs import EXAMPLE, ROOT, blocks, named_file, page_of, run
 
@@ -52,7 +53,9 @@ def test_costs_are_those_of_the_networks():
 def searched(tmp_path_factory):
     """The folder in which the example searched, on few digits."""
     folder = tmp_path_factory.mktemp("my_space")
-    metrics = my_space.main(folder / "runs" / "my_space", epochs=1, max_train_samples=64, max_eval_samples=32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "SCORED_BY_DEFAULT", 4)
+        metrics = my_space.main(folder / "runs" / "my_space", epochs=1, max_train_samples=64, max_eval_samples=32)
     return folder, metrics
 
 
@@ -60,7 +63,7 @@ def test_it_searches_and_loads_again(searched):
     folder, metrics = searched
     assert 0 <= metrics["accuracy"] <= 1
     result = sh.SearchResult.load(folder / "runs" / "my_space")
-    assert len(result.history) == 10
+    assert len(result.history) == 10 + 4
     model = my_space.MixerForImageClassification.from_pretrained(folder / "runs" / "my_space" / "models" / "macs-60K")
     (macs,) = {sh.macs_table(supernet_like(model))(chosen(model))}
     assert macs <= 60_000
