@@ -15,6 +15,7 @@ SMALLEST = {
     "intermediate_sizes": [8, 16, 32],
     "num_heads": [2, 4],
     "estimation_epochs": 1,
+    "scored": 4,
     "steps_per_trial": 1,
     "batch_size": 16,
     "warmup_steps": 0,
@@ -27,6 +28,8 @@ SMALLEST = {
 }
 ALONE = ["--random_networks=0", "--no_uniform_network", "--no_train_largest"]
 TRIALS = 3 + 2  # a trial a candidate and round
+SCORED = 4
+"""Architectures that are scored after them."""
 SHALLOW = 2 * (4 * (24 * 24 + 24) + 24 * 32 + 32 + 32 * 24 + 24 + 4 * 24) + (24 * 24 + 24) + (24 * 2 + 2)
 """Parameters without embeddings of two whole layers, pooler and classifier."""
 NAME = "encoder_params-9K"

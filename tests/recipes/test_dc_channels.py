@@ -187,6 +187,7 @@ def searched(context, tmp_path_factory):
         "epochs": 1,
         "steps_per_trial": 1,
         "estimation_epochs": 1,
+        "scored": 4,
         "random_networks": 0,
         "train_largest": False,
         "max": ["macs=300K"],

@@ -26,6 +26,7 @@ SMALLEST = {
     "operations": ["none", "skip_connect", "max_pool_3x3", "sep_conv_3x3"],
     "steps_per_trial": 1,
     "estimation_epochs": 1,
+    "scored": 4,
     "epochs": 1,
     "drop_path": 0.1,
     "cutout": 2,
@@ -33,6 +34,7 @@ SMALLEST = {
     "equal": ["non_parameter=2,height=2"],
 }
 WORDS = words(SMALLEST)
+SCORED = SMALLEST["scored"]
 TRIALS = 4 + 3  # a trial a candidate and round, until each edge has one of each group
 LIMITED = "non_parameter-equal-2-height-equal-2"
 
@@ -53,6 +55,7 @@ def test_a_search_of_cells_becomes_networks(finished):
     folder, said = finished
     assert "Space: 10 edges of two kinds of cell, 1,048,576 architectures" in said
     assert f"search: {TRIALS}/{TRIALS} done" in said
+    assert f"score architectures: {SCORED}/{SCORED} done" in said
     assert "train 4 networks: 4/4 done" in said
     assert {path.name for path in (folder / "models").iterdir()} == {"derived", LIMITED}
     assert {path.name for path in (folder / "baselines").iterdir()} == {
@@ -80,7 +83,7 @@ def test_a_search_of_cells_becomes_networks(finished):
     # Reloaded and measured in a fresh process.
     measured = [json.loads(line) for line in re.findall(r"^\{.*\}$", said, re.MULTILINE)]
     assert {row["model"] for row in measured} == {"derived", LIMITED}
-    assert len(SearchResult.load(folder).history) == TRIALS == trials_done(folder)
+    assert len(SearchResult.load(folder).history) == TRIALS + SCORED == trials_done(folder)
     assert not list(folder.rglob("*.pt")) + list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
     card = (folder / "models" / "derived" / "README.md").read_text()
     assert "DARTS" in card

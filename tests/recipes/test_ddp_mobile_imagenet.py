@@ -103,7 +103,7 @@ def test_from_end_to_end(context, imagenet, tmp_path):
     words += (
         " --stage_strides 2 2 --head_width 32 --kernel_sizes 3 --estimation_epochs 1 --steps_per_trial 2 --epochs 1"
     )
-    words += " --batch_size 8 --final_batch_size 8 --max macs=300K --batch_norm_batches 1"
+    words += " --batch_size 8 --final_batch_size 8 --max macs=300K --batch_norm_batches 1 --scored 2"
     argv = [f"--config={SETTINGS}", f"--dataset={imagenet}", *words.split()]
     code, said = Run(context, RECIPE, tmp_path / "run", *argv, reload=True).end()
     assert code == 0, said

@@ -41,8 +41,8 @@ def small_supernet():
 
 
 def arguments(folder, **changes):
-    options = {"searcher_options": {"estimation_epochs": 1}, "budget": Budget(max_steps=1), "epochs": 1, **changes}
-    return SearchArguments(output_dir=folder, training=TrainingSettings(batch_size=32), **options)
+    options = {"searcher_options": {"estimation_epochs": 1}, "budget": Budget(max_steps=1), "epochs": 1, "scored": 2}
+    return SearchArguments(output_dir=folder, training=TrainingSettings(batch_size=32), **{**options, **changes})
 
 
 def make(folder, changes=None, **options):
@@ -167,23 +167,28 @@ class Counting(SupernetEvaluator):
 
 
 def test_evaluator_score_and_objective_are_arguments(tmp_path):
-    plain, other = make(tmp_path / "plain"), make(tmp_path / "other", score=opposite, evaluator=Counting)
+    plain = make(tmp_path / "plain", score="metric")
+    other = make(tmp_path / "other", score=opposite, evaluator=Counting)
     scores = [[r.score for r in t.search().history] for t in (plain, other)]
     assert scores[0][0] == pytest.approx(1.0 - scores[1][0])
     (options,) = Counting.made
     searcher = other.searcher
-    assert (options["num_trials"], options["max_steps_per_trial"]) == (searcher.num_trials, 1)
+    assert (
+        (options["num_trials"], options["max_steps_per_trial"])
+        == (searcher.trained_trials, 1)
+        == (searcher.num_trials - 2, 1)
+    )
     assert "score: " not in (tmp_path / "plain" / "config.yaml").read_text()
     assert f"score: {__name__}:opposite" in (tmp_path / "other" / "config.yaml").read_text()
 
     smallest = plain.costs[0].space.decode(plain.costs[0].extreme_row(-1))
-    chooses = make(tmp_path / "plain", objective=first_within([smallest]))
+    chooses = make(tmp_path / "plain", score="metric", objective=first_within([smallest]))
     (network,) = chooses.choose(Limit("macs", max=plain.costs[0].bounds()[1]))
     assert network.architecture == smallest
 
 
 def test_scores_that_no_run_could_go_on_with_are_refused(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"`score` must be one of \['metric'"):
+    with pytest.raises(InvalidInputError, match=r"`score` must be one of \['likelihood', 'metric'\]"):
         make(tmp_path / "run", score="loss").search()
     with pytest.raises(InvalidInputError, match=r"must be a function of a module, but is .*<lambda>"):
         make(tmp_path / "run", score=lambda task, metrics: 0.0).search()
@@ -192,8 +197,8 @@ def test_scores_that_no_run_could_go_on_with_are_refused(tmp_path):
 def test_a_searcher_may_be_given_or_named(tmp_path):
     space = small_supernet().search_space
     searcher = RandomSearcher(space, num_trials=2, budget=Budget(max_steps=1))
-    given = make(tmp_path / "a", {"searcher": searcher, "searcher_options": {}, "budget": Budget()})
-    named = make(tmp_path / "b", {"searcher": "random", "searcher_options": {"num_trials": 3}})
+    given = make(tmp_path / "a", {"searcher": searcher, "searcher_options": {}, "budget": Budget(), "scored": 0})
+    named = make(tmp_path / "b", {"searcher": "random", "searcher_options": {"num_trials": 3}, "scored": 0})
     assert (len(given.search().history), named.searcher.num_trials) == (2, 3)
     assert named.searcher.budget == Budget(max_steps=1)
 
@@ -317,7 +322,7 @@ def test_stages_are_counted_for_each_call(tmp_path, capsys):
     trainer.train(Limit("macs", max=high))
     trainer.train(Limit("macs", max=(low + high) / 2))
     said = capsys.readouterr().out
-    assert [line[:5] for line in said.splitlines() if "to do" in line] == ["[1/2]", "[2/2]", "[1/1]"]
+    assert [line[:5] for line in said.splitlines() if "to do" in line] == ["[1/3]", "[2/3]", "[3/3]", "[1/1]"]
 
 
 def test_compression_is_for_texts_and_checkpoints(tmp_path):
@@ -336,7 +341,7 @@ def test_a_checkpoint_by_its_name(tmp_path):
     source = {"kind": "glue", "task_name": "sst2", "tokenizer": name, "data_dir": str(tmp_path / "glue")}
     task = load_task({**source, "max_length": 12, "validation_size": 24})
     changes = {"training": TrainingSettings(optimizer="adamw", learning_rate=1e-3, batch_size=16), "epochs": 1}
-    options = {"searcher_options": {"estimation_epochs": 1}, "budget": Budget(max_steps=1)}
+    options = {"searcher_options": {"estimation_epochs": 1}, "budget": Budget(max_steps=1), "scored": 2}
     args = SearchArguments(
         output_dir=tmp_path / "run", compression=CompressionArguments(epochs=1), **changes, **options
     )
