@@ -239,6 +239,7 @@ def test_a_search_of_digits_ends_in_a_network_that_loads(tmp_path, monkeypatch):
             output_dir=tmp_path / "run",
             training=TrainingSettings(batch_size=32),
             searcher_options={"estimation_epochs": 1},
+            scored=4,
             budget=Budget(max_steps=1),
             epochs=1,
         ),

@@ -141,7 +141,7 @@ class Task(ABC):
         return float(torch.nn.functional.cross_entropy(logits.double(), references))
 
     def search_score(self, metrics: Mapping[str, float]) -> float:
-        """Returns what a search maximises, in [0, 1]: the primary metric, unless that has another range."""
+        """Returns what a search by `score="metric"` maximises, in [0, 1]: the metric, unless that has another range."""
         return metrics[self.metric_name]
 
     @abstractmethod
