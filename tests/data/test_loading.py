@@ -413,7 +413,7 @@ def test_a_hub_that_cannot_be_reached_is_said_at_once(unreachable):
         load_image_splits("nobody/nothing")
     # `datasets` alone repeats its first call for 23 seconds.
     assert time.perf_counter() - started < 5
-    assert "`nobody/nothing` could not be loaded: ConnectError: " in str(caught.value)
+    assert "`nobody/nothing` could not be loaded: ConnectionRefusedError: " in str(caught.value)
 
 
 def test_without_a_network_the_cache_of_an_earlier_run_is_read(unreachable, tmp_path, pictures, parquet):
