@@ -33,7 +33,7 @@ def published(tmp_path, monkeypatch):
     def publish(task):
         def fitted(*_, **__):
             metrics = {name: 0.5 + i / 10 for i, name in enumerate(METRICS[task.name])}
-            return TrainOutput(metrics, "test", task.size("test"), 0.1, 1, 1, 1.0)
+            return TrainOutput(metrics, "test", task.size("test"), 0.1, 1, 1, 1.0, 0.7)
 
         monkeypatch.setattr(networks_module, "fit", fitted)
         monkeypatch.setattr(networks_module, "_picture", lambda *_: b"")

@@ -29,7 +29,9 @@ def tiny_trainer(folder, **changes):
     task, accelerator = load_task(DIGITS), make_accelerator()
     searcher = DDPSearcher(supernet.search_space, estimation_epochs=1, budget=Budget(max_steps=1))
     settings = TrainingSettings(batch_size=32)
-    evaluator = SupernetEvaluator(supernet, task, settings, accelerator, num_trials=searcher.num_trials)
+    evaluator = SupernetEvaluator(
+        supernet, task, settings, accelerator, num_trials=searcher.num_trials, paths="trial", score="metric"
+    )
     result = search(searcher, evaluator, run_dir=folder).with_costs(macs_table(supernet), params_table(supernet))
     told = Provenance(search_cost=ComputeUsed(trials=len(result.history), device="cpu"))
     options = {"epochs": 1, "seed": 3, "provenance": told, **changes}

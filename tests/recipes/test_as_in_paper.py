@@ -28,8 +28,13 @@ from .harness import RECIPES, words
 FEW = {"max_train_samples": 128, "max_eval_samples": 64}
 DIVIDE = {"num_samples": 6, "num_clusters": 2, "proxy_epochs": 2, "proxy_share": 0.5, "epochs": 4}
 SEARCHES = {
-    "ddp_mobile": {**FEW, "stage_depths": [1, 1, 1], "kernel_sizes": [3, 5]},
-    "ddp_cells_cifar10": {**FEW, "num_nodes": 2, "operations": ["none", "skip_connect", "sep_conv_3x3"]},
+    "ddp_mobile": {**FEW, "stage_depths": [1, 1, 1], "kernel_sizes": [3, 5], "random_networks": 0},
+    "ddp_cells_cifar10": {
+        **FEW,
+        "random_networks": 0,
+        "num_nodes": 2,
+        "operations": ["none", "skip_connect", "sep_conv_3x3"],
+    },
     "ddp_bert_glue": {
         **{name: value for name, value in BERT.items() if name not in ("estimation_epochs", "scored")},
         "original_epochs": 0,

@@ -360,3 +360,12 @@ def test_a_checkpoint_by_its_name(tmp_path):
     assert (tmp_path / "run" / "supernet" / "model.safetensors").read_bytes() == searched
     saved = json.loads((tmp_path / "run" / "training.json").read_text())
     assert (saved["weights"], saved["base_model"]) == ("original", name)
+
+
+def test_random_search_without_scores_on_the_final_weights_is_refused(tmp_path):
+    space = small_supernet().search_space
+    changes = {"searcher": RandomSearcher(space, num_trials=2), "scored": 0, "searcher_options": {}, "budget": Budget()}
+    with pytest.raises(InvalidInputError, match=r"only its last trial would count. Score architectures .*`scored`"):
+        make(tmp_path / "run", changes).check()
+    make(tmp_path / "run", changes, evaluator_options={"paths": "trial"}).check()
+    make(tmp_path / "run", {**changes, "scored": 1}).check()

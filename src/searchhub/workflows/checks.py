@@ -54,6 +54,12 @@ def check_search(trainer: SearchTrainer) -> None:
         check_no_search(trainer.folder)
     else:
         check_batch_size(trainer.task, "train", trainer.training, trainer.accelerator)
+        if searcher.result().distribution is None and trainer.compares_nothing:
+            raise InvalidInputError(
+                f"A `{type(searcher).__name__}` leaves no θ, and scores of other moments of shared weights do not "
+                "compare, so that only its last trial would count. Score architectures after the search (`scored`), or "
+                'let each trial train its own path (`paths` "trial").'
+            )
         check_batch_norm_of(trainer.supernet, trainer.task, trainer.training, trainer.accelerator)
         if cells_of(searcher.space) is not None and searcher.result().distribution is None:
             raise InvalidInputError(

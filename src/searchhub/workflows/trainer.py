@@ -226,6 +226,12 @@ class SearchTrainer:
         return self._searcher
 
     @property
+    def compares_nothing(self) -> bool:
+        """Whether paths change every step and nothing is scored on the final weights."""
+        shared = getattr(self._evaluator, "scores_untrained", False)
+        return shared and not self._scored and self._evaluator_options.get("paths", "fresh") != "trial"
+
+    @property
     def _scored(self) -> int:
         """How many architectures are scored after the search."""
         if self.args.scored is not None:
