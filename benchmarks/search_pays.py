@@ -48,6 +48,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rank_correlation import tau
 from scipy.stats import t as student
@@ -87,6 +88,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("runs/search_pays"), help="of the finished pieces")
     parser.add_argument("--seeds", type=int, default=1, help="how many")
     parser.add_argument("--first_seed", type=int, default=0)
+    parser.add_argument("--picture", type=Path, help="file of a picture of the accuracies within each limit")
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="default: all; without a table: search")
     parser.add_argument("--passes", type=float, default=36, help="over the training data, of every part")
     parser.add_argument("--searcher", choices=["ddp", "ddp-noprune"], default="ddp")
@@ -279,6 +281,31 @@ def report_answers(windows: Windows, runs: Sequence[Mapping[str, Any]]) -> dict[
     return methods
 
 
+DRAWN = {
+    "window's best": ("the best there is", {"color": "#8a9099", "ls": (0, (4, 2)), "lw": 1.2}),
+    "search": ("searchhub, one search", {"color": "#4477aa", "lw": 2.4, "marker": "o", "ms": 5}),
+    "as in the paper": ("DDPNAS as written", {"color": "#cc6677", "lw": 1.4, "marker": "s", "ms": 4}),
+    "largest that fits": ("the largest that fits", {"color": "#ddaa33", "lw": 1.4, "marker": "^", "ms": 4}),
+    "window's mean": ("a random network", {"color": "#8a9099", "lw": 1.4}),
+}
+"""Methods in the picture, with their labels and lines."""
+
+
+def draw(networks: Networks, methods: Mapping[str, Any], path: Path) -> None:
+    """Draws the accuracies of what methods find within each limit."""
+    figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for name, (label, line) in DRAWN.items():
+        if name in methods:
+            axes.plot(networks.limits / 1e6, methods[name]["accuracies"], label=label, **line)
+    axes.set_xlabel("limit on multiply-adds, million")
+    axes.set_ylabel("accuracy in the table, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    figure.savefig(path)
+
+
 def orders(networks: Networks, run: Mapping[str, Any]) -> dict[str, tuple[NDArray[np.intp], FloatArray]]:
     """What orders networks with one seed: which networks, and a value for each, larger is better."""
     everything = np.arange(len(networks.costs))
@@ -377,6 +404,8 @@ def report(
         with_table = agreements(networks, networks.accuracies, runs)
         print_agreements("agreement with the table", with_table)
         methods = report_answers(Windows(networks), runs)
+        if args.picture:
+            draw(networks, methods, args.picture)
         if "search" in runs[0]:
             of_search = with_table["search: loss" if args.score == "likelihood" else "search: accuracy"]
             result = {

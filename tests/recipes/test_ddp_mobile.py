@@ -205,7 +205,15 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(context, tmp_path)
 
 @pytest.mark.slow
 def test_random_search_generates_the_best_that_it_tried(context, tmp_path):
-    words = ["--searcher=random", "--evaluations=3", "--scored=0", "--paths=trial", "--max", "macs=500K", "--random_networks=0"]
+    words = [
+        "--searcher=random",
+        "--evaluations=3",
+        "--scored=0",
+        "--paths=trial",
+        "--max",
+        "macs=500K",
+        "--random_networks=0",
+    ]
     code, said = run(context, tmp_path / "run", *words).end()
     assert code == 0, said
     result = SearchResult.load(tmp_path / "run")
