@@ -133,7 +133,7 @@ def test_nodes_without_inputs_are_zeros_and_every_weight_has_a_gradient(operatio
 def test_costs_add_up_and_nodes_that_lead_nowhere_count():
     networks = small_supernet().final
     macs = macs_table(networks)
-    for operations in itertools.product(("none", "nor_conv_1x1"), repeat=6):
+    for operations in itertools.islice(itertools.product(("none", "nor_conv_1x1"), repeat=6), 0, None, 3):
         architecture = architecture_of(*operations)
         with torch.device("meta"):
             model = networks.subnet_class(networks.subnet_config(architecture)).eval()

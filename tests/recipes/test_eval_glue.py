@@ -166,7 +166,7 @@ def test_what_cannot_be_evaluated(run_folder, bert_once, tmp_path, monkeypatch):
         EVALUATE(["--models", str(tmp_path / "nothing")])
     glue = [f"--data_dir={bert_once[0] / 'glue'}", "--task_name=sst2"]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(InvalidInputError, match=r"nothing` could not be loaded"):
+    with pytest.raises(InvalidInputError, match=r"nothing` is no folder"):
         EVALUATE(["--models", str(tmp_path / "nothing"), *glue])
     model = run_folder("sst2") / "models" / NAME
     (model / "model.safetensors").unlink()

@@ -176,4 +176,4 @@ def test_the_report_lists_what_was_fully_trained_first(tmp_path, monkeypatch):
     early = [replace(r, score=0.9) for r in found.history[:5]]
     replace(found, history=(*early, *found.history[5:])).save(tmp_path / "result.json")
     page = write_report(tmp_path).read_text()
-    assert "Best: trial 5 of round 1 with 0.5000" in page
+    assert "Best: trial 5 with 0.5000" in page
