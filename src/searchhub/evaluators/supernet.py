@@ -237,8 +237,9 @@ class SupernetEvaluator(AcceleratedEvaluator):
     def _scored(self, trial: Trial, metrics: dict[str, float], seconds: float, step: int) -> TrialResult:
         """Scores a trial on the weights as they are."""
         started = time.perf_counter()
-        # What BatchNorm is measured with may drop activations out; it must not depend on what ran before.
-        torch.manual_seed(derive_seed(self.seed, "score", trial.number))
+        # What BatchNorm is measured with may drop activations out: an architecture is scored alike whenever it comes.
+        codes = self.supernet.search_space.encode(trial.architecture).tobytes().hex()
+        torch.manual_seed(derive_seed(self.seed, "score", codes))
         score, measured = self._measure(self._weights.shells.model(trial.architecture))
         seconds += time.perf_counter() - started
         return TrialResult(trial, score, {**measured, **metrics}, seconds, weights_step=step)
