@@ -225,7 +225,7 @@ def test_random_search_generates_the_best_that_it_tried(context, tmp_path):
     best = max(within, key=lambda r: r.score).trial.architecture
     assert config["blocks"] == list(best.values())
     card = (tmp_path / "run" / "models" / "macs-500K" / "README.md").read_text()
-    assert "not an optimum of E[α] (best evaluated)" in card
+    assert "not an optimum of the score (best evaluated)" in card
     assert not (tmp_path / "run" / "report" / "theta.png").exists()
 
 
