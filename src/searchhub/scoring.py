@@ -28,8 +28,7 @@ class ScoringSearcher(Searcher):
     """Lets another searcher search, then scores `scored` architectures on the final shared weights without training.
 
     They are drawn uniformly (`SearchSpace.sample`), since effects that add up are to be fitted to their scores
-    (`PredictedQuality`), by which `generate` then chooses. In `benchmarks/search_pays.py` draws that were spread evenly
-    over a cost, or gathered near the front, made worse predictions.
+    (`PredictedQuality`), by which `generate` then chooses.
 
     1. These trials have the budget `SCORED` and the round `SCORING`. They train nothing and are in no schedule.
     2. The result has θ as the searcher left it, and the effects of all scores that compare (`SearchResult.prediction`).
