@@ -65,8 +65,8 @@ class SupernetEvaluator(AcceleratedEvaluator):
     - "trial": each trial trains its own path for its whole budget and is then scored, as DDPNAS does. Scores are of
       different weights, each of which the last path has changed.
 
-    Everything random follows from `seed` and the trials, so the state is the weights, their optimizer state and how many
-    steps they took, nothing else. A trial of no budget (`searchhub.trial.SCORED`) is scored on the weights as they are.
+    Everything random follows from `seed` and the trials, so the state is the weights, their optimizer state and how
+    many steps they took, nothing else. A trial of no budget (`searchhub.trial.SCORED`) is scored on the weights as they are.
 
     Args:
         supernet: The shared weights; moved to the accelerator's device.
