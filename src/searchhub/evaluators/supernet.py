@@ -66,7 +66,8 @@ class SupernetEvaluator(AcceleratedEvaluator):
       different weights, each of which the last path has changed.
 
     Everything random follows from `seed` and the trials, so the state is the weights, their optimizer state and how
-    many steps they took, nothing else. A trial of no budget (`searchhub.trial.SCORED`) is scored on the weights as they are.
+    many steps they took, nothing else. A trial of no budget (`searchhub.trial.SCORED`) is scored on the weights as they
+    are.
 
     Args:
         supernet: The shared weights; moved to the accelerator's device.
