@@ -196,9 +196,11 @@ def test_scores_that_no_run_could_go_on_with_are_refused(tmp_path):
 
 def test_a_searcher_may_be_given_or_named(tmp_path):
     space = small_supernet().search_space
-    searcher = RandomSearcher(space, num_trials=2, budget=Budget(max_steps=1))
-    given = make(tmp_path / "a", {"searcher": searcher, "searcher_options": {}, "budget": Budget(), "scored": 0})
-    named = make(tmp_path / "b", {"searcher": "random", "searcher_options": {"num_trials": 3}, "scored": 0})
+    searcher, trial = RandomSearcher(space, num_trials=2, budget=Budget(max_steps=1)), {"paths": "trial"}
+    changes = {"searcher": searcher, "searcher_options": {}, "budget": Budget(), "scored": 0}
+    given = make(tmp_path / "a", changes, evaluator_options=trial)
+    changes = {"searcher": "random", "searcher_options": {"num_trials": 3}, "scored": 0}
+    named = make(tmp_path / "b", changes, evaluator_options=trial)
     assert (len(given.search().history), named.searcher.num_trials) == (2, 3)
     assert named.searcher.budget == Budget(max_steps=1)
 
