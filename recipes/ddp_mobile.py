@@ -84,8 +84,9 @@ def main(argv: list[str]) -> None:
     if where.dry_run:
         accelerator.print(trainer.estimate(*limits))
         return
-    trainer.check(*limits, random_networks=wanted.random_networks)
-    networks = trainer.train(*limits, random_networks=wanted.random_networks, largest=wanted.train_largest)
+    beside = {"random_networks": wanted.random_networks, "baselines": wanted.baselines}
+    trainer.check(*limits, **beside)
+    networks = trainer.train(*limits, largest=wanted.train_largest, **beside)
     trainer.summarize(networks)
 
 

@@ -3,7 +3,17 @@
 from searchhub.generation.architecture import Certificate, GeneratedArchitecture
 from searchhub.generation.cells import derive
 from searchhub.generation.generate import generate, pareto
+from searchhub.generation.largest import largest_within
 from searchhub.generation.limits import Limit
 from searchhub.generation.sampling import sample_within
 
-__all__ = ["Certificate", "GeneratedArchitecture", "Limit", "derive", "generate", "pareto", "sample_within"]
+__all__ = [
+    "Certificate",
+    "GeneratedArchitecture",
+    "Limit",
+    "derive",
+    "generate",
+    "largest_within",
+    "pareto",
+    "sample_within",
+]

@@ -19,6 +19,7 @@ from searchhub.distribution import FloatArray, Normalization
 from searchhub.errors import InvalidInputError
 from searchhub.evaluators.score import LIKELIHOOD, METRIC, SCORES
 from searchhub.evaluators.supernet import Paths
+from searchhub.generation import largest_within
 from searchhub.generation.objective import ObjectiveName
 from searchhub.networks.choose import Finder, LimitSet
 from searchhub.searchers.base import Searcher
@@ -373,6 +374,12 @@ class NetworkArguments(LimitArguments):
 
     random_networks: int = option(3, "Random architectures in (0.95 ν, ν] to train beside each network.")
     train_largest: bool = option(True, "Also train the network with the most multiply-adds.")
+    by_size: bool = option(False, "Also train, beside each network, one that uses most of its limit: a rule of size.")
+
+    @property
+    def baselines(self) -> dict[str, Finder]:
+        """What finds the baselines beside each network."""
+        return {"by_size": largest_within} if self.by_size else {}
 
 
 @dataclass

@@ -1,0 +1,56 @@
+"""Finds the network that uses most of a limit: the simplest rule to compare a search with, which knows only size."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from searchhub.distribution import FloatArray
+from searchhub.errors import InvalidInputError
+from searchhub.generation.infeasible import nothing_within
+from searchhub.generation.limits import CostRange, Limit, windows_of
+from searchhub.generation.solve import solve
+from searchhub.result import SearchResult
+from searchhub.space import Architecture
+
+GRAIN = 1 / 2000
+"""The share of the limit to which the cost of a candidate is rounded; exact sums have too many values for a list."""
+
+
+def largest_within(result: SearchResult, *limits: Limit) -> Architecture:
+    """Returns an architecture that uses as much as it can of the first limit that has an upper end; all limits hold.
+
+    Costs of candidates are rounded to 1/2000 of the limit first, so that with n choices there may be one that uses
+    n / 2000 more of it. The search's scores take no part.
+
+    Args:
+        result: A search with cost tables, finished or not.
+        limits: Limits on the architecture's costs.
+
+    Raises:
+        InfeasibleLimitError: Nothing meets the limits.
+        InvalidInputError: No limit has an upper end, or one names an unknown cost.
+    """
+    windows = windows_of(limits, result.space, result.costs)
+    bounded = [window for window in windows if np.isfinite(window.high)]
+    if not bounded:
+        raise InvalidInputError(
+            "A limit must have an upper end for a network to use most of it, but got "
+            f"{' and '.join(f'`{window}`' for window in windows) or 'none'}. Give a `max`."
+        )
+    first = bounded[0]
+    branches = [branch.codes for branch in result.space.branches()]
+    answers = [
+        solve(_rounded(first, first.table.entries), windows, b, _rounded(first, first.table.pairs)) for b in branches
+    ]
+    found = [answer.row for answer in answers if answer is not None]
+    if not found:
+        raise nothing_within(
+            windows, branches, reach="this space", way_out="add candidates to the space that reach it."
+        )
+    return result.space.decode(max(found, key=lambda row: Fraction(first.table.of_row(row))))
+
+
+def _rounded(window: CostRange, entries: tuple[FloatArray, ...]) -> list[FloatArray]:
+    return [np.rint(entry / (GRAIN * (abs(window.high) or 1.0))) for entry in entries]
