@@ -233,6 +233,8 @@ def test_what_would_stop_it_is_said_before_the_search(tmp_path):
     large = dataclasses.replace(arguments(tmp_path / "run"), training=TrainingSettings(batch_size=512))
     with pytest.raises(InvalidInputError, match="at least one batch of 512"):
         SearchTrainer(small_supernet(), load_task(DIGITS), large).check()
+    with pytest.raises(InvalidInputError, match="at least one batch of 512"):
+        SearchTrainer(small_supernet(), load_task(DIGITS), large).estimate()
     assert not (tmp_path / "run").exists()
 
 

@@ -295,7 +295,12 @@ class SearchTrainer:
             )
 
     def estimate(self, *limits: LimitSet) -> str:
-        """Returns a text about the run's cost and the feasible limits. It takes seconds and trains nothing."""
+        """Returns a text about the run's cost and the feasible limits. It takes seconds and trains nothing.
+
+        Raises:
+            InvalidInputError: Settings would stop the run (`check`).
+        """
+        self.check()
         return estimate(
             self.supernet,
             self.task,
