@@ -18,6 +18,7 @@ from transformers import (
 
 from searchhub import export_onnx
 from searchhub.errors import InvalidInputError
+from searchhub.hub.card import CardFacts, model_card
 from searchhub.hub.folder import save_model_folder
 from searchhub.models.bert.configuration_bert import SearchedBertConfig
 from searchhub.models.bert.modeling_bert import SearchedBertForSequenceClassification
@@ -224,20 +225,22 @@ def test_pipeline(tmp_path):
 
 
 LOAD = """
-import json, sys
+import json, re, sys
 folder, inputs, searchhub_here = sys.argv[1:]
+with_searchhub, without = re.findall("```python\\n(.*?)```", open(folder + "/README.md").read(), flags=re.DOTALL)
 if searchhub_here == "True":
-    import searchhub
     trust = {}
+    exec(with_searchhub)
 else:
     sys.modules["searchhub"] = None  # `import searchhub` is an ImportError from here on
     trust = {"trust_remote_code": True}
+    exec(without)
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForSequenceClassification, pipeline
+from transformers import AutoModel, pipeline
 
 torch.set_num_threads(1)
-model = AutoModelForSequenceClassification.from_pretrained(folder, **trust).eval()
+model.eval()
 body = AutoModel.from_pretrained(folder, **trust).eval()
 said = pipeline("text-classification", model=folder, **trust)("good film")
 with torch.no_grad():
@@ -245,6 +248,7 @@ with torch.no_grad():
         "modules": [type(o).__module__.split(".")[0] for o in (model, body, model.config)],
         "logits": model(**load_file(inputs)).logits.tolist(),
         "label": said[0]["label"],
+        "tokens": processor("good film")["input_ids"],
     }))
 """
 
@@ -253,12 +257,16 @@ with torch.no_grad():
 @pytest.mark.parametrize("searchhub_here", [True, False], ids=["import searchhub", "trust_remote_code"])
 def test_loads_in_a_fresh_process(tmp_path, searchhub_here):
     model = searched_bert(id2label={0: "NEGATIVE", 1: "POSITIVE"}, label2id={"NEGATIVE": 0, "POSITIVE": 1})
-    save_model_folder(model, tmp_path / "x", card="# card", facts={}, processor=vocabulary(tmp_path))
+    classes = {"auto_class": "AutoModelForSequenceClassification", "processor_class": "AutoTokenizer"}
+    card = model_card(CardFacts(model_name="x", model_class="X", architecture={}, remote_code=True, **classes))
+    folder, tokenizer = tmp_path / "path" / "to" / "x", vocabulary(tmp_path)
+    save_model_folder(model, folder, card=card, facts={}, processor=tokenizer)
     batch = {k: v for k, v in text_batch().items() if k != "labels"}
     save_file(batch, tmp_path / "inputs.safetensors")
     places = {name: str(tmp_path / name) for name in ("HF_HOME", "HF_MODULES_CACHE")}
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(tmp_path / "x"), str(tmp_path / "inputs.safetensors"), str(searchhub_here)],
+        [sys.executable, "-c", LOAD, "path/to/x", "inputs.safetensors", str(searchhub_here)],
+        cwd=tmp_path,
         env={**os.environ, **places, "HF_HUB_OFFLINE": "1"},
         stdin=subprocess.DEVNULL,  # a question whether to trust the code would be an error
         capture_output=True,
@@ -270,6 +278,8 @@ def test_loads_in_a_fresh_process(tmp_path, searchhub_here):
     assert got["modules"] == ["searchhub" if searchhub_here else "transformers_modules"] * 3
     assert torch.equal(torch.tensor(got["logits"]), logits(model, **batch))
     assert got["label"] in ("NEGATIVE", "POSITIVE")
+    assert got["tokens"] == tokenizer("good film")["input_ids"]
+    assert "You are using a model of type" not in done.stderr  # as a tokenizer says that may not read the configuration
 
 
 # -- refused ----------------------------------------------------------------------------------------------------------

@@ -280,7 +280,9 @@ def _usage(facts: CardFacts) -> str:
     with_searchhub = "\n".join([*first, imports, "", *load])
     text = f"```python\n{with_searchhub}\n```"
     if facts.remote_code:
-        load[0] = f'model = {facts.auto_class}.from_pretrained("{place}", trust_remote_code=True)'
+        # A tokenizer reads the model's configuration, too, which is code of the folder; an image processor does not.
+        trusting = load if facts.processor_class == "AutoTokenizer" else load[:1]
+        load[: len(trusting)] = [f"{line.removesuffix(')')}, trust_remote_code=True)" for line in trusting]
         without = "\n".join([imports, "", *load])
         text += (
             "\n\nWithout searchhub, from the modeling files beside the weights. `trust_remote_code=True` runs those "
