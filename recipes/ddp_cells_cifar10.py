@@ -36,7 +36,7 @@ KINDS = (
 def main(argv: list[str]) -> None:
     """Search, derive, train, compare, reload."""
     data, sizes, searching, training, wanted, where = arguments = parse(KINDS, argv, __doc__)
-    limits, final_settings = wanted.limits(), training.final_settings()  # what is wrong with them is said at once
+    final_settings = training.final_settings()  # what is wrong with them is said at once
     accelerator = start_run(training, where)
     task = main_first(accelerator, data.task, where.seed)
     accelerator.print(f"Data: {describe(task)}")
@@ -56,6 +56,7 @@ def main(argv: list[str]) -> None:
         accelerator=accelerator,
         tracked=settings_of(arguments),
     )
+    limits = wanted.limits(trainer.costs)
     if where.dry_run:
         accelerator.print(trainer.estimate(*limits))
         return

@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
         accelerator=accelerator,
         tracked=settings_of(arguments),
     )
-    limits = wanted.limits() or default_limits(trainer.costs)
+    limits = wanted.limits(trainer.costs) or default_limits(trainer.costs)
     if where.dry_run:
         accelerator.print(trainer.estimate(*limits))
         return

@@ -1,10 +1,22 @@
+import math
+import re
+
 import pytest
 
-from searchhub.errors import InvalidInputError
+from searchhub.costs.macs import macs_table
+from searchhub.costs.params import params_table
+from searchhub.distribution import ArchitectureDistribution
+from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.formatting import read_amount
-from searchhub.generation import Limit
+from searchhub.generation import Limit, generate
+from searchhub.generation.infeasible import never_cut
 from searchhub.networks.network import network_name
-from searchhub.workflows.limits import read_limit_sets, read_limits
+from searchhub.result import SearchResult
+from searchhub.workflows.arguments import LimitArguments
+from searchhub.workflows.limits import check_words, largest_of, read_limit_sets, read_limits
+from searchhub.workflows.text_arguments import BertNetworkArguments
+
+from ..models.tiny_bert import tiny_bert_supernet
 
 
 @pytest.mark.parametrize(
@@ -98,3 +110,55 @@ def test_names():
     assert network_name([Limit("macs", max=430_000.0)]) == "macs-430K"
     assert network_name([Limit("macs", min=1, max=812_004)]) == "macs-812.004K-macs-min-1"
     assert network_name([Limit("params", equal=5_000_000)]) == "params-equal-5M"
+
+
+# -- shares -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bert_costs():
+    supernet = tiny_bert_supernet()
+    return macs_table(supernet), params_table(supernet), params_table(supernet, embeddings=False)
+
+
+def test_a_share_is_of_the_largest_network(bert_costs):
+    largest = {cost.name: cost.bounds()[1] for cost in bert_costs}
+    words = ["encoder_params=50%,macs=12.5 %", "params=100%"]
+    assert read_limit_sets(words, None, None, largest_of(bert_costs)) == [
+        (Limit("encoder_params", max=largest["encoder_params"] // 2), Limit("macs", max=largest["macs"] // 8)),
+        (Limit("params", max=largest["params"]),),
+    ]
+    # What is measured is no whole number.
+    assert read_limits(["latency_ms=50%"], None, None, lambda name: 1.23456) == [Limit("latency_ms", max=0.6173)]
+
+
+def test_recipes_take_shares(bert_costs):
+    half = bert_costs[2].bounds()[1] // 2
+    assert LimitArguments(max=["encoder_params=50%"]).limits(bert_costs) == [Limit("encoder_params", max=half)]
+    wanted = BertNetworkArguments(max_params=["90%", "2M"])
+    share = Limit("params", max=math.floor(0.9 * bert_costs[1].bounds()[1]))
+    assert wanted.limits_within(bert_costs) == [share, Limit("params", max=2_000_000)]
+
+
+def test_a_share_of_what_has_no_table():
+    with pytest.raises(InvalidInputError, match=r"`50%`, must be of one of the costs \[\], but got `height`"):
+        read_limits(["height=50%"], None, None)
+    assert check_words(["height=50%"], ["macs=1M"], None) == {"height", "macs"}
+    with pytest.raises(InvalidInputError, match="must be a cost and a number"):
+        check_words(["macs=half%"], None, None)
+
+
+def test_embeddings_are_never_cut_and_it_is_said(bert_costs):
+    space = bert_costs[0].space
+    result = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*bert_costs)
+    (low, high), (encoder_low, encoder_high) = (cost.bounds() for cost in bert_costs[1:])
+    embeddings = (50 + 40 + 2) * 24 + 2 * 24
+    said = (
+        f"Of all parameters {embeddings:,} are embeddings, which are never cut, so that networks have {low:,.0f} to "
+        f"{high:,.0f}. Limit what is cut, `encoder_params`, of which they have {encoder_low:,.0f} to "
+        f"{encoder_high:,.0f}; half of the largest's are `encoder_params=50%`, {encoder_high // 2:,.0f}."
+    )
+    with pytest.raises(InfeasibleLimitError, match=re.escape(said)):
+        generate(result, Limit("params", max=low - 1))
+    assert never_cut({"params": low}, result.costs) == never_cut({"macs": 1}, result.costs) == ""
+    assert never_cut({"params": 1}, {"params": bert_costs[1]}) == ""  # pictures have no embeddings

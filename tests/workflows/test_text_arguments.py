@@ -44,7 +44,7 @@ def test_no_name_comes_twice():
 def test_the_missions_command():
     found = settings("--model_name_or_path", "X", "--task_name", "sst2", "--max_params", "67e6", "--output_dir", "o")
     assert (found["model_name_or_path"], found["task_name"], found["output_dir"]) == ("X", "sst2", "o")
-    assert found["max_params"] == [67e6]
+    assert found["max_params"] == ["67e6"]
     assert (found["searcher"], found["order"], found["start"]) == ("ddp", "first_order", "original")
     assert found["inherit_weights"] is True
 
@@ -153,7 +153,7 @@ def test_words_that_are_none(capsys):
 
 
 def test_max_params_is_short_for_a_limit():
-    wanted = BertNetworkArguments(max_params=[67e6, 5.0], max=["macs=3M"])
+    wanted = BertNetworkArguments(max_params=["67e6", "5"], max=["macs=3M"])
     assert wanted.limits() == [
         Limit("macs", max=3_000_000),
         Limit("params", max=67_000_000),

@@ -61,11 +61,12 @@ def generate(
     from searchhub.cli.source import load_result
     from searchhub.files import write_json
     from searchhub.generation import generate as best_within
-    from searchhub.workflows.limits import read_limits
+    from searchhub.workflows.limits import check_words, largest_of, read_limits
 
-    limits = read_limits(maximum, minimum, equal)
+    check_words(maximum, minimum, equal)
     result, folder = load_result(run, revision)
     result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
+    limits = read_limits(maximum, minimum, equal, largest_of(result.costs.values()))
     architecture = best_within(result, *limits, candidates=candidates.value, objective=_value(objective))
     data = {
         "space": {"name": result.space.name, "fingerprint": result.space.fingerprint()},

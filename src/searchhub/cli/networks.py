@@ -102,14 +102,15 @@ def train(
     from searchhub.generation import generate
     from searchhub.networks.network import MODELS, Network, check_name, network_name
     from searchhub.networks.saved_trainer import load_trainer
-    from searchhub.workflows.limits import read_limits
+    from searchhub.workflows.limits import check_words, largest_of, read_limits
 
     if not run.exists():  # a run on the Hub must not decide what is imported here
         raise InvalidInputError(f"`{run}` must be a run's folder on this machine, but is none. Check the path.")
-    limits = read_limits(maximum, minimum, equal)
-    name = network_name(limits) if name is None else name
+    check_words(maximum, minimum, equal)
     result, folder = load_result(str(run))
     result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
+    limits = read_limits(maximum, minimum, equal, largest_of(result.costs.values()))
+    name = network_name(limits) if name is None else name
     architecture = generate(result, *limits, candidates=candidates.value)
     check_name(name, folder, architecture)
     network = Network(name, architecture, tuple(limits))

@@ -23,7 +23,10 @@ class Objective(str, Enum):
     predicted = "predicted"
 
 
-_BOUND = "The cost is one that the run or a latency table carries, e.g. macs=300M. Can be repeated; all limits hold."
+_BOUND = (
+    "The cost is one that the run or a latency table carries, e.g. macs=300M, or macs=50% of the largest network's. "
+    "Can be repeated; all limits hold."
+)
 
 Run: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, the folder of a published result, or its Hub id.")

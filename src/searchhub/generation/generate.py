@@ -17,7 +17,7 @@ from searchhub.generation.architecture import Certificate, GeneratedArchitecture
 from searchhub.generation.cells import front_of_cells, generate_cells, known_costs
 from searchhub.generation.chain_problem import build_chain
 from searchhub.generation.evaluated import best_evaluated, evaluated_front
-from searchhub.generation.infeasible import Branches, cost_range, nothing_within
+from searchhub.generation.infeasible import Branches, cost_range, never_cut, nothing_within
 from searchhub.generation.limits import CostRange, Limit, number, table_of, unbound, windows_of
 from searchhub.generation.objective import Objective, ObjectiveName, Predicted, objective_of
 from searchhub.generation.problem import UNLIMITED, Row, build
@@ -114,7 +114,9 @@ def generate(
         return generate_cells(maximised, windows, tables, cells, branches[0], reach=reach, way_out=way_out)
     answer = _best_answer(maximised, windows, branches)
     if answer is None:
-        raise nothing_within(windows, branches, reach=REACH[candidates], way_out=WAY_OUT[candidates])
+        embeddings = never_cut({window.table.name: window.high for window in windows}, tables)
+        way_out = f"{WAY_OUT[candidates]} {embeddings}".rstrip()
+        raise nothing_within(windows, branches, reach=REACH[candidates], way_out=way_out)
     codes = answer.row[None, :]
     costs = costs_of(tables, codes)[0]
     free = unbound(

@@ -48,6 +48,26 @@ def nothing_within(
     return infeasible_error(windows, nearest, ranges, reach=reach, way_out=way_out)
 
 
+def never_cut(highs: Mapping[str, float], costs: Mapping[str, CostTable]) -> str:
+    """Returns a sentence on the embeddings, where they alone make a limit on all parameters too low; else "".
+
+    Args:
+        highs: Upper ends of limits, by the names of the costs.
+        costs: The tables that limits can name; where there are embeddings, "encoder_params" is without these.
+    """
+    if not {"params", "encoder_params"} <= set(costs):
+        return ""
+    (low, high), (encoder_low, encoder_high) = (costs[name].bounds() for name in ("params", "encoder_params"))
+    if highs.get("params", math.inf) >= low:
+        return ""
+    return (
+        f"Of all parameters {number(low - encoder_low)} are embeddings, which are never cut, so that networks have "
+        f"{number(low)} to {number(high)}. Limit what is cut, `encoder_params`, of which they have "
+        f"{number(encoder_low)} to {number(encoder_high)}; half of the largest's are `encoder_params=50%`, "
+        f"{number(encoder_high // 2)}."
+    )
+
+
 def cost_range(table: CostTable, branches: Branches) -> tuple[float, float]:
     """Returns the smallest and the largest cost in reach."""
     smallest, largest = extreme(table, [], branches, -1.0), extreme(table, [], branches, 1.0)

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 
+from searchhub.costs.table import CostTable
 from searchhub.data.images import IMAGENET_MEAN, IMAGENET_STD, Augmentation, ImageTask
 from searchhub.data.loading import DIGITS, ImageSplits, load_image_splits, load_image_task
 from searchhub.data.splits import check_seed
@@ -31,7 +32,7 @@ from searchhub.space import SearchSpace
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget
 from searchhub.workflows.as_in_paper import apply, finder
-from searchhub.workflows.limits import read_limit_sets
+from searchhub.workflows.limits import check_words, largest_of, read_limit_sets
 from searchhub.workflows.search_arguments import SearchArguments
 
 
@@ -351,17 +352,27 @@ class LimitArguments:
     """Limits of the networks that come out of the search: one network per word; commas join limits of one network."""
 
     max: list[str] | None = option(
-        None, "Upper limits like `macs=300M` or `macs=300M,params=5M`, one word per network."
+        None,
+        "Upper limits like `macs=300M` or `macs=300M,params=5M`, one word per network. `macs=50%%` is half of the "
+        "largest network's.",
     )
     min: list[str] | None = option(None, "Lower limits. A single word holds for every network.")
     equal: list[str] | None = option(None, "Exact values, for costs that count something, e.g. `non_parameter=4`.")
 
     def __post_init__(self) -> None:
-        self.limits()  # wrong words are said at once
+        check_words(*self.words())  # wrong words are said at once
 
-    def limits(self) -> list[LimitSet]:
-        """Returns the limits of each network; empty if none are given."""
-        sets = read_limit_sets(self.max, self.min, self.equal)
+    def words(self) -> tuple[list[str], list[str], list[str]]:
+        """Returns the words of upper limits, of lower ones, and of exact values."""
+        return list(self.max or ()), list(self.min or ()), list(self.equal or ())
+
+    def limits(self, costs: Sequence[CostTable] = ()) -> list[LimitSet]:
+        """Returns the limits of each network; empty if none are given.
+
+        Args:
+            costs: The costs of which limits may be shares, like `macs=50%`.
+        """
+        sets = read_limit_sets(*self.words(), largest_of(costs))
         return [limits[0] if len(limits) == 1 else limits for limits in sets]
 
 

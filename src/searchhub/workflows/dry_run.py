@@ -20,6 +20,7 @@ from searchhub.formatting import duration, human
 from searchhub.generation import Limit, generate
 from searchhub.generation.cell_sampling import draw_cells
 from searchhub.generation.cells import reachable_mean, reachable_range
+from searchhub.generation.infeasible import never_cut
 from searchhub.models.supernet import Supernet
 from searchhub.result import SearchResult
 from searchhub.searchers.base import Searcher
@@ -105,11 +106,13 @@ def estimate(
                 limit.high < high or limit.low > low for limit, (low, high) in spans.items()
             )
             verdict = "feasible" if binds else "feasible; it does not bind"
+            words = ""
         except InfeasibleLimitError:
-            verdict = "NOT feasible"
+            verdict, words = "NOT feasible", never_cut({limit.name: limit.high for limit in together}, anything.costs)
         shown = " and ".join(f"{low:,.0f} to {high:,.0f}" for low, high in spans.values())
         spanned = f" (the space spans {shown})" if shown else ""
         lines.append(f"  {' and '.join(map(str, together))}: {verdict}{spanned}")
+        lines += [f"    {words}"] if words else []
     return "\n".join(lines)
 
 

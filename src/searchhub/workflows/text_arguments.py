@@ -36,7 +36,7 @@ from searchhub.workflows.arguments import (
     option,
 )
 from searchhub.workflows.compression import CompressionArguments, load_checkpoint
-from searchhub.workflows.limits import read_limit_sets, read_limits
+from searchhub.workflows.limits import check_words
 from searchhub.workflows.search_arguments import SearchArguments
 
 UNIFORM = "uniform"
@@ -280,23 +280,24 @@ class BertNetworkArguments(LimitArguments):
     `latency_ms`. Without limits there is one at 60 % of the way through the encoder's parameters.
     """
 
-    max_params: list[float] | None = option(None, "Short for `--max params=…`: most parameters, embeddings included.")
+    max_params: list[str] | None = option(
+        None, "Short for `--max params=…`: most parameters, embeddings included, which are never cut."
+    )
     latency_batch_size: int = option(1, "Examples of `sequence_length` in the forward pass of `latency_ms`.")
     plain_bert: bool = option(False, "Publish networks that stock BERT can express as stock `bert`.")
     random_networks: int = option(3, "Random architectures in (0.95 ν, ν] to train beside each network.")
     uniform_network: bool = option(True, "Also train evenly spread whole layers within each limit.")
     train_largest: bool = option(True, "Also train the largest network of the space on, like the others.")
 
-    def limits(self) -> list[LimitSet]:
-        """Returns what each network must keep to. The list is empty if nothing was asked for."""
-        short = [f"params={value!r}" for value in self.max_params or ()]
-        sets = read_limit_sets([*(self.max or ()), *short], self.min, self.equal)
-        return [limits[0] if len(limits) == 1 else limits for limits in sets]
+    def words(self) -> tuple[list[str], list[str], list[str]]:
+        """Returns the words of upper limits, of lower ones, and of exact values."""
+        upper, lower, exact = super().words()
+        return [*upper, *(f"params={value}" for value in self.max_params or ())], lower, exact
 
     def limits_within(self, costs: Sequence[CostTable]) -> list[LimitSet]:
         """Returns the limits of each network; without any, one at 60 % of the way through the encoder's parameters."""
         encoder = next(cost for cost in costs if cost.name == "encoder_params")
-        return self.limits() or [Limit(encoder.name, max=between(encoder, 0.6))]
+        return self.limits(costs) or [Limit(encoder.name, max=between(encoder, 0.6))]
 
     def costs(
         self, supernet: BertSupernetForSequenceClassification, file: Path | None, accelerator: Accelerator
@@ -309,7 +310,7 @@ class BertNetworkArguments(LimitArguments):
             accelerator: The accelerator of this process.
         """
         tables = [macs_table(supernet), params_table(supernet), params_table(supernet, embeddings=False)]
-        if any(limit.name == "latency_ms" for limit in read_limits(self.max, self.min, self.equal)):
+        if "latency_ms" in check_words(*self.words()):
             tables.append(_latency(supernet, self.latency_batch_size, file, accelerator))
             accelerator.print(f"Latency: {tables[-1].unit}")
         return tables
