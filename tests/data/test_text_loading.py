@@ -11,6 +11,7 @@ import torch
 from datasets import ClassLabel, Value
 
 from searchhub.data.sources import load_task
+from searchhub.data.splits import HELD_OUT
 from searchhub.data.text_loading import load_text_task, load_tokenizer
 from searchhub.errors import InvalidInputError
 
@@ -100,6 +101,41 @@ def test_validation_without_test_is_the_test(tmp_path):
     for name, n in (("train", 40), ("dev", 6)):
         write(tmp_path / f"{name}.csv", table(n))
     assert sizes(load(tmp_path, validation_size=10)) == [30, 10, 6]
+
+
+def test_files_of_further_splits(tmp_path):
+    """Values mean the same in all files: `1` and `01` are two classes, though each file alone holds numbers."""
+    dataset = write(tmp_path / "mails.csv", table(40, label=["1", "2"] * 20))
+    held_out = write(tmp_path / "held_out.jsonl", table(8, start=40, label=["1", "2"] * 4))
+    other = write(tmp_path / "other.csv", table(6, start=48, label=["01", "1"] * 3))
+    task = load(dataset, test_file=held_out)
+    assert sizes(task) == [36, 4, 8]
+    assert texts(task, "test") == sorted(table(8, start=40)["text"])
+    assert task.own_splits == {"test": "test", "validation": HELD_OUT}
+    task = load(dataset, validation_file=other)
+    assert (sizes(task), task.label_names) == ([36, 6, 4], ("01", "1", "2"))
+    assert texts(task, "validation") == sorted(table(6, start=48)["text"])
+    assert task.own_splits == {"test": HELD_OUT, "validation": "validation"}
+    task = load(dataset, validation_file=other, test_file=held_out, tokenizer=tiny_tokenizer(tmp_path / "tokenizer"))
+    assert (sizes(task), task.own_splits) == ([40, 6, 8], {"test": "test", "validation": "validation"})
+    assert load_task(json.loads(json.dumps(task.source))).fingerprint() == task.fingerprint()
+
+
+def test_files_of_further_splits_that_cannot_be(tmp_path):
+    dataset = write(tmp_path / "mails.csv", table(40))
+    folder = tmp_path / "both"
+    write(folder / "train.csv", table(20))
+    write(folder / "test.csv", table(10))
+    bare = write(tmp_path / "bare.csv", table(4).remove_columns("label"))
+    for place, file, message in (
+        (dataset, "no.csv", "`--test_file` must be a file, but `no.csv` is none"),
+        (dataset, __file__, r"must end in one of .csv, .* but ends in `.py`"),
+        (dataset, bare, f"`--test_file` must have labels in `label`, but `{bare}` has none"),
+        (folder, dataset, "for data without a split `test`, but .* has `test.csv`"),
+        ("me/mails", dataset, "for a file or folder on this machine, but `--dataset me/mails` is none"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            load(place, test_file=file)
 
 
 def test_a_test_split_without_labels_is_none(tmp_path):

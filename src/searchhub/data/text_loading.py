@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from searchhub.data.files_of import TableFiles, table_files, visible_files
 from searchhub.data.splits import (
+    HELD_OUT,
     check_groups,
     from_hub,
     labelled,
@@ -20,6 +22,7 @@ from searchhub.data.splits import (
     only_text,
     own_splits,
     reason,
+    split_off,
     three_splits,
     with_class_labels,
 )
@@ -48,6 +51,8 @@ def load_text_task(
     pad_to_multiple_of: int = 1,
     validation_size: float | int = 0.1,
     test_size: float | int = 0.1,
+    validation_file: str | None = None,
+    test_file: str | None = None,
     max_train_samples: int | None = None,
     max_eval_samples: int | None = None,
     seed: int = 0,
@@ -76,6 +81,9 @@ def load_text_task(
         validation_size: Share (below 1) or number of training examples to validate on, if the data set has no such
             split.
         test_size: Share or number of training examples to test on, if the data set has no such split.
+        validation_file: A csv, tsv, json, jsonl or parquet file of the validation split, where `dataset` is a path and
+            has none. None: it is drawn from train.
+        test_file: Likewise of the test split.
         max_train_samples: How many training examples to take, after shuffling. None: all.
         max_eval_samples: How many validation examples, and how many test examples, to take. None: all.
         seed: Seed of splitting and shuffling.
@@ -83,7 +91,8 @@ def load_text_task(
     Raises:
         InvalidInputError: The data set cannot be found or read, has no such columns, or lacks texts or labels.
     """
-    splits, files = _load(dataset, dataset_config_name, (text_column, pair_column, *TEXT_NAMES))
+    given = {name: file for name, file in (("validation", validation_file), ("test", test_file)) if file is not None}
+    splits, files = _load(dataset, dataset_config_name, (text_column, pair_column, *TEXT_NAMES), given)
     text_column, label_column = _pick_columns(splits, dataset, text_column, pair_column, label_column)
     for name in [n for n in splits if n != "train" and label_column not in splits[n].column_names]:
         # It counts as one whose labels are all missing.
@@ -91,6 +100,9 @@ def load_text_task(
         del splits[name]
     _check_filled(splits, files.splits, dataset, label_column, "a label")
     splits = labelled(splits, dataset, label_column)
+    for name, file in given.items():
+        if name not in splits:
+            raise InvalidInputError(f"`--{name}_file` must have labels in `{label_column}`, but `{file}` has none.")
     for column in (text_column, pair_column):
         if column is not None:
             _check_filled(splits, files.splits, dataset, column, f"a `{column}`")
@@ -99,6 +111,10 @@ def load_text_task(
     text_columns = [text_column] if pair_column is None else [text_column, pair_column]
     check_groups(splits, dataset, group_column)
     contained = only_text(text_columns, dataset) if contained_together else None
+    if validation_file is not None and "test" not in splits:  # else it would be taken for the test
+        parts = split_off(splits["train"], test_size, label_column, "test", seed, group_column, contained)
+        splits["train"], splits["test"] = parts["train"], parts["test"]
+        own["test"], own["validation"] = HELD_OUT, "validation"
     splits = three_splits(splits, label_column, dataset, validation_size, test_size, seed, group_column, contained)
     splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
     tokenizer = load_tokenizer(tokenizer)
@@ -118,6 +134,7 @@ def load_text_task(
         # What is not used is not said, as in the sources of earlier runs.
         **({} if group_column is None else {"group_column": group_column}),
         **({"contained_together": True} if contained_together else {}),
+        **{f"{name}_file": kept_path(file) for name, file in given.items()},
     }
     return TextTask(
         Path(dataset).name if Path(dataset).exists() else dataset,
@@ -169,22 +186,36 @@ def source(kind: str, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any
     return {"kind": kind, "tokenizer": kept_path(str(tokenizer.name_or_path)), **options}
 
 
-def _load(dataset: str, config: str | None, texts: Sequence[str | None]) -> tuple[DatasetDict, TableFiles]:
-    """Returns the splits of a data set, and the files of each; of one on the Hub, no files."""
+def _load(
+    dataset: str, config: str | None, texts: Sequence[str | None], given: Mapping[str, str]
+) -> tuple[DatasetDict, TableFiles]:
+    """Returns the splits of a data set, and the files of each; of one on the Hub, no files.
+
+    Args:
+        dataset: A Hub id, a file or a folder.
+        config: Configuration of a data set on the Hub.
+        texts: Names of columns that are texts.
+        given: Files of further splits. What values mean is decided over all files together.
+    """
     path = Path(dataset)
     try:
-        if path.is_file():
-            if format_of(path) is None:
+        if not path.exists():
+            if given:
                 raise InvalidInputError(
-                    f"`{dataset}` must end in one of {', '.join(FORMATS)} (packed: {', '.join(COMPRESSED)} behind it), "
-                    f"but ends in `{path.suffix}`. Rename a table: .csv if commas separate its columns, .tsv if tabs "
-                    "do. Other texts must become a table with a column of labels."
+                    f"`--{next(iter(given))}_file` is for a file or folder on this machine, but `--dataset {dataset}` "
+                    "is none. Drop it, or mend the path."
                 )
-            files = TableFiles({"train": [path]})
-        elif not path.exists():
             return from_hub(dataset, config), TableFiles({})
-        else:
-            files = _by_split(path)
+        files = TableFiles({"train": [_table(path)]}) if path.is_file() else _by_split(path)
+        for name, file in given.items():
+            if name in files.splits:
+                raise InvalidInputError(
+                    f"`--{name}_file` is for data without a split `{name}`, but `{dataset}` has "
+                    f"`{files.splits[name][0].relative_to(path)}`. Drop it, or move that away."
+                )
+            if not Path(file).is_file():
+                raise InvalidInputError(f"`--{name}_file` must be a file, but `{file}` is none. Mend the path.")
+            files = replace(files, splits={**files.splits, name: [_table(Path(file))]})
         return read_tables(files.splits, texts), files
     except InvalidInputError:
         raise
@@ -194,6 +225,21 @@ def _load(dataset: str, config: str | None, texts: Sequence[str | None]) -> tupl
             f"of them, but `{dataset}` could not be loaded: {reason(error)}. Without a network, give the path of a "
             "local copy."
         ) from error
+
+
+def _table(path: Path) -> Path:
+    """Returns the path of a table.
+
+    Raises:
+        InvalidInputError: Its name says no format that is known.
+    """
+    if format_of(path) is None:
+        raise InvalidInputError(
+            f"`{path}` must end in one of {', '.join(FORMATS)} (packed: {', '.join(COMPRESSED)} behind it), but ends "
+            f"in `{path.suffix}`. Rename a table: .csv if commas separate its columns, .tsv if tabs do. Other texts "
+            "must become a table with a column of labels."
+        )
+    return path
 
 
 def _check_filled(
