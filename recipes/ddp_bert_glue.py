@@ -3,8 +3,9 @@ r"""Make a BERT checkpoint smaller with one search, for every limit at once.
     accelerate launch recipes/ddp_bert_glue.py --model_name_or_path google-bert/bert-base-uncased --task_name sst2 \
         --max_params 67e6 --output_dir runs/sst2
 
-Fine-tunes the checkpoint, orders its heads and neurons by importance, searches, and fine-tunes a network for each
-limit. Run the same command again to go on after an interruption; add limits to get more networks from the same search.
+Fine-tunes the checkpoint, unless its classifier has the data's labels already; orders its heads and neurons by
+importance, searches, and fine-tunes a network for each limit. Run the same command again to go on after an
+interruption; add limits to get more networks from the same search.
 """
 
 from __future__ import annotations
@@ -58,10 +59,11 @@ def main(argv: list[str]) -> None:
     say = accelerator.print
     task = main_first(accelerator, data.task, load_tokenizer(sizes.model_name_or_path), where.seed)
     say(f"Data: {describe_task(task)}")
-    supernet = sizes.supernet(task, where.seed, accelerator)
+    original = sizes.original(task, where.seed, accelerator)
+    supernet = original.supernet
     searcher = searching.build(supernet.search_space, where.seed)
     say(f"Space: {searcher.space.size:,} architectures of {sizes.model_name_or_path}")
-    args = training.bert_arguments(where, searcher, sizes, searching)
+    args = training.bert_arguments(where, searcher, sizes, searching, original)
     trainer = SearchTrainer(
         supernet,
         task,
@@ -79,7 +81,7 @@ def main(argv: list[str]) -> None:
     if where.dry_run:
         say(trainer.estimate(*limits))
         networks = len(limits) * (1 + wanted.random_networks + len(baselines)) + wanted.train_largest
-        say(f"Before the search: the original, {sizes.original_epochs} epochs. After it: at most {networks} networks.")
+        say(f"Before the search: the original, {original.epochs} epochs. After it: at most {networks} networks.")
         return
     trainer.check(*limits, random_networks=wanted.random_networks)
     trainer.search()
@@ -91,8 +93,10 @@ def main(argv: list[str]) -> None:
 
 
 def original_words(folder: Path) -> list[str]:
-    """Returns a line about what the original reached before the search."""
-    return [f"The original, fine-tuned before the search: {(read_original(folder) or {})['metrics']}"]
+    """Returns lines about what the original reached before the search."""
+    facts = read_original(folder) or {}
+    how = "fine-tuned before the search" if facts["epochs"] else "taken as it is"
+    return [f"The original, {how}: {facts['metrics']}", *([facts["note"]] if "note" in facts else [])]
 
 
 def baselines_of(

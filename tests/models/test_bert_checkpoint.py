@@ -35,7 +35,8 @@ def checkpoint(tmp_path):
 def test_a_classifier_of_as_many_labels_is_kept(checkpoint):
     stock = checkpoint(num_labels=3)
     supernet, new, note = load_for_task(checkpoint.folder, NLI)
-    assert (new, note) == ([], None)
+    assert new == []
+    assert "['LABEL_0', 'LABEL_1', 'LABEL_2'] are taken for" in note
     assert torch.equal(supernet.classifier.weight, stock.classifier.weight)
     assert supernet.config.problem_type == "single_label_classification"
 
@@ -57,6 +58,37 @@ def test_other_names_are_said(checkpoint):
     assert new == []
     assert note == "The checkpoint's labels ['NEG', 'POS'] are taken for ['negative', 'positive'], in this order."
     assert torch.equal(supernet.classifier.weight, stock.classifier.weight)
+
+
+def test_what_is_taken_as_it_is_must_have_the_labels_by_name(checkpoint):
+    stock = checkpoint(id2label={0: "good", 1: "Bad"}, label2id={"good": 0, "Bad": 1})
+    order = torch.tensor([1, 0])
+    for fine_tune in (None, False):
+        supernet, new, _ = load_for_task(checkpoint.folder, ("bad", "good"), fine_tune=fine_tune)
+        assert new == []
+        assert torch.equal(supernet.classifier.weight, stock.classifier.weight[order])
+        # What the labels stand for is said by names in the classifier's order, or it stops.
+        named = load_for_task(checkpoint.folder, ("1", "3"), fine_tune=fine_tune, names=("3", "1"))[0]
+        assert torch.equal(named.classifier.weight, stock.classifier.weight[order])
+        with pytest.raises(InvalidInputError) as stopped:
+            load_for_task(checkpoint.folder, ("1", "3"), fine_tune=fine_tune)
+        for words in ("['1', '3']", "has ['good', 'Bad']. If", "`--checkpoint_labels 1 3`", "`--original_epochs 3`"):
+            assert words in str(stopped.value)
+    with pytest.raises(InvalidInputError, match=r"`--checkpoint_labels` must name the 2 labels .* names 1, \['1'\]"):
+        load_for_task(checkpoint.folder, ("1", "3"), names=("1",))
+
+
+def test_labels_that_nobody_named_are_numbers_and_no_names(checkpoint):
+    stock = checkpoint(num_labels=3)
+    supernet, new, note = load_for_task(checkpoint.folder, ("0", "1", "2"), fine_tune=None)
+    assert (new, note) == ([], None)
+    assert torch.equal(supernet.classifier.weight, stock.classifier.weight)
+    with pytest.raises(InvalidInputError, match=r"has \['LABEL_0', 'LABEL_1', 'LABEL_2'\], which nobody named\. If"):
+        load_for_task(checkpoint.folder, NLI, fine_tune=None)
+    # Who says that it is fine-tuned says that they are in the data's order.
+    supernet, new, note = load_for_task(checkpoint.folder, NLI, fine_tune=False)
+    assert torch.equal(supernet.classifier.weight, stock.classifier.weight)
+    assert "are taken for ['entailment', 'neutral', 'contradiction'], in this order" in note
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from searchhub.errors import RunMismatchError
+from searchhub.errors import InvalidInputError, RunMismatchError
 from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassification
 from searchhub.networks.original import AfterTraining, OriginalTrainer, importance_batches
 from searchhub.run_folder import ORIGINAL
@@ -110,6 +110,31 @@ def test_without_epochs_the_checkpoint_is_only_measured(trainer):
     assert (facts["loss"], facts["steps"]) == (None, 0)
     assert 0 <= facts["metrics"]["accuracy"] <= 1
     assert trainer(epochs=0).train() == facts
+
+
+def test_what_is_taken_as_it_is_must_be_better_than_chance(trainer, tmp_path, caplog):
+    task = tiny_task(validation_label=None)
+    learnt = trainer(task=task, epochs=30)
+    learnt.train()
+    assert "no better than chance" not in caplog.text
+    again = trainer(task=task, epochs=0, supernet=learnt.supernet, folder=tmp_path / "again", note="Seen before.")
+    assert again.train()["note"] == "Seen before."
+    with torch.no_grad():
+        learnt.supernet.classifier.weight.neg_()  # its labels in another order
+        learnt.supernet.classifier.bias.neg_()
+    turned = trainer(task=task, epochs=0, supernet=learnt.supernet, folder=tmp_path / "turned")
+    message = r"of 6 validation examples it gets \d right, and the most frequent class, `no`, alone 3. If its labels"
+    with pytest.raises(InvalidInputError, match=message):
+        turned.train()
+    assert not turned.folder.exists()
+    trainer(
+        task=task,
+        epochs=1,
+        supernet=learnt.supernet,
+        settings=dataclasses.replace(SETTINGS, learning_rate=1e-9),
+        folder=tmp_path / "slow",
+    ).train()
+    assert "no better than chance after its fine-tuning: of 6 validation examples" in caplog.text
 
 
 @pytest.mark.parametrize("left", ["", "{", "[]", "null"])

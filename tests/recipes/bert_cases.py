@@ -3,7 +3,7 @@
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from ..data.tiny_text import LABELS, SPECIAL, WORDS, tiny_tokenizer, write_glue
+from ..data.tiny_text import LABELS, SPECIAL, WORDS, text, tiny_tokenizer, write_glue
 from .harness import RECIPES
 
 RECIPE = RECIPES / "ddp_bert_glue.py"
@@ -51,6 +51,23 @@ def write_checkpoint(folder, **changes):
     torch.manual_seed(0)
     BertForSequenceClassification(BertConfig(**{**SIZES, **changes})).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def write_fine_tuned(folder, **labels):
+    """A stock checkpoint that tells apart what `write_glue` writes: texts of even words, label 0, and of odd ones."""
+    write_checkpoint(folder, **labels)
+    model = BertForSequenceClassification.from_pretrained(folder)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    texts = [text(i) for i in range(42)]
+    batch = tiny_tokenizer()(texts, padding=True, return_tensors="pt")
+    zero = model.config.label2id["negative"]
+    wanted = torch.tensor([i % 2 for i in range(42)])
+    for _ in range(60):
+        model(**batch, labels=wanted if zero == 0 else 1 - wanted).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
     return folder
 
 

@@ -37,7 +37,6 @@ SEARCHES = {
     },
     "ddp_bert_glue": {
         **{name: value for name, value in BERT.items() if name not in ("estimation_epochs", "scored")},
-        "original_epochs": 0,
         "order": "none",
     },
 }

@@ -20,7 +20,8 @@ from searchhub.result import SearchResult
 from searchhub.space import Architecture
 from searchhub.spaces.bert import full_width
 
-from .bert_cases import ALONE, NAME, SCORED, SHALLOW, TRIALS
+from ..data.tiny_text import text
+from .bert_cases import ALONE, NAME, SCORED, SHALLOW, TRIALS, write_fine_tuned
 from .harness import content, outcome, trials_done, two_processes
 
 MODEL_FILES = {
@@ -354,12 +355,42 @@ def test_the_search_may_learn_from_the_original_too(bert_once, finish, tmp_path)
 
 
 @pytest.mark.slow
-def test_what_is_fine_tuned_already_is_taken_as_it_is(finish, tmp_path, bert_once):
-    finish(tmp_path / "run", "--original_epochs=0", "--searcher=uniform", "--order=none", *ALONE)
-    original = supernet_in(tmp_path / "run")
-    stock = AutoModelForSequenceClassification.from_pretrained(bert_once[0] / "checkpoint")
+def test_what_is_fine_tuned_already_is_taken_as_it_is(finish, tmp_path):
+    """From a csv, whose test examples it may have seen, which the log, the tables and the card say."""
+    names = {0: "POSITIVE", 1: "Negative"}
+    checkpoint = write_fine_tuned(tmp_path / "mine", id2label=names, label2id={"positive": 0, "negative": 1})
+    rows = [f"{text(i)},{('negative', 'positive')[i % 2]}" for i in range(96)]
+    (tmp_path / "mails.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    folder, given = tmp_path / "run", [f"--model_name_or_path={checkpoint}", f"--dataset={tmp_path / 'mails.csv'}"]
+    fast = ["--searcher=uniform", "--order=none", "--max=encoder_params=60%", *ALONE]
+    data = {"without": ["original_epochs", "task_name", "data_dir"]}
+    said = finish(folder, *given, *fast, **data)
+    assert (
+        "The checkpoint's labels ['POSITIVE', 'Negative'] are brought into the order ['negative', 'positive']" in said
+    )
+    assert "has the task's labels: it is taken as it is, fine-tuned already" in said
+    assert "measure the original: 1/1 done" in said
+    assert "The original, taken as it is: {'accuracy': " in said
+    original = supernet_in(folder)
+    stock = AutoModelForSequenceClassification.from_pretrained(checkpoint)
     for name, parameter in stock.named_parameters():
-        assert torch.equal(parameter, original.get_parameter(name)), name
+        ours = original.get_parameter(name)
+        assert torch.equal(parameter, ours.flip(0) if name.startswith("classifier") else ours), name
+
+    seen = "drawn from mails.csv. If the checkpoint `mine`, which came with a classifier, was fine-tuned on some"
+    table = (folder / "report" / "networks.md").read_text()
+    (made,) = (folder / "models").iterdir()
+    assert "none: the original, before the search (may have seen the test)" in table
+    for place in (said, table, card(folder, made.name), (folder / "report" / "report.html").read_text()):
+        assert seen in place.replace("<code>", "`").replace("</code>", "`")
+    assert str(tmp_path) not in card(folder, made.name)
+
+    # Examples that it has not seen are a test.
+    (tmp_path / "new.csv").write_text("\n".join(["text,label", *rows[:20]]) + "\n")
+    dry = finish(tmp_path / "dry", *given, *fast, f"--test_file={tmp_path / 'new.csv'}", "--dry_run", **data)
+    assert "20 test examples" in dry
+    assert "may have seen" not in dry
+    assert "which came with a classifier" not in dry
 
 
 @pytest.mark.slow

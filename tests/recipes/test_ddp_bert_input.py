@@ -72,10 +72,11 @@ def test_the_papers_settings_are_of_bert_base():
 
 def test_costs_are_taken_on_the_device_that_trains(bert_once):
     """Here there is one device; "meta" stands for another."""
-    sizes = BertArguments(model_name_or_path=str(bert_once[0] / "checkpoint"), sequence_length=12)
+    checkpoint = str(bert_once[0] / "checkpoint")
+    sizes = BertArguments(model_name_or_path=checkpoint, original_epochs=1, sequence_length=12)
     data = TextDataArguments(task_name="sst2", data_dir=str(bert_once[0] / "glue"), max_length=16)
     accelerator = SimpleNamespace(device=torch.device("meta"), print=print)
-    supernet = sizes.supernet(data.task(sizes.model_name_or_path, 0), 0, accelerator)
+    supernet = sizes.original(data.task(sizes.model_name_or_path, 0), 0, accelerator).supernet
     assert {p.device.type for p in supernet.parameters()} == {"meta"}
     tables = BertNetworkArguments().costs(supernet, None, accelerator)
     assert [table.name for table in tables] == ["macs", "params", "encoder_params"]

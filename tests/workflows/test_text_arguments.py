@@ -75,6 +75,7 @@ def test_a_glue_task(tmp_path):
         ),
         ({"task_name": "rte", "label_column": "x"}, "`--label_column` is for `--dataset`"),
         ({"task_name": "rte", "test_size": 0.1}, "`--test_size` is for `--dataset`; of `rte` the test split is the"),
+        ({"task_name": "rte", "test_file": "x"}, "`--test_file` is for `--dataset`; of `rte` the test split is the"),
         ({"dataset": __file__, "dataset_config_name": "x"}, "`--dataset_config_name` is for a Hub id, but"),
     ],
 )

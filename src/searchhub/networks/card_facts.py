@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
@@ -68,6 +67,7 @@ def card_facts(
         )
         for x in network.limits
     )
+    original = read_original(trainer.folder) or {}
     card = CardFacts(
         model_name=network.name,
         model_class=type(model).__name__,
@@ -99,7 +99,7 @@ def card_facts(
         training_settings={
             **trainer.settings.to_dict(),
             "start": told.start if trainer.inherit_weights else "from scratch",
-            **_original_settings(trainer.folder),
+            **_original_settings(original),
         },
         training_cost=ComputeUsed(
             epochs=trainer.epochs,
@@ -111,6 +111,7 @@ def card_facts(
         versions=versions(),
         command=tuple(told.command),
         papers=trainer.supernet.papers,
+        notes=(original["note"],) if "note" in original else (),
     )
     if isinstance(network.architecture, GeneratedArchitecture):
         certificate = network.architecture.certificate
@@ -149,9 +150,9 @@ def _evaluations(task: Task, split: str, found: Mapping[str, Any] | None) -> lis
     ]
 
 
-def _original_settings(folder: Path) -> dict[str, Any]:
+def _original_settings(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Returns how the run fine-tuned its checkpoint before the search; empty if there was no checkpoint."""
-    identity = (read_original(folder) or {}).get("identity")
+    identity = facts.get("identity")
     if not identity:
         return {}
     training = {name: identity["training"][name] for name in ("epochs", "learning_rate")}

@@ -207,8 +207,9 @@ def comparison(
         )
     if original is not None:
         costs = original.get("costs", {})  # facts of earlier versions have no costs
+        seen = " (may have seen the test)" if "note" in original else ""
         known = {
-            "limit": "none: the original, before the search",
+            "limit": f"none: the original, before the search{seen}",
             macs: _shown(costs.get("macs"), ",.0f"),
             "parameters": _shown(costs.get("params"), ",.0f"),
             f"test {metric}": _shown(original["metrics"].get(metric), ".4f"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from searchhub.costs.macs import macs_per_module
 from searchhub.costs.params import params_per_module
 from searchhub.data.task import Task
 from searchhub.distributed import OnMain
-from searchhub.errors import RunMismatchError
+from searchhub.errors import InvalidInputError, RunMismatchError
 from searchhub.files import read_json_object
 from searchhub.hub.folder import save_supernet
 from searchhub.models.identity import weights_digest
@@ -28,8 +29,10 @@ from searchhub.space import Architecture
 from searchhub.training.accelerator import Processes
 from searchhub.training.batches import derive_seed
 from searchhub.training.fit import TrainOutput, fit
-from searchhub.training.loop import StepCallback
+from searchhub.training.loop import StepCallback, predict
 from searchhub.training.settings import TrainingSettings
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
 
@@ -63,6 +66,7 @@ class OriginalTrainer:
         seed: The seed of order and dropout.
         folder: The run's folder.
         then: The change to the supernet afterwards. None: it is not changed.
+        note: What readers of its figures should know, for its facts.
     """
 
     supernet: Supernet
@@ -74,6 +78,7 @@ class OriginalTrainer:
     seed: int
     folder: Path
     then: AfterTraining | None = None
+    note: str = ""
 
     def train(self, on_step: StepCallback | None = None) -> dict[str, Any]:
         """Trains the checkpoint, or loads its weights from an earlier run of the same settings.
@@ -82,6 +87,7 @@ class OriginalTrainer:
             The facts of the checkpoint, with its metrics on the test split.
 
         Raises:
+            InvalidInputError: It is taken as it is and classifies no better than chance.
             RunMismatchError: The run's folder holds a checkpoint that was fine-tuned otherwise, and a search may go on
                 from it.
         """
@@ -93,11 +99,14 @@ class OriginalTrainer:
             self.supernet.load_state_dict(weights, assign=False)
             return facts
         fitted = self._fit(on_step)
+        self._check_above_chance()
         if self.then is not None:
             self.then.change(self.supernet)
         facts = {"identity": identity, "costs": self._costs(), **fitted.to_dict()}
         if not self.epochs:
             facts["loss"] = None  # there was no training
+        if self.note:
+            facts["note"] = self.note
         if self.accelerator.is_main_process:
             save_supernet(self.supernet, self.folder / ORIGINAL, {ORIGINAL_FACTS: facts})
         self.accelerator.wait_for_everyone()
@@ -116,6 +125,30 @@ class OriginalTrainer:
             train_on="train",
             on_step=on_step,
         )
+
+    def _check_above_chance(self) -> None:
+        """Checks that it classifies validation examples better than their most frequent class does alone."""
+        if self.task.labels("validation").is_floating_point():
+            return
+        model = self.supernet.subnet_of_any_size(self.full_architecture)
+        predictions, labels = predict(model, self.task, "validation", self.settings.eval_batch_size, self.accelerator)
+        right, counts = int((predictions == labels).sum()), labels.bincount(minlength=self.task.num_labels)
+        if right > int(counts.max()) or int((counts > 0).sum()) < 2:
+            return
+        said = (
+            f"of {len(labels):,} validation examples it gets {right:,} right, and the most frequent class, "
+            f"`{self.task.label_names[int(counts.argmax())]}`, alone {int(counts.max()):,}"
+        )
+        if not self.epochs:
+            raise InvalidInputError(
+                f"An original that is taken as it is must classify better than chance to be searched, but {said}. If "
+                "its labels stand in another order, name them in that by `--checkpoint_labels`; else fine-tune it "
+                "here: `--original_epochs 3`."
+            )
+        if self.accelerator.is_main_process:
+            logger.warning(
+                "The original is no better than chance after its fine-tuning: %s. Raise `--original_epochs`.", said
+            )
 
     def _costs(self) -> dict[str, int]:
         counts = {"macs": macs_per_module, "params": params_per_module}

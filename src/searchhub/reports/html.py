@@ -159,8 +159,10 @@ def _networks(run: Run) -> Markup:
         return tag("p", "No network has been trained from this search yet.")
     parts: list[Child] = []
     if run.metric is not None:
-        rows = comparison(run.reports, run.metric, read_original(run.path))
-        parts.append(table(rows, class_="cards"))
+        original = read_original(run.path)
+        parts.append(table(comparison(run.reports, run.metric, original), class_="cards"))
+        if original is not None and "note" in original:
+            parts.append(tag("p", original["note"], class_="note"))
         if any(r.network.limits and not r.network.published for r in run.reports):
             parts.append(tag("p", "Random networks cost as much as the limit, less at most 5 %.", class_="caption"))
     recipes = {str((r.facts.get("identity") or {}).get("training")) for r in run.reports}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from searchhub.callbacks.progress import ProgressDisplay
+from searchhub.data.splits import HELD_OUT
 from searchhub.data.task import Task
 from searchhub.data.text import TextTask
 from searchhub.errors import InvalidInputError
@@ -19,6 +21,7 @@ from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassific
 from searchhub.models.identity import name_labels
 from searchhub.models.supernet import Supernet
 from searchhub.networks.original import AfterTraining, OriginalTrainer, importance_batches
+from searchhub.redact import redact_whole
 from searchhub.training.distillation import distilled
 from searchhub.training.settings import TrainingSettings
 
@@ -32,6 +35,9 @@ FINE_TUNING = TrainingSettings(
 )
 """Default settings for fine-tuning a checkpoint and the networks that come out of it."""
 
+FINE_TUNING_EPOCHS = 3
+"""Epochs of fine-tuning a checkpoint whose classifier does not have the task's labels yet."""
+
 SEARCH_FINE_TUNING = replace(FINE_TUNING, min_learning_rate=2e-5)
 """Default settings for trials of the search. The learning rate ends above 0, so that late rounds still learn."""
 
@@ -42,28 +48,33 @@ class CompressionArguments:
 
     Args:
         base_model: The checkpoint's name, for cards.
-        epochs: Epochs of fine-tuning on the train split. 0: the checkpoint is fine-tuned already.
+        epochs: Epochs of fine-tuning on the train split. 0: the checkpoint is fine-tuned already. None: 0 if its
+            classifier has the task's labels by name, else 3.
+        labels: Names of the labels of the checkpoint's classifier, in its order. None: those of its configuration.
         training: Settings of the fine-tuning.
         order: Measure that orders heads and neurons, the most important first: "first_order", "magnitude", or "none".
         order_examples: Number of training examples on which importance is measured.
         start: Weights that networks start from in the end: those of the fine-tuned checkpoint, "original", or those
             after the search, "supernet". docs/results/bert.md compares them. Without a search they are the same.
         distil_search: Whether trials of the search learn from the fine-tuned checkpoint, too.
+        note: What readers of the checkpoint's figures should know. It changes nothing else.
     """
 
     base_model: str | None = None
-    epochs: int = 3
+    epochs: int | None = None
+    labels: Sequence[str] | None = None
     training: TrainingSettings = field(default_factory=lambda: FINE_TUNING)
     order: Literal["first_order", "magnitude", "none"] = "first_order"
     order_examples: int = 512
     start: Literal["original", "supernet"] = "original"
     distil_search: bool = False
+    note: str = ""
 
     def __post_init__(self) -> None:
         for name, offered in (("order", ORDERS), ("start", STARTS)):
             if getattr(self, name) not in offered:
                 raise InvalidInputError(f"`{name}` must be one of {list(offered)}, but is {getattr(self, name)!r}.")
-        if self.epochs < 0 or self.order_examples < 1:
+        if (self.epochs or 0) < 0 or self.order_examples < 1:
             raise InvalidInputError(
                 f"`epochs >= 0` and `order_examples >= 1` must hold, but they are {self.epochs} and "
                 f"{self.order_examples}."
@@ -87,15 +98,49 @@ class Prepared:
     start: str = "weights of the supernet"
 
 
+@dataclass(frozen=True)
+class Original:
+    """A checkpoint that was loaded for a task.
+
+    Args:
+        supernet: The supernet of the checkpoint.
+        epochs: Epochs of fine-tuning that are to come. 0: it is fine-tuned already.
+        note: What readers of its figures should know; "" for nothing.
+    """
+
+    supernet: BertSupernetForSequenceClassification
+    epochs: int
+    note: str = ""
+
+
 def load_checkpoint(
+    name: str, task: Task, accelerator: Accelerator, *, fine_tuned: bool = False, **options: Any
+) -> BertSupernetForSequenceClassification:
+    """Loads a BERT checkpoint as a supernet on the accelerator's device, see `load_original`.
+
+    Args:
+        name: A Hub id or a folder.
+        task: The texts to classify.
+        accelerator: The accelerator of this process. It prints which weights are new.
+        fine_tuned: Whether the checkpoint must be fine-tuned for the task already, so that no weights may be new.
+        **options: Further arguments of `load_original`.
+
+    Raises:
+        InvalidInputError: The checkpoint is no BERT encoder, does not fit the task, or must be fine-tuned and is not.
+    """
+    return load_original(name, task, accelerator, epochs=0 if fine_tuned else FINE_TUNING_EPOCHS, **options).supernet
+
+
+def load_original(
     name: str,
     task: Task,
     accelerator: Accelerator,
     *,
-    fine_tuned: bool = False,
+    epochs: int | None = None,
+    labels: Sequence[str] | None = None,
     ignore_mismatched_sizes: bool = False,
     **fields: Any,
-) -> BertSupernetForSequenceClassification:
+) -> Original:
     """Loads a BERT checkpoint as a supernet on the accelerator's device. A missing classifier is drawn.
 
     New weights are drawn from torch's global random numbers, so seed them.
@@ -103,8 +148,10 @@ def load_checkpoint(
     Args:
         name: A Hub id or a folder.
         task: The texts to classify.
-        accelerator: The accelerator of this process. It prints which weights are new.
-        fine_tuned: Whether the checkpoint must be fine-tuned for the task already, so that no weights may be new.
+        accelerator: The accelerator of this process. It prints which weights are new, and what is taken as it is.
+        epochs: Epochs of fine-tuning that are to come. None: 0 if its classifier has the task's labels by name, 3 if
+            it has no classifier; else an error.
+        labels: Names of the labels of its classifier, in its order. None: those of its configuration.
         ignore_mismatched_sizes: Whether to draw a new classifier if the checkpoint's has another number of labels.
         **fields: Fields of `BertSupernetConfig`: `depths`, `intermediate_sizes`, `num_heads`, `sequence_length`.
 
@@ -120,11 +167,13 @@ def load_checkpoint(
         name,
         task.label_names,
         regression=task.regression,
+        fine_tune=None if epochs is None else epochs > 0,
+        names=labels,
         ignore_mismatched_sizes=ignore_mismatched_sizes,
         dtype=torch.float32,  # whichever precision the checkpoint was saved in
         **fields,
     )
-    if new and fine_tuned:
+    if new and epochs == 0:
         raise InvalidInputError(
             f"`--original_epochs 0` is for a checkpoint that is fine-tuned for the task, but of "
             f"`{name}` the {' and '.join(new)} would be newly drawn. Raise it."
@@ -133,6 +182,14 @@ def load_checkpoint(
         accelerator.print(f"Newly drawn, to be fine-tuned before the search: {' and '.join(new)}")
     if note:
         accelerator.print(note)
+    if epochs is None and not new:
+        accelerator.print(
+            f"The classifier of `{name}` has the task's labels: it is taken as it is, fine-tuned already. "
+            "`--original_epochs 3` fine-tunes it further."
+        )
+    seen = "" if "classifier" in new or task.own_splits.get("test") != HELD_OUT else _may_have_seen(name, task)
+    if seen:
+        accelerator.print(seen)
     config = supernet.config
     if task.max_length > config.max_position_embeddings or len(task.tokenizer) > config.vocab_size:
         raise InvalidInputError(
@@ -145,7 +202,16 @@ def load_checkpoint(
     # notes its class.
     config._name_or_path, config.architectures = "", [type(supernet).__name__]
     # Latency and the time of a step are measured on the device that trains.
-    return supernet.to(accelerator.device)
+    supernet = supernet.to(accelerator.device)
+    return Original(supernet, (FINE_TUNING_EPOCHS if new else 0) if epochs is None else epochs, seen)
+
+
+def _may_have_seen(name: str, task: Task) -> str:
+    return (
+        f"The test examples were drawn from {task.name}. If the checkpoint `{redact_whole(name)}`, which came with a "
+        "classifier, was fine-tuned on some of them before, its test figures are too good, and so are those of "
+        "networks made from it. Give examples that it has not seen: `--test_file`."
+    )
 
 
 def prepare(trainer: SearchTrainer, progress: ProgressDisplay) -> Prepared:
@@ -172,12 +238,13 @@ def prepare(trainer: SearchTrainer, progress: ProgressDisplay) -> Prepared:
         task,
         args.training,
         trainer.accelerator,
-        epochs=args.epochs,
+        epochs=FINE_TUNING_EPOCHS if args.epochs is None else args.epochs,
         seed=trainer.args.seed,
         folder=trainer.folder,
+        note=args.note,
         then=_ordering(args, task, trainer.args.seed),
     )
-    with progress.stage("fine-tune the original", 1) as stage:
+    with progress.stage("measure the original" if args.epochs == 0 else "fine-tune the original", 1) as stage:
         stage.begin(args.base_model or "the checkpoint")
         facts = original.train(stage.step)
         stage.advance(best=facts["metrics"][task.metric_name])

@@ -113,7 +113,8 @@ def read_limit_sets(
         )
     n = max(counts, default=max(map(len, options.values())))
     rows = [[words[i if len(words) > 1 else 0 :][:1] for words in options.values()] for i in range(n)]
-    sets = [tuple(read_limits(*([w for w in words if w != NO_LIMIT] for words in row), largest)) for row in rows]
+    kept = [[[word for word in words if word != NO_LIMIT] for words in row] for row in rows]
+    sets = [tuple(read_limits(upper, lower, exact, largest)) for upper, lower, exact in kept]
     if () in sets:
         raise InvalidInputError(
             f"Every network must have a limit, but network {sets.index(()) + 1} has none. Drop `-`."

@@ -123,8 +123,10 @@ def summarize_networks(
         also: More lines to print.
     """
     pictures = draw_run(result, [n.network for n in networks], folder / "report")
-    rows = comparison(networks, task.metric_name, read_original(folder))
-    write_text(folder / "report" / "networks.md", markdown_table(rows) + "\n")
+    original = read_original(folder) or {}
+    rows = comparison(networks, task.metric_name, original or None)
+    below = f"\n{original['note']}\n" if "note" in original else ""
+    write_text(folder / "report" / "networks.md", f"{markdown_table(rows)}\n{below}")
     if reload is not None:
         reload([n.folder for n in networks if n.folder is not None])
     else:

@@ -35,11 +35,23 @@ from searchhub.workflows.arguments import (
     SearcherArguments,
     option,
 )
-from searchhub.workflows.compression import CompressionArguments, load_checkpoint
+from searchhub.workflows.compression import CompressionArguments, Original, load_original
 from searchhub.workflows.limits import check_words
 from searchhub.workflows.search_arguments import SearchArguments
 
 UNIFORM = "uniform"
+
+
+_OF_DATASETS = (
+    "dataset_config_name",
+    "text_column",
+    "pair_column",
+    "label_column",
+    "group_column",
+    "validation_file",
+    "test_file",
+)
+"""Options of data that are no GLUE task."""
 
 
 @dataclass
@@ -64,6 +76,13 @@ class TextDataArguments:
     validation_size: float = option(0.1, "Share, or number, of training examples that form the validation split.")
     test_size: float | None = option(
         None, "Share, or number, that forms the test split, if other data have none. Default: 0.1."
+    )
+    validation_file: str | None = option(
+        None,
+        "File (csv, tsv, json, parquet) to validate on, where `--dataset` is a file or folder without such a part.",
+    )
+    test_file: str | None = option(
+        None, "File to test on, likewise: give one that the checkpoint has not seen, if it is fine-tuned already."
     )
     max_train_samples: int | None = option(None, "Largest number of training examples to use.")
     max_eval_samples: int | None = option(None, "Largest number of validation examples, and of test examples, to use.")
@@ -94,16 +113,15 @@ class TextDataArguments:
             raise InvalidInputError(
                 f"`--dataset_config_name` is for a Hub id, but `--dataset {self.dataset}` is a file or folder. Drop it."
             )
-        columns = ("dataset_config_name", "text_column", "pair_column", "label_column", "group_column")
-        common |= {name: getattr(self, name) for name in columns}
+        common |= {name: getattr(self, name) for name in _OF_DATASETS}
         common["test_size"] = 0.1 if self.test_size is None else self.test_size
         return load_text_task(self.dataset, tokenizer, seed=seed, **common)
 
     def _refuse_columns(self) -> None:
-        names = ("dataset_config_name", "text_column", "pair_column", "label_column", "group_column", "test_size")
-        given = [name for name in names if getattr(self, name) is not None]
+        given = [name for name in (*_OF_DATASETS, "test_size") if getattr(self, name) is not None]
         if given:
-            known = "test split is the official dev set" if given[0] == "test_size" else "columns are known"
+            of_splits = given[0].endswith(("_size", "_file"))
+            known = "test split is the official dev set" if of_splits else "columns are known"
             raise InvalidInputError(f"`--{given[0]}` is for `--dataset`; of `{self.task_name}` the {known}. Drop it.")
 
 
@@ -125,20 +143,28 @@ class BertArguments:
         choices=["first_order", "magnitude", "none"],
     )
     order_examples: int = option(512, "Number of training examples on which importance is measured.")
-    original_epochs: int = option(3, "Epochs of fine-tuning the checkpoint before the search. 0: it is fine-tuned.")
+    original_epochs: int | None = option(
+        None,
+        "Epochs of fine-tuning the checkpoint before the search. Default: 0 if its classifier has the data's labels by "
+        "name, so that it is taken as it is; 3 if it has no classifier.",
+    )
+    checkpoint_labels: list[str] | None = option(
+        None, "Names of the labels of the checkpoint's classifier, in its order. Default: those of its config.json."
+    )
     original_learning_rate: float = option(5e-5, "Peak of the cosine of that fine-tuning, to 0.")
 
     def __post_init__(self) -> None:
-        _check_at_least(self, original_epochs=0, order_examples=1)
+        _check_at_least(self, order_examples=1, **({} if self.original_epochs is None else {"original_epochs": 0}))
 
-    def supernet(self, task: TextTask, seed: int, accelerator: Accelerator) -> BertSupernetForSequenceClassification:
+    def original(self, task: TextTask, seed: int, accelerator: Accelerator) -> Original:
         """Returns the checkpoint as a supernet on the accelerator's device; a missing classifier is drawn."""
         torch.manual_seed(seed)
-        return load_checkpoint(
+        return load_original(
             self.model_name_or_path,
             task,
             accelerator,
-            fine_tuned=not self.original_epochs,
+            epochs=self.original_epochs,
+            labels=self.checkpoint_labels,
             ignore_mismatched_sizes=self.ignore_mismatched_sizes,
             depths=self.depths,
             intermediate_sizes=self.intermediate_sizes,
@@ -231,7 +257,12 @@ class BertTrainingArguments(RecipeTrainingArguments):
             )
 
     def bert_arguments(
-        self, run: RunArguments, searcher: Searcher, sizes: BertArguments, searching: BertSearcherArguments
+        self,
+        run: RunArguments,
+        searcher: Searcher,
+        sizes: BertArguments,
+        searching: BertSearcherArguments,
+        original: Original,
     ) -> SearchArguments:
         """Returns these settings as the arguments of a `SearchTrainer`.
 
@@ -240,6 +271,7 @@ class BertTrainingArguments(RecipeTrainingArguments):
             searcher: The searcher.
             sizes: The checkpoint, and how it is fine-tuned before the search.
             searching: Whether trials learn from the original, too.
+            original: The checkpoint that was loaded.
         """
         search = self.search_settings()
         return self.search_arguments(
@@ -250,7 +282,8 @@ class BertTrainingArguments(RecipeTrainingArguments):
             final_training=self.distilling(self.final_settings()),
             compression=CompressionArguments(
                 base_model=sizes.model_name_or_path,
-                epochs=sizes.original_epochs,
+                epochs=original.epochs,
+                note=original.note,
                 training=self.original_settings(sizes.original_learning_rate),
                 order=sizes.order,  # type: ignore[arg-type]
                 order_examples=sizes.order_examples,

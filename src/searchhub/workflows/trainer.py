@@ -46,7 +46,7 @@ from searchhub.searchers.uniform import UniformSearcher
 from searchhub.training.accelerator import Processes, make_accelerator
 from searchhub.training.settings import TrainingSettings
 from searchhub.workflows.checks import check_given, check_search, check_training
-from searchhub.workflows.compression import SEARCH_FINE_TUNING, CompressionArguments, Prepared, load_checkpoint, prepare
+from searchhub.workflows.compression import SEARCH_FINE_TUNING, CompressionArguments, Prepared, load_original, prepare
 from searchhub.workflows.dry_run import estimate
 from searchhub.workflows.reloading import reload_networks
 from searchhub.workflows.rescoring import load_evaluator, score_again
@@ -125,7 +125,9 @@ class SearchTrainer:
             given = args.compression or CompressionArguments()
             self.compression = replace(given, base_model=given.base_model or supernet)
             torch.manual_seed(args.seed)
-            supernet = load_checkpoint(supernet, task, self.accelerator, fine_tuned=not self.compression.epochs)
+            original = load_original(supernet, task, self.accelerator, epochs=given.epochs, labels=given.labels)
+            supernet = original.supernet
+            self.compression = replace(self.compression, epochs=original.epochs, note=given.note or original.note)
         self.supernet = supernet.to(self.accelerator.device)
         self.task, self.final_task = task, final_task or task
         self.args = args

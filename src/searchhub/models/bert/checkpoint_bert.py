@@ -19,22 +19,30 @@ def load_for_task(
     label_names: Sequence[str],
     *,
     regression: bool = False,
+    fine_tune: bool | None = True,
+    names: Sequence[str] | None = None,
     ignore_mismatched_sizes: bool = False,
     **fields: Any,
 ) -> tuple[BertSupernetForSequenceClassification, list[str], str | None]:
     """Returns the supernet of a checkpoint, with its own classifier or a new one for the labels of a task.
 
     1. A classifier with the same number of labels is kept. If its configuration names the same labels in another order
-       (case does not count), its rows are brought into the task's order.
-    2. A sequence classifier with another number of labels is an error: it was trained for something else.
-    3. A classifier that is missing, as in a pre-trained checkpoint, or that belongs to another kind of task, is drawn
+       (case does not count), its rows are brought into the task's order. `LABEL_0`, `LABEL_1`, …, which transformers
+       writes where nobody named them, are the labels called 0, 1, … and no others.
+    2. If the names are others, it is kept in its order only where it will be fine-tuned; otherwise that is an error.
+       Where `LABEL_0`, … say nothing, a checkpoint that is said to be fine-tuned is taken in the task's order.
+    3. A sequence classifier with another number of labels is an error: it was trained for something else.
+    4. A classifier that is missing, as in a pre-trained checkpoint, or that belongs to another kind of task, is drawn
        anew from torch's global random numbers: seed them.
 
     Args:
         checkpoint: A folder, or a repository on the Hub.
         label_names: Names of the task's labels, in order.
         regression: Whether the task's one label is a number.
-        ignore_mismatched_sizes: Whether to draw a new classifier instead of raising the error of 2.
+        fine_tune: Whether it will be fine-tuned for the task. False: it is fine-tuned already. None: it is if its
+            classifier has the task's labels by name.
+        names: Names of the labels of its classifier, in its order. None: those of its configuration.
+        ignore_mismatched_sizes: Whether to draw a new classifier instead of raising the error of 3.
         **fields: Further arguments of `BertSupernetForSequenceClassification.from_pretrained`.
 
     Returns:
@@ -42,7 +50,7 @@ def load_for_task(
 
     Raises:
         InvalidInputError: The checkpoint is no BERT encoder, is quantized, or its classifier has another number of
-            labels.
+            labels, or labels of other names and is not to be fine-tuned.
     """
     silent = not Path(checkpoint).exists() and why_silent(checkpoint, "model") is not None
     try:
@@ -60,13 +68,19 @@ def load_for_task(
     )
     classes = of_checkpoint.get("architectures") or [_CLASSIFIES]  # without architectures it counts as a classifier
     classifies = any(name.endswith(_CLASSIFIES) for name in classes)
-    names = _label_names(of_checkpoint)
+    known = _label_names(of_checkpoint)
+    if names is not None and len(names) != len(known):
+        raise InvalidInputError(
+            f"`--checkpoint_labels` must name the {len(known)} labels of `{checkpoint}` in its order, but names "
+            f"{len(names)}, {list(names)[:8]}."
+        )
+    names = known if names is None else names
     mismatched = [key for key, *_ in info["mismatched_keys"]]
     if mismatched and classifies and not ignore_mismatched_sizes:
         raise InvalidInputError(
             f"The classifier of `{checkpoint}` must tell apart the task's {len(label_names)} labels, "
-            f"{list(label_names)[:8]}, but has {len(names)}, {names[:8]}. Give a checkpoint of these labels, or one "
-            "without a classifier; or have a new one drawn: `--ignore_mismatched_sizes`."
+            f"{list(label_names)[:8]}, but has {len(names)}, {list(names)[:8]}. Give a checkpoint of these labels, or "
+            "one without a classifier; or have a new one drawn: `--ignore_mismatched_sizes`."
         )
     parts = {"classifier": "classifier.", "pooler": "bert.pooler."}
     lacking = [*info["missing_keys"], *mismatched]
@@ -77,7 +91,15 @@ def load_for_task(
         torch.nn.init.zeros_(supernet.classifier.bias)
     if "classifier" in new:
         return supernet, new, None
-    return supernet, new, _take_over(supernet, names, label_names)
+    fits, note = _take_over(supernet, names, label_names)
+    if fits or fine_tune or (fine_tune is False and _say_nothing(names)):
+        return supernet, new, note
+    nothing = ", which nobody named" if _say_nothing(names) else ""
+    raise InvalidInputError(
+        f"The classifier of `{checkpoint}` must have the task's labels by name, {list(label_names)[:8]}, to be taken "
+        f"as it is, but has {list(names)[:8]}{nothing}. If these stand for those, name them in the classifier's order, "
+        f"e.g. `--checkpoint_labels {' '.join(label_names[:8])}`; else fine-tune it here: `--original_epochs 3`."
+    )
 
 
 _CLASSIFIES = "ForSequenceClassification"
@@ -93,14 +115,21 @@ def _label_names(fields: dict[str, Any]) -> list[str]:
 @torch.no_grad()
 def _take_over(
     supernet: BertSupernetForSequenceClassification, names: Sequence[str], wanted: Sequence[str]
-) -> str | None:
-    """Brings a classifier's rows into the order of the task; returns a message if there is one."""
+) -> tuple[bool, str | None]:
+    """Brings a classifier's rows into the task's order; returns whether its labels are the task's, and a message."""
     theirs, ours = [name.lower() for name in names], [name.lower() for name in wanted]
-    if theirs == ours or all(name.startswith("label_") for name in theirs):
-        return None
+    if _say_nothing(names) and sorted(ours) == sorted(map(str, range(len(ours)))):
+        theirs = [name.removeprefix("label_") for name in theirs]
+    if theirs == ours:
+        return True, None
     if sorted(theirs) != sorted(ours) or len(set(ours)) < len(ours):
-        return f"The checkpoint's labels {list(names)} are taken for {list(wanted)}, in this order."
+        return False, f"The checkpoint's labels {list(names)} are taken for {list(wanted)}, in this order."
     order = [theirs.index(name) for name in ours]
     for tensor in (supernet.classifier.weight, supernet.classifier.bias):
         tensor.copy_(tensor[order].clone())
-    return f"The checkpoint's labels {list(names)} are brought into the order {list(wanted)}."
+    return True, f"The checkpoint's labels {list(names)} are brought into the order {list(wanted)}."
+
+
+def _say_nothing(names: Sequence[str]) -> bool:
+    """Whether labels have the names that transformers gives those that nobody named: LABEL_0, LABEL_1, …"""
+    return [name.lower() for name in names] == [f"label_{i}" for i in range(len(names))]
