@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 DOORS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 CARDS = sorted((ROOT / "model_cards").rglob("*.md"))
 PAGES = [*DOORS, *sorted((ROOT / "docs").rglob("*.md")), *CARDS]
-GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("quickstart", "my_data", "my_device", "my_space", "reproducing")]
+NAMES = ("quickstart", "which_command", "my_data", "my_bert", "smaller", "my_device", "my_space", "reproducing")
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in NAMES]
 EXAMPLE = ROOT / "examples" / "my_space.py"
 
 

@@ -116,14 +116,16 @@ class Original:
 def load_checkpoint(
     name: str, task: Task, accelerator: Accelerator, *, fine_tuned: bool = False, **options: Any
 ) -> BertSupernetForSequenceClassification:
-    """Loads a BERT checkpoint as a supernet on the accelerator's device, see `load_original`.
+    """Loads a BERT checkpoint as a supernet on the accelerator's device. A missing classifier is drawn.
+
+    New weights are drawn from torch's global random numbers, so seed them.
 
     Args:
         name: A Hub id or a folder.
         task: The texts to classify.
         accelerator: The accelerator of this process. It prints which weights are new.
         fine_tuned: Whether the checkpoint must be fine-tuned for the task already, so that no weights may be new.
-        **options: Further arguments of `load_original`.
+        **options: `labels`, `ignore_mismatched_sizes` and fields of `BertSupernetConfig`, see `load_original`.
 
     Raises:
         InvalidInputError: The checkpoint is no BERT encoder, does not fit the task, or must be fine-tuned and is not.
