@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def load_for_task(
     raise InvalidInputError(
         f"The classifier of `{checkpoint}` must have the task's labels by name, {list(label_names)[:8]}, to be taken "
         f"as it is, but has {list(names)[:8]}{nothing}. If these stand for those, name them in the classifier's order, "
-        f"e.g. `--checkpoint_labels {' '.join(label_names[:8])}`; else fine-tune it here: `--original_epochs 3`."
+        f"e.g. `--checkpoint_labels {shlex.join(label_names[:8])}`; else fine-tune it here: `--original_epochs 3`."
     )
 
 
