@@ -48,6 +48,12 @@ def test_a_table_of_proxylessnas_by_hand(write):
     assert (table.name, table.unit, table.assumed) == ("latency_ms", "ms, Google Pixel 1, batch 1", {})
 
 
+@pytest.mark.parametrize("changes", [{"image_size": [9, 9]}, {"output_stride": 2}])
+def test_networks_whose_blocks_are_in_no_table(write, changes):
+    with pytest.raises(InvalidInputError, match="`image_size` must be one number and `output_stride` None for this"):
+        read_proxyless_table(write(MS), MobileSupernetConfig(**{**CONFIG.to_dict(), **changes}))
+
+
 def test_a_missing_entry_names_itself(write):
     lacking = {key: ms for key, ms in MS.items() if ms not in (4.0, 0.25)}
     with pytest.raises(InvalidInputError) as caught:

@@ -35,7 +35,7 @@ def test_known_papers_are_entries(key):
 )
 def test_what_is_neither_is_refused_when_the_class_is_defined(wrong):
     with pytest.raises(
-        InvalidInputError, match=r"Each of `OwnSupernet.papers` must be among \['dcnas', 'ddpnas'\] or one"
+        InvalidInputError, match=r"Each of `OwnSupernet.papers` must be among \['dcnas', 'ddpnas', 'deeplabv3'\] or one"
     ):
         type("OwnSupernet", (Supernet,), {"papers": ("ddpnas", wrong)})
 

@@ -7,6 +7,7 @@ import torch
 
 from searchhub.cli.information import _run
 from searchhub.costs.macs import macs_table
+from searchhub.costs.memory import activation_bytes
 from searchhub.costs.params import params_table
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.formatting import human
@@ -21,6 +22,7 @@ from searchhub.searchers.uniform import UniformSearcher
 from searchhub.training.settings import TrainingSettings
 from searchhub.workflows import dry_run
 
+from ..models.tiny_segmentation import supernet_of
 from ..training.tiny import TinyTask
 
 SETTINGS = TrainingSettings(batch_size=8)
@@ -98,3 +100,15 @@ def test_report_card_and_info_say_what_cells_can_cost(supernet, costs, tmp_path)
     page = write_report(tmp_path, tmp_path / "report.html").read_text()
     assert f"{high:,.0f}" in page
     assert f"{costs[1].bounds()[1]:,.0f}" not in page
+
+
+def test_memory_is_of_the_pictures_that_are_trained_on():
+    """Costs may refer to larger ones. Those of the task are 8 x 8."""
+    supernet = supernet_of("mobile", cost_size=[64, 96])
+    macs = macs_table(supernet)
+    found = dry_run._largest_activations(supernet, macs, TinyTask())
+    assert found == dry_run._largest_activations(supernet_of("mobile", image_size=8), macs, TinyTask()) > 0
+    larger = supernet.example_inputs()["pixel_values"]
+    with torch.device("meta"):
+        model = supernet.subnet_class(supernet.subnet_config(supernet.search_space.decode(macs.extreme_row(1))))
+    assert found < activation_bytes(model, {"pixel_values": larger}) / 10

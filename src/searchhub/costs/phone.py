@@ -111,10 +111,16 @@ def read_proxyless_table(
         device: Name of the device that was measured, for units and cards.
 
     Raises:
-        InvalidInputError: A key is missing; the error names it.
+        InvalidInputError: A key is missing, which the error names; or pictures are not square, or an output stride is
+            set, which no block of the table has.
     """
     space = config.space()
     size = config.image_size
+    if not isinstance(size, int) or config.output_stride is not None:
+        raise InvalidInputError(
+            "`image_size` must be one number and `output_stride` None for this table, whose blocks have no dilation, "
+            f"but they are {size} and {config.output_stride}. Measure latency with `measure_latency` instead."
+        )
     inner = _halved(size, config.stem_stride)
     stem = f"Conv-input:{_map(size, config.num_channels)}-output:{_map(inner, config.stem_width)}"
     first = _block_key(inner, config.stem_width, config.first_width, expansion=1, kernel=3, stride=1)

@@ -15,12 +15,13 @@ from transformers import PreTrainedModel
 
 from searchhub.errors import InvalidInputError
 from searchhub.files import read_json_object
+from searchhub.models.pictures import height_and_width
 from searchhub.models.supernet import Supernet
 
 PIXELS, TOKENS, MASK, TYPES = "pixel_values", "input_ids", "attention_mask", "token_type_ids"
 """Names of the inputs in transformers."""
 
-BATCH, SEQUENCE = "batch", "sequence"
+BATCH, SEQUENCE, HEIGHT, WIDTH = "batch", "sequence", "height", "width"
 """Names of the axes that may have any length."""
 
 
@@ -32,15 +33,19 @@ class ModelInputs:
         config: Configuration of the model.
         names: Names of the inputs, in the order in which an exported network takes them.
         picture: (channels, height, width). None: the model takes text.
+        any_size: Whether exported networks take pictures of any other height and width, too.
     """
 
     config: Any
     names: tuple[str, ...]
     picture: tuple[int, int, int] | None
+    any_size: bool = False
 
     @classmethod
     def of(cls, model: PreTrainedModel, folder: Path | None = None) -> ModelInputs:
         """Returns the inputs of a model: pictures, or tokens with what else its `forward` and configuration support.
+
+        A class of models says by `takes_any_size = True` that pictures may have any height and width.
 
         Args:
             model: A model whose `main_input_name` says what it takes.
@@ -51,7 +56,7 @@ class ModelInputs:
         """
         accepted = inspect.signature(model.forward).parameters
         if model.main_input_name == PIXELS:
-            return cls(model.config, (PIXELS,), _picture(model, folder))
+            return cls(model.config, (PIXELS,), _picture(model, folder), getattr(model, "takes_any_size", False))
         if model.main_input_name != TOKENS or TOKENS not in accepted:
             raise InvalidInputError(
                 f"A model that takes `{PIXELS}` or `{TOKENS}` must be given, but `{type(model).__name__}` takes "
@@ -65,7 +70,8 @@ class ModelInputs:
     @property
     def axes(self) -> dict[str, dict[int, str]]:
         """For each input, the axes that may have any length, with their names."""
-        return {name: {0: BATCH} if self.picture else {0: BATCH, 1: SEQUENCE} for name in self.names}
+        pictures = {0: BATCH, 2: HEIGHT, 3: WIDTH} if self.any_size else {0: BATCH}
+        return {name: pictures if self.picture else {0: BATCH, 1: SEQUENCE} for name in self.names}
 
     @property
     def longest(self) -> int:
@@ -79,11 +85,15 @@ class ModelInputs:
             size: Number of examples.
             length: Number of tokens of each example. Pictures have none.
             padded: Whether the later half of the examples end early, the last after one token.
-            seed: Seed of the noise.
+            seed: Seed of the noise. Where pictures may have any size, only those of seed 0 have the model's own; others
+                are about half as high and wide, each seed's differently.
         """
         generator = torch.Generator().manual_seed(seed)
         if self.picture:
-            return {PIXELS: torch.randn(size, *self.picture, generator=generator)}
+            channels, height, width = self.picture
+            if self.any_size and seed:
+                height, width = height // 2 + seed, width // 2 + 2 * seed
+            return {PIXELS: torch.randn(size, channels, height, width, generator=generator)}
 
         def integers(below: int) -> torch.Tensor:
             return torch.randint(0, below, (size, length), generator=generator)
@@ -102,23 +112,13 @@ class ModelInputs:
 def _picture(model: PreTrainedModel, folder: Path | None) -> tuple[int, int, int]:
     settings = (read_json_object(folder / "preprocessor_config.json") if folder else None) or {}
     named = settings.get("crop_size") if settings.get("do_center_crop") else settings.get("size")
-    size = _height_and_width(named) or _height_and_width(getattr(model.config, "image_size", None))
+    size = height_and_width(named) or height_and_width(getattr(model.config, "image_size", None))
     if size is None:
         raise InvalidInputError(
             f"The size of the pictures that `{type(model).__name__}` takes must be known, but its configuration has no "
             "`image_size`. Pass the folder of the model with its preprocessor_config.json, or set `config.image_size`."
         )
     return (getattr(model.config, "num_channels", 3), *size)
-
-
-def _height_and_width(size: Any) -> tuple[int, int] | None:
-    """Reads the size that processors and configurations write: a number, a pair, or a mapping."""
-    if isinstance(size, Mapping):
-        edge = size.get("shortest_edge")
-        size = (size.get("height", edge), size.get("width", edge))
-    if isinstance(size, int):
-        return size, size
-    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) and all(size) else None
 
 
 class PlainNetwork(nn.Module):

@@ -16,12 +16,14 @@ from searchhub.errors import InvalidInputError
 from searchhub.hub.card import CardFacts, model_card
 from searchhub.hub.contents import MODEL_CONFIG, contents_of
 from searchhub.hub.folder import auto_classes_of, is_stock, save_model_folder
+from searchhub.models.pictures import height_and_width
 
 _TASKS = {
     "AutoModelForImageClassification": "image-classification",
+    "AutoModelForSemanticSegmentation": "image-segmentation",
     "AutoModelForSequenceClassification": "text-classification",
 }
-"""Auto classes with a classifier, and the Hub's names of what they do."""
+"""Auto classes of networks that tell classes apart, and the Hub's names of what they do."""
 
 _UNKNOWN = (
     "This card was written from the model alone. It does not know how the model was found and trained, nor what it "
@@ -87,9 +89,10 @@ def _what_it_is(config: Any) -> Mapping[str, Any]:
 def _picture(model: PreTrainedModel) -> tuple[int, int, int] | None:
     """(channels, height, width) of the pictures that a model takes; None: it takes others, or any size."""
     channels, size = (getattr(model.config, name, None) for name in ("num_channels", "image_size"))
-    if model.main_input_name != "pixel_values" or not isinstance(channels, int) or not isinstance(size, int):
+    size = height_and_width(size)
+    if model.main_input_name != "pixel_values" or not isinstance(channels, int) or size is None:
         return None
-    return channels, size, size
+    return channels, *size
 
 
 def _count_macs(model: PreTrainedModel, picture: tuple[int, int, int]) -> int:

@@ -53,12 +53,12 @@ def save_model_folder(
         InvalidInputError: The model does not belong to a searchhub family.
     """
     folder = Path(folder)
-    auto_map = {} if is_stock(model) else auto_classes_of(model)
-    code = Path(str(sys.modules[type(model).__module__].__file__)).parent
+    code = Path(str(sys.modules[type(model).__module__].__file__))
+    auto_map = {} if is_stock(model) else _without_other_tasks(auto_classes_of(model), code.stem)
     with replacing_folder(folder) as temporary:
         _save_model(model, temporary, auto_map)
         for module in {path.partition(".")[0] for path in auto_map.values()}:
-            shutil.copyfile(code / f"{module}.py", temporary / f"{module}.py")
+            shutil.copyfile(code.with_name(f"{module}.py"), temporary / f"{module}.py")
         if processor is not None:
             processor.save_pretrained(temporary)
         (temporary / "README.md").write_text(card, encoding="utf-8")
@@ -95,6 +95,18 @@ def auto_classes_of(model: PreTrainedModel) -> Mapping[str, str]:
         "A model of a searchhub family, or of transformers itself, must be given, but got a "
         f"{type(model).__name__}. A family of your own names its `AUTO_CLASSES`: docs/my_space.md."
     )
+
+
+def _without_other_tasks(auto_classes: Mapping[str, str], module: str) -> dict[str, str]:
+    """Leaves out the Auto classes of tasks whose classes stand in another file than a model's own.
+
+    A classifier's folder holds no code for segmentation then, nor does its configuration name any.
+    """
+    return {
+        auto_class: path
+        for auto_class, path in auto_classes.items()
+        if not auto_class.startswith("AutoModelFor") or path.partition(".")[0] == module
+    }
 
 
 def is_stock(model: PreTrainedModel) -> bool:

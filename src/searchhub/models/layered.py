@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from transformers import PreTrainedConfig
 
+from searchhub.models.pictures import example_pictures
 from searchhub.models.supernet import Supernet, Window
 from searchhub.space import Architecture, SearchSpace
 
@@ -48,5 +49,4 @@ class LayeredSupernet(Supernet):
         return {choice.name: (f"{layers}.{i}",) for i, choice in enumerate(self.search_space.choices)}
 
     def example_inputs(self) -> dict[str, torch.Tensor]:
-        size = self.config.image_size
-        return {"pixel_values": torch.empty(1, self.config.num_channels, size, size, device="meta")}
+        return example_pictures(self.config)

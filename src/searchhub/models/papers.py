@@ -20,6 +20,12 @@ PAPERS = {
   journal={arXiv preprint arXiv:2005.14456},
   year={2020}
 }""",
+    "deeplabv3": """@article{chen2017deeplabv3,
+  title={Rethinking Atrous Convolution for Semantic Image Segmentation},
+  author={Chen, Liang-Chieh and Papandreou, George and Schroff, Florian and Adam, Hartwig},
+  journal={arXiv preprint arXiv:1706.05587},
+  year={2017}
+}""",
 }
 """The papers of the methods in this package, by the keys that `Supernet.papers` can name."""
 

@@ -79,7 +79,7 @@ def estimate(
     search_macs = 3 * mean * settings.batch_size * steps * trials
     weights = sum(p.numel() * p.element_size() for p in supernet.parameters())
     moments = {"sgd": 1 if settings.momentum else 0, "adam": 2, "adamw": 2}[settings.optimizer]
-    activations = _largest_activations(supernet, macs) * settings.batch_size
+    activations = _largest_activations(supernet, macs, task) * settings.batch_size
     final_steps = final_epochs * (task.size("full") // final_settings.batch_size)
     final_step = step if supernet.final is supernet else _final_step(supernet, task, final_settings, final_macs)
     anything = SearchResult(space, (), ArchitectureDistribution.uniform(space)).with_costs(*costs)
@@ -141,7 +141,7 @@ def _seconds_per_step(
     model = model.to(device=supernet.device, memory_format=settings.memory_format).train()
     optimizer = settings.build_optimizer(model.parameters())
     size = max(2, min(batch_size // settings.gradient_accumulation_steps, task.size("train")))
-    batch = task.batch("train", torch.arange(size), device=supernet.device)
+    batch = task.batch("train", torch.arange(size), device=supernet.device, seed=0)  # crops, where training has them
     seconds = []
     for _ in range(4):
         started = time.perf_counter()
@@ -154,7 +154,12 @@ def _seconds_per_step(
     return settings.gradient_accumulation_steps * min(seconds[1:])
 
 
-def _largest_activations(supernet: Supernet, macs: CostTable) -> int:
+def _largest_activations(supernet: Supernet, macs: CostTable, task: Task) -> int:
+    """Returns the bytes that one more example takes in a training step of the network of the most multiply-adds."""
+    inputs = supernet.example_inputs()
+    if "pixel_values" in inputs:  # costs may refer to larger pictures than those that are trained on
+        pictures = task.batch("train", torch.arange(1), device=torch.device("cpu"), seed=0)["pixel_values"]
+        inputs = {"pixel_values": torch.empty_like(pictures, device="meta")}
     with torch.device("meta"):
         model = supernet.subnet_class(supernet.subnet_config(supernet.search_space.decode(macs.extreme_row(1))))
-        return activation_bytes(model, supernet.example_inputs())
+        return activation_bytes(model, inputs)

@@ -16,6 +16,7 @@ from searchhub.models.channel_cnn.modeling_channel_cnn import (
     build_classifier,
     build_layers,
 )
+from searchhub.models.pictures import example_pictures
 from searchhub.models.supernet import Supernet, Window
 from searchhub.space import Architecture, SearchSpace
 from searchhub.spaces.channels import RATIOS, channels_space
@@ -108,8 +109,7 @@ class ChannelCnnSupernet(Supernet, SearchedChannelCnnPreTrainedModel):
         return layers
 
     def example_inputs(self) -> dict[str, torch.Tensor]:
-        size = self.config.image_size
-        return {"pixel_values": torch.empty(1, self.config.num_channels, size, size, device="meta")}
+        return example_pictures(self.config)
 
 
 _SUPERNET_ONLY = {"model_type", "ratios", "architectures", "transformers_version"}

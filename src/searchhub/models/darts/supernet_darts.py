@@ -20,6 +20,7 @@ from searchhub.models.darts.modeling_darts import (
     build_operation,
     edge_key,
 )
+from searchhub.models.pictures import example_pictures
 from searchhub.models.supernet import Supernet, Window
 from searchhub.space import Architecture, SearchSpace
 from searchhub.spaces.darts import KINDS, NONE, darts_space, edge_name
@@ -133,8 +134,7 @@ class DartsSupernetForImageClassification(Supernet, SearchedDartsPreTrainedModel
         return modules
 
     def example_inputs(self) -> dict[str, torch.Tensor]:
-        size = self.config.image_size
-        return {"pixel_values": torch.empty(1, self.config.num_channels, size, size, device="meta")}
+        return example_pictures(self.config)
 
 
 class _SupernetCell(nn.Module):

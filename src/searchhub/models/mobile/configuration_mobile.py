@@ -1,5 +1,6 @@
 """Configuration of a searched mobile network. Self-contained: it travels to the Hub beside its modeling file."""
 
+import dataclasses
 import re
 
 from huggingface_hub.dataclasses import strict
@@ -15,7 +16,7 @@ class SearchedMobileConfig(BackboneConfigMixin, PreTrainedConfig):
 
     Args:
         num_channels: Channels of a picture.
-        image_size: Height and width that the network is meant for; it accepts others.
+        image_size: Height and width that the network is meant for, one number or [height, width]; it accepts others.
         stem_width: Output channels of the 3x3 stem.
         stem_stride: Stride of the stem, 1 or 2.
         first_width: Output channels of the fixed block (expansion 1, 3x3).
@@ -28,12 +29,30 @@ class SearchedMobileConfig(BackboneConfigMixin, PreTrainedConfig):
         batch_norm_eps: Added to the variance.
         batch_norm_momentum: Weight of the newest batch in the running statistics.
         classifier_dropout: Dropout before the classifier, in [0, 1).
+        output_stride: How many times smaller than the picture the last map is, e.g. 8 or 16 for segmentation. The
+            stages that would go further keep their resolution, and their convolutions are dilated instead. Weights
+            are the same at any. None: what the strides above say.
+        segmentation_head: What makes the class of each pixel from the maps: "aspp" (DeepLabV3) or "lraspp" (LR-ASPP of
+            MobileNetV3). It is of no use to other networks, nor are the settings below.
+        aspp_width: Channels of each branch of that head, and of what comes out. None: 256; of "lraspp" 128.
+        aspp_rates: Dilations of the 3x3 branches. None: 6, 12 and 18 at an output stride of 16, and in proportion at
+            others: 12, 24 and 36 at 8. "lraspp" has no such branch.
+        aspp_separable: Whether the 3x3 convolutions are depthwise, with a 1x1 convolution after each.
+        aspp_dropout: Dropout before the classifier of "aspp", in [0, 1).
     """
 
     model_type = "searched_mobile"
+    left_out_at_default = (
+        "output_stride",
+        "segmentation_head",
+        "aspp_width",
+        "aspp_rates",
+        "aspp_separable",
+        "aspp_dropout",
+    )
 
     num_channels: int = 3
-    image_size: int = 224
+    image_size: int | list[int] | tuple[int, ...] = 224
     stem_width: int = 32
     stem_stride: int = 2
     first_width: int = 16
@@ -45,6 +64,12 @@ class SearchedMobileConfig(BackboneConfigMixin, PreTrainedConfig):
     batch_norm_eps: float = 1e-3
     batch_norm_momentum: float = 0.1
     classifier_dropout: float | int = 0.0
+    output_stride: int | None = None
+    segmentation_head: str = "aspp"
+    aspp_width: int | None = None
+    aspp_rates: list[int] | tuple[int, ...] | None = None
+    aspp_separable: bool = False
+    aspp_dropout: float | int = 0.0
 
     def __post_init__(self, **kwargs):
         self.stage_widths = list(self.stage_widths)
@@ -66,6 +91,59 @@ class SearchedMobileConfig(BackboneConfigMixin, PreTrainedConfig):
                 shapes.append((width, out, stride if i == 0 else 1))
                 width = out
         return shapes
+
+    @property
+    def map_widths(self) -> list[int]:
+        """Channels of the maps: after the fixed block, and after each stage."""
+        return [self.first_width, *self.stage_widths]
+
+    @property
+    def map_strides(self) -> list[int]:
+        """How many times smaller than the picture these maps are where `output_stride` is None."""
+        strides = [self.stem_stride]
+        for stride in self.stage_strides:
+            strides.append(strides[-1] * stride)
+        return strides
+
+    @property
+    def built_layers(self) -> list[tuple[int, int]]:
+        """(stride, dilation) of the depthwise convolution of every layer, with which the maps get `output_stride`."""
+        built, reached, dilation = [], self.stem_stride, 1
+        for _, _, stride in self.layer_shapes:
+            if reached == self.output_stride:
+                built.append((1, dilation))
+                dilation *= stride
+            else:
+                built.append((stride, dilation))
+                reached *= stride
+        return built
+
+    def to_dict(self):
+        """Returns all settings but those of segmentation that are as they always were."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        settings = super().to_dict()
+        return {k: v for k, v in settings.items() if k not in self.left_out_at_default or v != defaults[k]}
+
+    def validate_segmentation(self):
+        """Part of the `@strict` validation: a size, an output stride and a head that there are."""
+        size = [self.image_size] if isinstance(self.image_size, int) else self.image_size
+        if len(size) not in (1, 2) or min(size) < 1:
+            raise ValueError(f"`image_size` must be a number or [height, width], 1 or more, but is {self.image_size}.")
+        if self.output_stride is not None and self.output_stride not in self.output_strides:
+            raise ValueError(
+                f"`output_stride` must be among {self.output_strides} for this network, but is {self.output_stride}."
+            )
+        if self.segmentation_head not in ("aspp", "lraspp"):
+            raise ValueError(f'`segmentation_head` must be "aspp" or "lraspp", but is {self.segmentation_head!r}.')
+        sizes = {"aspp_width": [self.aspp_width], "aspp_rates": self.aspp_rates}
+        for name, values in sizes.items():
+            if values is not None and (not values or any(v is not None and v < 1 for v in values)):
+                raise ValueError(f"`{name} >= 1` must hold, but got {getattr(self, name)}.")
+
+    @property
+    def output_strides(self) -> list[int]:
+        """The output strides on offer."""
+        return sorted(set(self.map_strides))
 
     def validate_stages(self):
         """Part of the `@strict` validation: one width and stride a stage."""

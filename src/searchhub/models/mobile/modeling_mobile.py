@@ -57,6 +57,12 @@ def build_layer(config, block, in_width, out_width, stride):
     return SearchedMobileBlock(config, in_width, out_width, stride, expansion, kernel_size)
 
 
+def dilate(convolution, stride, dilation):
+    """Gives a convolution that is built another stride and dilation; weights and what zeros surround stay the same."""
+    convolution.stride, convolution.dilation = (stride, stride), (dilation, dilation)
+    convolution.padding = tuple(dilation * (size // 2) for size in convolution.kernel_size)
+
+
 def find_publishing():
     """Returns what searchhub pushes models with, or None where searchhub is not installed."""
     try:
@@ -115,6 +121,9 @@ class SearchedMobileFeatures(nn.Module):
         self.layers = nn.ModuleList(
             build_layer(config, block, *shape) for block, shape in zip(config.blocks, config.layer_shapes)
         )
+        for layer, built in zip(self.layers, config.built_layers):
+            if isinstance(layer, SearchedMobileBlock):
+                dilate(layer.depthwise.convolution, *built)
         ends, end = [], 0
         for depth in config.stage_depths:
             end += depth

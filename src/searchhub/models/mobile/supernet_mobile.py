@@ -17,6 +17,11 @@ from searchhub.models.mobile.modeling_mobile import (
     SearchedMobilePreTrainedModel,
     build_layer,
 )
+from searchhub.models.mobile.modeling_mobile_segmentation import (
+    SearchedMobileForSemanticSegmentation,
+    SegmentationMixin,
+    build_segmentation_head,
+)
 from searchhub.space import SearchSpace
 from searchhub.spaces.mobile import ZERO, mobile_space
 
@@ -36,12 +41,16 @@ class MobileSupernetConfig(SearchedMobileConfig):
     Args:
         expansions: Expansion ratios on offer in every layer.
         kernel_sizes: Depthwise kernel sizes on offer in every layer.
+        cost_size: Height and width of the pictures that costs refer to, one number or [height, width]. None:
+            `image_size`.
     """
 
     model_type = "mobile_supernet"
+    left_out_at_default = (*SearchedMobileConfig.left_out_at_default, "cost_size")
 
     expansions: list[int] | tuple[int, ...] = (3, 6)
     kernel_sizes: list[int] | tuple[int, ...] = (3, 5, 7)
+    cost_size: int | list[int] | tuple[int, ...] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.expansions, self.kernel_sizes = list(self.expansions), list(self.kernel_sizes)
@@ -86,10 +95,8 @@ def make_divisible(width: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * width else rounded
 
 
-class MobileSupernetForImageClassification(LayeredSupernet, SearchedMobilePreTrainedModel):
-    """The weights of every candidate block of every layer.
-
-    All architectures share the stem, the fixed block, the head and the classifier.
+class MobileSupernet(LayeredSupernet, SearchedMobilePreTrainedModel):
+    """The weights of every candidate block of every layer, and of the stem and the fixed block, for any head.
 
     Args:
         config: Sizes and candidates.
@@ -97,7 +104,6 @@ class MobileSupernetForImageClassification(LayeredSupernet, SearchedMobilePreTra
 
     config: MobileSupernetConfig
     config_class = MobileSupernetConfig
-    subnet_class = SearchedMobileForImageClassification
     papers = ("ddpnas", PAPER)
 
     def __init__(self, config: MobileSupernetConfig) -> None:
@@ -108,6 +114,40 @@ class MobileSupernetForImageClassification(LayeredSupernet, SearchedMobilePreTra
             nn.ModuleDict({str(c): build_layer(config, c, *shape) for c in choice.candidates if c != ZERO})
             for choice, shape in zip(self.search_space.choices, config.layer_shapes, strict=True)
         )
+
+
+class MobileSupernetForImageClassification(MobileSupernet):
+    """The weights of every candidate block of every layer.
+
+    All architectures share the stem, the fixed block, the head and the classifier.
+
+    Args:
+        config: Sizes and candidates.
+    """
+
+    subnet_class = SearchedMobileForImageClassification
+
+    def __init__(self, config: MobileSupernetConfig) -> None:
+        super().__init__(config)
         self.head = SearchedMobileConvLayer(config, config.stage_widths[-1], config.head_width)
         self.classifier = nn.Linear(config.head_width, config.num_labels)
+        self.post_init()
+
+
+class MobileSupernetForSemanticSegmentation(SegmentationMixin, MobileSupernet):
+    """The weights of every candidate block of every layer, for networks that tell the class of each pixel.
+
+    All architectures share the stem, the fixed block and the head. The space is that of the classifiers of these sizes,
+    whatever the output stride: what a search finds on one task is an architecture of the other.
+
+    Args:
+        config: Sizes and candidates.
+    """
+
+    subnet_class = SearchedMobileForSemanticSegmentation
+    papers = ("ddpnas", PAPER, "deeplabv3")
+
+    def __init__(self, config: MobileSupernetConfig) -> None:
+        super().__init__(config)
+        self.segmentation_head = build_segmentation_head(config)
         self.post_init()

@@ -19,6 +19,7 @@ from searchhub.models.nasbench201.modeling_nasbench201 import (
     build_operation,
     edge_key,
 )
+from searchhub.models.pictures import example_pictures
 from searchhub.models.supernet import Supernet, Window
 from searchhub.space import Architecture, SearchSpace
 from searchhub.spaces.nasbench201 import EDGES, OPERATIONS, nasbench201_space
@@ -115,8 +116,7 @@ class NasBench201SupernetForImageClassification(Supernet, SearchedNasBench201Pre
         }
 
     def example_inputs(self) -> dict[str, torch.Tensor]:
-        size = self.config.image_size
-        return {"pixel_values": torch.empty(1, self.config.num_channels, size, size, device="meta")}
+        return example_pictures(self.config)
 
 
 def _edges(config: NasBench201SupernetConfig, width: int) -> nn.ModuleDict:
