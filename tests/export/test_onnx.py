@@ -19,6 +19,7 @@ from searchhub.export import onnx as export
 from searchhub.export.check import ExportError, open_session
 
 from ..hub.test_folder import save, small_model
+from ..models import tiny_segmentation
 
 FAST = {"threads": 1, "rounds": 1, "min_run_time": 0.001}
 
@@ -72,6 +73,20 @@ def test_pictures_in_batches_of_any_size(pictures, batch_size):
     batch = {"pixel_values": torch.randn(batch_size, 3, 8, 8, generator=torch.Generator().manual_seed(batch_size))}
     with torch.inference_mode():
         torch.testing.assert_close(run(report, batch), model(**batch).logits, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", tiny_segmentation.FAMILIES)
+def test_segmentation_of_pictures_of_any_size(tmp_path, family):
+    """Exported and checked at sizes of its own, then run at odd and at tiny ones."""
+    model = tiny_segmentation.model_of(family)
+    report = export_onnx(model, tmp_path / "x.onnx", **FAST)
+    assert report.inputs == {"pixel_values": ("batch", 3, "height", "width")}
+    assert report.outputs["logits"][:2] == ("batch", 3)
+    assert report.compared == ((1, 3, 32, 48), (2, 3, 17, 26), (3, 3, 18, 28), (1, 3, 19, 30))
+    for size in ((1, 3, 45, 61), (3, 3, 64, 33), (1, 3, 5, 4)):
+        batch = {"pixel_values": torch.randn(size, generator=torch.Generator().manual_seed(0))}
+        with torch.inference_mode():
+            torch.testing.assert_close(run(report, batch), model(**batch).logits, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("batch_size", "length"), [(1, 1), (2, 6), (3, 12), (5, 40)])

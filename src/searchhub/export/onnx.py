@@ -96,11 +96,12 @@ def export_onnx(
 ) -> ExportReport:
     """Writes a network as one ONNX file for any batch size, checks it in onnxruntime, and times both.
 
-    1. The inputs are those of the model's kind: pictures of the size that it is meant for, or tokens of any length with
-       their mask and types. The outputs are the tensors that it returns, e.g. `logits`.
-    2. The check runs on noise, at another batch size and length than was exported with, and where there is a mask with
-       padding too. It runs before the file is in place: an export that fails it leaves no file, and an earlier file
-       stays.
+    1. The inputs are those of the model's kind: pictures of the size that it is meant for (of any size where the
+       network is for segmentation), or tokens of any length with their mask and types. The outputs are the tensors that
+       it returns, e.g. `logits`, which for segmentation are as large as its head makes them.
+    2. The check runs on noise, at another batch size, length and size of pictures than was exported with, and where
+       there is a mask with padding too. It runs before the file is in place: an export that fails it leaves no file,
+       and an earlier file stays.
     3. The network is exported in evaluation mode, on the CPU, in float32, whatever state the model is in. The model
        stays as it is.
     4. The file's metadata hold `id2label`, the model's class, its architecture and the version of searchhub, but no
