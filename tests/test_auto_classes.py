@@ -34,7 +34,8 @@ PUBLIC = """
     load_text_task load_trainer macs_table make_accelerator measure_latency mobile_space most_probable
     nasbench201_space non_parameter_table order_by_importance over_k over_k_features params_table pareto
     pruning_confidence publish read_proxyless_table sample_within save_model_folder save_trainer search
-    winners_in_order write_report
+    winners_in_order write_report DartsSupernetForSemanticSegmentation MobileSupernetForSemanticSegmentation
+    SearchedDartsForSemanticSegmentation SearchedMobileForSemanticSegmentation
 """
 
 SMALL = {"stage_widths": [8], "stage_depths": [1], "stage_strides": [1], "stem_width": 8, "first_width": 8}

@@ -11,6 +11,8 @@ import searchhub
 from searchhub.costs.macs import count_macs, macs_table
 from searchhub.costs.params import params_table
 from searchhub.costs.timing import Bench
+from searchhub.models.darts.modeling_darts import SearchedDartsReduction
+from searchhub.models.mobile.modeling_mobile_segmentation import LrAsppHead
 from searchhub.testing.supernet import SupernetContract
 
 from .tiny_segmentation import FAMILIES, SIZE, batch_of, config_of, model_of, supernet_of
@@ -37,7 +39,7 @@ class TestSupernets(SupernetContract):
 def test_any_height_and_width(family, head):
     """Logits are as large as the head makes them, and not as the picture."""
     model = model_of(family, segmentation_head=head)
-    strides = {"aspp": model.config.output_stride, "lraspp": 8}
+    strides = {"aspp": model.config.output_stride, "lraspp": {"mobile": 8, "darts": 4}[family]}
     with torch.inference_mode():
         for height, width in ((32, 48), (45, 61), (1, 1)):
             output = model(torch.randn(2, 3, height, width), output_hidden_states=True)
@@ -123,6 +125,13 @@ def test_impossible_settings_are_refused(family, changes, message):
 
 
 @each_family
+def test_costs_need_a_size_that_there_is(family):
+    for size in (0, [512], [0, 8]):
+        with pytest.raises(Exception, match=r"`cost_size` must be a number or \[height, width\], 1 or more, but is"):
+            supernet_of(family, cost_size=size)
+
+
+@each_family
 @pytest.mark.parametrize("labels", [1, 256])
 def test_labels_that_cannot_be_told_from_ignored_pixels(family, labels):
     with pytest.raises(ValueError, match=f"2 to 255 labels must be there to segment, but `num_labels` is {labels}"):
@@ -170,7 +179,7 @@ def test_dilated_maps_are_the_maps_of_the_network_with_more_places_between():
 
 # -- what it costs ----------------------------------------------------------------------------------------------------
 
-GOLDEN = [
+MOBILE = [
     ({"output_stride": 16}, 4_210_083, 9_438_429_184),
     ({"output_stride": 8, "aspp_separable": True}, 2_254_563, 18_233_835_520),
     ({"aspp_width": 128}, 2_772_515, 3_097_141_248),
@@ -178,7 +187,7 @@ GOLDEN = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "params", "macs"), GOLDEN)
+@pytest.mark.parametrize(("changes", "params", "macs"), MOBILE)
 def test_full_size_networks_have_their_known_sizes(changes, params, macs):
     """Every block e3 k3, 19 classes, at 512 x 1024, counted by another implementation before this one was there."""
     with torch.device("meta"):
@@ -189,10 +198,24 @@ def test_full_size_networks_have_their_known_sizes(changes, params, macs):
         assert count_macs(model, {"pixel_values": torch.empty(1, 3, 512, 1024)}) == macs
 
 
+DARTS = {"stem": "imagenet", "width": 24, "num_cells": 14, "aspp_width": 128, "num_labels": 19}
+
+
+@pytest.mark.parametrize(("output_stride", "macs"), [(None, 2_736_766_976), (16, 10_819_518_464)])
+def test_full_size_cells_have_their_known_sizes(output_stride, macs):
+    """Separable 3x3 convolutions from both inputs, C = 24, L = 14, at 512 x 1024."""
+    with torch.device("meta"):
+        config = searchhub.SearchedDartsConfig(**DARTS, output_stride=output_stride)
+        model = searchhub.SearchedDartsForSemanticSegmentation(config).eval()
+        assert sum(p.numel() for p in model.parameters()) == 3_029_807
+        assert sum(p.numel() for p in model.darts.parameters()) == 1_518_492
+        assert count_macs(model, {"pixel_values": torch.empty(1, 3, 512, 1024)}) == macs
+
+
 def test_the_head_of_mobilenetv3_has_its_known_size():
     """LR-ASPP on 960 and 40 channels, 21 classes: 3,221,538 of torchvision's less the trunk's 2,971,952."""
     config = searchhub.SearchedMobileConfig(num_labels=21, stage_widths=[24, 40, 80, 112, 160, 960])
-    head = searchhub.models.mobile.modeling_mobile_segmentation.LrAsppHead(config)
+    head = LrAsppHead(config)
     assert sum(p.numel() for p in head.parameters()) == 3_221_538 - 2_971_952
 
 
@@ -253,6 +276,42 @@ def test_a_classifiers_network_with_its_weights(tmp_path):
     assert supernet.search_space == classifiers.search_space
     architecture = classifiers.search_space.decode([0] * 5)
     assert supernet.extract(architecture).config.blocks == classifiers.subnet_config(architecture).blocks
+
+
+def test_a_classifiers_cells_with_their_weights(tmp_path):
+    settings = {"num_labels": 7, "output_stride": None, "image_size": 32}
+    config = config_of("darts", **settings, normal=["sep_conv_5x5", "none", "none", "skip_connect", "dil_conv_3x3"])
+    classifier = searchhub.SearchedDartsForImageClassification(config).eval()
+    classifier.save_pretrained(tmp_path)
+    kind = searchhub.SearchedDartsForSemanticSegmentation
+    model = kind.from_pretrained(tmp_path, num_labels=3, output_stride=16, image_size=SIZE).eval()
+    own, theirs = model.state_dict(), classifier.state_dict()
+    assert all(torch.equal(own[name], t) for name, t in theirs.items() if name.startswith("darts."))
+    assert model(torch.randn(1, 3, *SIZE)).logits.shape == (1, 3, 2, 3)
+    # And cells alone, which were found with another stem.
+    cells = searchhub.DartsSupernetConfig(num_nodes=2).space().decode([4, 3, 4, 0, 5] * 2)
+    network = supernet_of("darts", final={"width": 16, "num_cells": 6}).final.subnet_config(cells)
+    assert network.normal == ["sep_conv_3x3", "skip_connect", "sep_conv_3x3", "none", "sep_conv_5x5"]
+    assert (network.width, network.num_cells, network.output_stride) == (16, 6, 16)
+
+
+def test_cells_keep_their_stride_where_it_cannot_be_halved():
+    with pytest.raises(Exception, match=r"`output_stride` must be among \[4\] for this network, but is 16"):
+        searchhub.SearchedDartsConfig(output_stride=16)
+    with pytest.raises(Exception, match=r"`output_stride` must be among \[16, 32\] for this network, but is 8"):
+        config_of("darts", output_stride=8)
+
+
+def test_a_reduction_does_the_same_where_sizes_are_not_known(monkeypatch):
+    """As in an export: zeros beyond an even height or width are never read."""
+    torch.manual_seed(0)
+    reduction = SearchedDartsReduction(config_of("darts"), 8, 8).eval()
+    for size in ((6, 8), (6, 7), (7, 6), (7, 7), (1, 2)):
+        pixels = torch.randn(1, 8, *size)
+        expected = reduction(pixels)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.compiler, "is_compiling", lambda: True)
+            assert torch.equal(reduction(pixels), expected)
 
 
 def config_sizes(config):

@@ -20,6 +20,10 @@ FAMILIES = {
             "output_stride": 8,
         },
     ),
+    "darts": (
+        "SearchedDarts",
+        {"stem": "imagenet", "width": 8, "num_cells": 3, "num_nodes": 2, "output_stride": 16},
+    ),
 }
 """Prefix of the classes, and settings."""
 

@@ -15,9 +15,7 @@ def height_and_width(size: Any) -> tuple[int, int] | None:
         size = (size.get("height", edge), size.get("width", edge))
     if isinstance(size, int):
         return size, size
-    if isinstance(size, list | tuple) and size and all(size):
-        return int(size[0]), int(size[-1])
-    return None
+    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) and all(size) else None
 
 
 def example_pictures(config: Any) -> dict[str, torch.Tensor]:

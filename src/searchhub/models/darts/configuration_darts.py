@@ -1,5 +1,7 @@
 """Configuration of a network of searched cells. Self-contained: it travels to the Hub beside its modeling file."""
 
+import dataclasses
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.backbone_utils import BackboneConfigMixin
@@ -29,7 +31,7 @@ class SearchedDartsConfig(BackboneConfigMixin, PreTrainedConfig):
 
     Args:
         num_channels: Channels of a picture.
-        image_size: Height and width that the network is meant for; it accepts others.
+        image_size: Height and width that the network is meant for, one number or [height, width]; it accepts others.
         stem: "cifar": a 3x3 convolution; "imagenet": three of stride 2.
         stem_multiplier: Channels of the "cifar" stem, in multiples of `width`.
         width: Channels of each node of the first cells, C; every reduction cell doubles them.
@@ -44,12 +46,31 @@ class SearchedDartsConfig(BackboneConfigMixin, PreTrainedConfig):
             pooling.
         batch_norm_eps: Added to the variance.
         batch_norm_momentum: Weight of the newest batch in the running statistics.
+        output_stride: How many times smaller than the picture the last map is. Where `stem` is "imagenet" it may be
+            half of what stem and reductions give, 16 with two of them: the stem's second convolution then has stride 1,
+            and no weights change. Others are not on offer, because a reduction without a stride is another operation.
+            None: what stem and reductions give.
+        segmentation_head: What makes the class of each pixel from the maps: "aspp" (DeepLabV3) or "lraspp" (LR-ASPP of
+            MobileNetV3). It is of no use to other networks, nor are the settings below.
+        aspp_width: Channels of each branch of that head, and of what comes out. None: 256; of "lraspp" 128.
+        aspp_rates: Dilations of the 3x3 branches. None: 6, 12 and 18 at an output stride of 16, and in proportion at
+            others: 12, 24 and 36 at 8. "lraspp" has no such branch.
+        aspp_separable: Whether the 3x3 convolutions are depthwise, with a 1x1 convolution after each.
+        aspp_dropout: Dropout before the classifier of "aspp", in [0, 1).
     """
 
     model_type = "searched_darts"
+    left_out_at_default = (
+        "output_stride",
+        "segmentation_head",
+        "aspp_width",
+        "aspp_rates",
+        "aspp_separable",
+        "aspp_dropout",
+    )
 
     num_channels: int = 3
-    image_size: int = 32
+    image_size: int | list[int] | tuple[int, ...] = 32
     stem: str = "cifar"
     stem_multiplier: int = 3
     width: int = 36
@@ -61,6 +82,12 @@ class SearchedDartsConfig(BackboneConfigMixin, PreTrainedConfig):
     search_network: bool = False
     batch_norm_eps: float = 1e-5
     batch_norm_momentum: float = 0.1
+    output_stride: int | None = None
+    segmentation_head: str = "aspp"
+    aspp_width: int | None = None
+    aspp_rates: list[int] | tuple[int, ...] | None = None
+    aspp_separable: bool = False
+    aspp_dropout: float | int = 0.0
 
     def __post_init__(self, **kwargs):
         if self.reduction_layers is None:
@@ -102,6 +129,23 @@ class SearchedDartsConfig(BackboneConfigMixin, PreTrainedConfig):
         return shapes
 
     @property
+    def map_widths(self) -> list[int]:
+        """Channels of the maps: of the stem, and of each resolution."""
+        return [self.cell_shapes[0][1], *self.stage_widths]
+
+    @property
+    def map_strides(self) -> list[int]:
+        """How many times smaller than the picture these maps are where `output_stride` is None."""
+        first = 1 if self.stem == "cifar" else 8
+        return [first, *(first * 2 ** sum(i <= end for i in self.reduction_layers) for end in self.stage_ends)]
+
+    @property
+    def output_strides(self) -> list[int]:
+        """The output strides on offer."""
+        last = self.map_strides[-1]
+        return [last] if self.stem == "cifar" else [last // 2, last]
+
+    @property
     def auxiliary_cell(self) -> int:
         """The cell after which an auxiliary head stands in training."""
         return 2 * self.num_cells // 3
@@ -109,10 +153,36 @@ class SearchedDartsConfig(BackboneConfigMixin, PreTrainedConfig):
     @property
     def takes_auxiliary_head(self) -> bool:
         """Whether maps are 8 to 10 pixels high there, or after ImageNet's stem 7 to 8, as an auxiliary head needs."""
-        size = self.image_size if self.stem == "cifar" else -(-self.image_size // 8)
-        for i in self.reduction_layers:
-            size = -(-size // 2) if i <= self.auxiliary_cell else size
-        return size in ((8, 9, 10) if self.stem == "cifar" else (7, 8))
+        stride = self.map_strides[0] * 2 ** sum(i <= self.auxiliary_cell for i in self.reduction_layers)
+        stride = stride * (self.output_stride or self.map_strides[-1]) // self.map_strides[-1]
+        sizes = [self.image_size] if isinstance(self.image_size, int) else self.image_size
+        return all(-(-size // stride) in ((8, 9, 10) if self.stem == "cifar" else (7, 8)) for size in sizes)
+
+    # Copied from searchhub.models.mobile.configuration_mobile.SearchedMobileConfig.to_dict
+    def to_dict(self):
+        """Returns all settings but those of segmentation that are as they always were."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        settings = super().to_dict()
+        return {k: v for k, v in settings.items() if k not in self.left_out_at_default or v != defaults[k]}
+
+    # Copied from searchhub.models.mobile.configuration_mobile.SearchedMobileConfig.validate_segmentation
+    def validate_segmentation(self):
+        """Part of the `@strict` validation: a size, an output stride and a head that there are."""
+        for name in ("image_size", "cost_size"):  # the latter of supernets
+            size = getattr(self, name, None)
+            pair = [size, size] if isinstance(size, int) else size
+            if pair is not None and (len(pair) != 2 or min(pair) < 1):
+                raise ValueError(f"`{name}` must be a number or [height, width], 1 or more, but is {size}.")
+        if self.output_stride is not None and self.output_stride not in self.output_strides:
+            raise ValueError(
+                f"`output_stride` must be among {self.output_strides} for this network, but is {self.output_stride}."
+            )
+        if self.segmentation_head not in ("aspp", "lraspp"):
+            raise ValueError(f'`segmentation_head` must be "aspp" or "lraspp", but is {self.segmentation_head!r}.')
+        sizes = {"aspp_width": [self.aspp_width], "aspp_rates": self.aspp_rates}
+        for name, values in sizes.items():
+            if values is not None and (not values or any(v is not None and v < 1 for v in values)):
+                raise ValueError(f"`{name} >= 1` must hold, but got {getattr(self, name)}.")
 
     def validate_cells(self):
         """Part of the `@strict` validation: sizes that make a network, and known operations, one an edge."""

@@ -58,8 +58,9 @@ class SearchedDartsReduction(nn.Module):
         hidden_states = functional.relu(hidden_states)
         height, width = hidden_states.shape[-2:]
         further = hidden_states
-        if height % 2 or width % 2:
-            further = functional.pad(further, (0, width % 2, 0, height % 2))
+        # Zeros beyond an even height or width are never read, so what is exported for any size always has them.
+        if torch.compiler.is_compiling() or height % 2 or width % 2:
+            further = functional.pad(further, (0, 1, 0, 1))
         halves = [self.even(hidden_states), self.odd(further[:, :, 1:, 1:])]
         return self.normalization(torch.cat(halves, dim=1))
 
@@ -165,11 +166,12 @@ class SearchedDartsStem(nn.Module):
             self.second = nn.Identity()
             return
         half, width = config.width // 2, config.width
+        halved = config.output_stride is not None and config.output_stride < config.map_strides[-1]
         self.first = nn.Sequential(
             nn.Conv2d(config.num_channels, half, 3, stride=2, padding=1, bias=False),
             batch_norm(config, half),
             nn.ReLU(),
-            nn.Conv2d(half, width, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(half, width, 3, stride=1 if halved else 2, padding=1, bias=False),
             batch_norm(config, width),
         )
         self.second = nn.Sequential(

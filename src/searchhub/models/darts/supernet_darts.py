@@ -20,6 +20,11 @@ from searchhub.models.darts.modeling_darts import (
     build_operation,
     edge_key,
 )
+from searchhub.models.darts.modeling_darts_segmentation import (
+    SearchedDartsForSemanticSegmentation,
+    SegmentationMixin,
+    build_segmentation_head,
+)
 from searchhub.models.pictures import example_pictures
 from searchhub.models.supernet import Supernet, Window
 from searchhub.space import Architecture, SearchSpace
@@ -45,9 +50,12 @@ class DartsSupernetConfig(SearchedDartsConfig):
         groups: Whether a search keeps one operation with parameters and one without.
         final: Fields of `SearchedDartsConfig` that differ in networks that are trained from scratch, e.g.
             {"width": 36, "num_cells": 20}. `reduction_layers` follow from the number of cells unless given there.
+        cost_size: Height and width of the pictures that costs refer to, one number or [height, width]. None:
+            `image_size`.
     """
 
     model_type = "darts_supernet"
+    left_out_at_default = (*SearchedDartsConfig.left_out_at_default, "cost_size")
 
     width: int = 16
     num_cells: int = 6
@@ -55,6 +63,7 @@ class DartsSupernetConfig(SearchedDartsConfig):
     operations: list[str] | tuple[str, ...] = OPERATIONS
     groups: bool = True
     final: dict | None = None
+    cost_size: int | list[int] | tuple[int, ...] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.operations = list(self.operations)
@@ -73,10 +82,8 @@ class DartsSupernetConfig(SearchedDartsConfig):
         return DartsSupernetConfig(**{**fields, "search_network": False, **changes, "final": None})
 
 
-class DartsSupernetForImageClassification(Supernet, SearchedDartsPreTrainedModel):
-    """The weights of every operation on every edge of every cell.
-
-    All architectures share the stem, the preprocessing of cell inputs and the classifier.
+class DartsSupernet(Supernet, SearchedDartsPreTrainedModel):
+    """The weights of every operation on every edge of every cell, and of the stem, for any head.
 
     Args:
         config: Sizes and operations.
@@ -84,15 +91,12 @@ class DartsSupernetForImageClassification(Supernet, SearchedDartsPreTrainedModel
 
     config: DartsSupernetConfig
     config_class = DartsSupernetConfig
-    subnet_class = SearchedDartsForImageClassification
     papers = ("ddpnas", PAPER)
 
     def __init__(self, config: DartsSupernetConfig) -> None:
         super().__init__(config)
         self.stem = SearchedDartsStem(config)
         self.cells = nn.ModuleList(_SupernetCell(config, i) for i in range(config.num_cells))
-        self.classifier = nn.Linear(config.stage_widths[-1], config.num_labels)
-        self.post_init()
 
     @cached_property
     def search_space(self) -> SearchSpace:
@@ -103,7 +107,7 @@ class DartsSupernetForImageClassification(Supernet, SearchedDartsPreTrainedModel
         if not self.config.search_network and self.config.final is None:
             return self
         with torch.device("meta"):
-            return DartsSupernetForImageClassification(self.config.final_config())
+            return type(self)(self.config.final_config())
 
     def subnet_config(self, architecture: Architecture) -> SearchedDartsConfig:
         fields = {k: v for k, v in self.config.to_dict().items() if k not in _SUPERNET_ONLY}
@@ -137,6 +141,42 @@ class DartsSupernetForImageClassification(Supernet, SearchedDartsPreTrainedModel
         return example_pictures(self.config)
 
 
+class DartsSupernetForImageClassification(DartsSupernet):
+    """The weights of every operation on every edge of every cell.
+
+    All architectures share the stem, the preprocessing of cell inputs and the classifier.
+
+    Args:
+        config: Sizes and operations.
+    """
+
+    subnet_class = SearchedDartsForImageClassification
+
+    def __init__(self, config: DartsSupernetConfig) -> None:
+        super().__init__(config)
+        self.classifier = nn.Linear(config.stage_widths[-1], config.num_labels)
+        self.post_init()
+
+
+class DartsSupernetForSemanticSegmentation(SegmentationMixin, DartsSupernet):
+    """The weights of every operation on every edge of every cell, for networks that tell the class of each pixel.
+
+    All architectures share the stem, the preprocessing of cell inputs and the head. The space is that of the
+    classifiers: cells that a search finds on one task are cells of the other.
+
+    Args:
+        config: Sizes and operations.
+    """
+
+    subnet_class = SearchedDartsForSemanticSegmentation
+    papers = ("ddpnas", PAPER, "deeplabv3")
+
+    def __init__(self, config: DartsSupernetConfig) -> None:
+        super().__init__(config)
+        self.segmentation_head = build_segmentation_head(config)
+        self.post_init()
+
+
 class _SupernetCell(nn.Module):
     """The modules of a cell, with all operations on every edge."""
 
@@ -156,4 +196,4 @@ class _SupernetCell(nn.Module):
 
 
 _NOT_PASSED_ON = {"model_type", "architectures", "transformers_version", "out_features", "out_indices", "stage_names"}
-_SUPERNET_ONLY = {"model_type", "architectures", "transformers_version", "operations", "groups", "final"}
+_SUPERNET_ONLY = {"model_type", "architectures", "transformers_version", "operations", "groups", "final", "cost_size"}

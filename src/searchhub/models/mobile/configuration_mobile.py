@@ -126,9 +126,11 @@ class SearchedMobileConfig(BackboneConfigMixin, PreTrainedConfig):
 
     def validate_segmentation(self):
         """Part of the `@strict` validation: a size, an output stride and a head that there are."""
-        size = [self.image_size] if isinstance(self.image_size, int) else self.image_size
-        if len(size) not in (1, 2) or min(size) < 1:
-            raise ValueError(f"`image_size` must be a number or [height, width], 1 or more, but is {self.image_size}.")
+        for name in ("image_size", "cost_size"):  # the latter of supernets
+            size = getattr(self, name, None)
+            pair = [size, size] if isinstance(size, int) else size
+            if pair is not None and (len(pair) != 2 or min(pair) < 1):
+                raise ValueError(f"`{name}` must be a number or [height, width], 1 or more, but is {size}.")
         if self.output_stride is not None and self.output_stride not in self.output_strides:
             raise ValueError(
                 f"`output_stride` must be among {self.output_strides} for this network, but is {self.output_stride}."

@@ -1,4 +1,4 @@
-"""Searched mobile networks for segmentation. Self-contained: it travels to the Hub beside the files of the family."""
+"""Searched mobile networks for segmentation. Self-contained: it travels to the Hub beside its family's files."""
 
 import torch
 from torch import nn
@@ -139,8 +139,9 @@ class SearchedMobileForSemanticSegmentation(SegmentationMixin, SearchedMobilePre
 
     def forward(self, pixel_values, labels=None, output_hidden_states=None, return_dict=None, **kwargs):
         r"""
-        The logits are as large as the head makes them, and not as the picture: 1 / `output_stride` of it, with
-        "lraspp" 1/8. `post_process_semantic_segmentation` of the image processor makes them as large as wanted.
+        The logits are as large as the head makes them, and not as the picture: as the last map, which is
+        `output_stride` times smaller, or with "lraspp" as the finer map. `post_process_semantic_segmentation` of the
+        image processor makes them as large as wanted.
 
         Args:
             pixel_values: float [batch, num_channels, height, width], normalized as the image processor does.
