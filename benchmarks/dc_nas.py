@@ -114,7 +114,7 @@ def trained(arguments: argparse.Namespace, networks: list[int]) -> Iterator[dict
     from searchhub.evaluators.scratch import ScratchEvaluator
     from searchhub.models.channel_cnn.supernet_channel_cnn import ChannelCnnSupernet, ChannelCnnSupernetConfig
     from searchhub.training.accelerator import make_accelerator
-    from searchhub.training.loop import predict
+    from searchhub.training.loop import evaluate
     from searchhub.training.settings import TrainingSettings
     from searchhub.trial import Budget, Trial
 
@@ -130,8 +130,8 @@ def trained(arguments: argparse.Namespace, networks: list[int]) -> Iterator[dict
     )
 
     def on_test(model: Any) -> dict[str, float]:
-        scores = task.score(*predict(model, task, "test", training.eval_batch_size, accelerator))
-        return {"test": scores[task.metric_name]}
+        measured = evaluate(model, task, "test", training.eval_batch_size, accelerator)
+        return {"test": measured.metrics[task.metric_name]}
 
     early = ScratchEvaluator(supernet, task, training, accelerator, seed=arguments.seed, measure=on_test)
     full = ScratchEvaluator(  # the same but for its features, which nobody needs

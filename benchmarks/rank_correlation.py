@@ -55,7 +55,7 @@ from searchhub.result import SearchResult
 from searchhub.searchers.credit import Estimator
 from searchhub.space import Codes
 from searchhub.spaces.nasbench201 import EDGES, OPERATIONS
-from searchhub.training.loop import predict, reestimate_batch_norm
+from searchhub.training.loop import evaluate, reestimate_batch_norm
 from searchhub.trial import TrialResult
 
 SIZES = ("image_size", "width", "cells_per_stage", "train_samples", "epochs_per_trial")
@@ -102,8 +102,9 @@ def shared_score(evaluator: SupernetEvaluator, architecture: searchhub.Architect
     subnet = evaluator.supernet.subnet(architecture)
     of = evaluator.task, "train", evaluator.settings, evaluator.accelerator
     reestimate_batch_norm(subnet, *of, batches=evaluator.batch_norm_batches)
-    pair = predict(subnet, evaluator.task, "validation", evaluator.settings.eval_batch_size, evaluator.accelerator)
-    return evaluator.task.search_score(evaluator.task.score(*pair))
+    size = evaluator.settings.eval_batch_size
+    measured = evaluate(subnet, evaluator.task, "validation", size, evaluator.accelerator)
+    return evaluator.task.search_score(measured.metrics)
 
 
 def main(argv: list[str]) -> None:

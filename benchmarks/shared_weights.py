@@ -52,7 +52,7 @@ from searchhub.networks.trainer import NetworkTrainer
 from searchhub.result import SearchResult
 from searchhub.searchers.credit import mean_credit
 from searchhub.space import INACTIVE, Architecture, Codes, SearchSpace
-from searchhub.training.loop import predict, reestimate_batch_norm
+from searchhub.training.loop import evaluate, reestimate_batch_norm
 from searchhub.trial import WARMUP
 from searchhub.workflows.limits import read_limits
 
@@ -103,8 +103,8 @@ def shared_score(trainer: NetworkTrainer, architecture: Architecture) -> float:
     """The validation score of an architecture on the supernet's weights, as the search scores trials."""
     subnet = trainer.supernet.subnet(architecture)
     reestimate_batch_norm(subnet, trainer.task, "train", trainer.settings, trainer.accelerator, batches=8)
-    pair = predict(subnet, trainer.task, "validation", trainer.settings.eval_batch_size, trainer.accelerator)
-    return trainer.task.search_score(trainer.task.score(*pair))
+    measured = evaluate(subnet, trainer.task, "validation", trainer.settings.eval_batch_size, trainer.accelerator)
+    return trainer.task.search_score(measured.metrics)
 
 
 def credited(result: SearchResult, codes: Codes) -> dict[str, FloatArray]:

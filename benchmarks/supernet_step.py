@@ -54,7 +54,7 @@ from searchhub.evaluators.supernet import Paths
 from searchhub.journal import Mark
 from searchhub.models.supernet import Supernet
 from searchhub.training.batches import derive_seed, evaluation_batches, training_batches
-from searchhub.training.loop import predict, reestimate_batch_norm, train_pass
+from searchhub.training.loop import evaluate, reestimate_batch_norm, train_pass
 from searchhub.training.shared import SharedWeights
 from searchhub.training.windows import SharedOptimizerState
 from searchhub.trial import SCORED, SCORING
@@ -224,7 +224,7 @@ class Bench:
         )
         self.accelerator.free_memory()
         reestimate_batch_norm(model, self.task, "train", self.settings, self.accelerator, batches=8)
-        self.task.score(*predict(model, self.task, "validation", self.settings.eval_batch_size, self.accelerator))
+        evaluate(model, self.task, "validation", self.settings.eval_batch_size, self.accelerator)
 
         def save(folder: Path) -> None:
             state = {n: p.data.contiguous() for n, p in model.named_parameters()}

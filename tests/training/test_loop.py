@@ -4,8 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate import Accelerator
+from torch.nn import functional
 
+from searchhub.data.reduced import ReducedTask
+from searchhub.data.task import Measured
 from searchhub.errors import DivergedError, InvalidInputError
+from searchhub.metrics.segmentation import VOID
 from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, MobileSupernetForImageClassification
 from searchhub.training.batch_norm import check_batch_norm_of
 from searchhub.training.batches import (
@@ -16,7 +20,7 @@ from searchhub.training.batches import (
     training_batches,
 )
 from searchhub.training.fit import fit
-from searchhub.training.loop import predict, reestimate_batch_norm, train_pass
+from searchhub.training.loop import cross_entropy, evaluate, outputs, reestimate_batch_norm, train_pass
 from searchhub.training.settings import TrainingSettings
 
 from .tiny import TinyTask, tiny_supernet
@@ -229,13 +233,54 @@ def test_batch_norm_is_the_plain_average_over_the_batches():
     assert normalization.momentum == 0.1, "training goes on as before"
 
 
-def test_predict_is_in_order_and_whole():
+def test_outputs_are_in_order_and_whole():
     task, model = TinyTask(sizes=(32, 17, 5)), network().eval()
-    predictions, references = predict(model, task, "validation", 4, Accelerator(cpu=True))
+    logits, references = outputs(model, task, "validation", 4, Accelerator(cpu=True))
     with torch.no_grad():
-        expected = model(task.data["validation"][0]).logits.argmax(-1)
-    assert torch.equal(predictions, expected)
+        expected = model(task.data["validation"][0]).logits
+    torch.testing.assert_close(logits, expected)
     assert torch.equal(references, task.data["validation"][1])
+
+
+def test_a_task_is_scored_on_its_whole_split_at_once_unless_it_tallies_otherwise():
+    task, model = TinyTask(sizes=(32, 17, 5)), network()
+    logits, references = outputs(model, task, "validation", 4, Accelerator(cpu=True))
+    measured = evaluate(model, task, "validation", 4, Accelerator(cpu=True))
+    assert measured == Measured(task.score(logits.argmax(-1), references), task.loss(logits, references))
+    assert evaluate(model, ReducedTask(task, 0.5), "validation", 4, Accelerator(cpu=True)) == measured
+
+
+def test_cross_entropy_of_maps_is_the_mean_over_pixels_of_some_class():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 6, generator=generator, requires_grad=True)
+    labels = torch.randint(0, 3, (2, 8, 12), generator=generator)
+    labels[0, :4] = VOID
+    resized = functional.interpolate(logits, (8, 12), mode="bilinear", align_corners=False)
+    valid = labels != VOID
+    for smoothing in (0.0, 0.1):
+        rows = resized.movedim(1, -1)[valid]
+        expected = functional.cross_entropy(rows, labels[valid], label_smoothing=smoothing)
+        torch.testing.assert_close(cross_entropy(logits, labels, smoothing), expected)
+    loss = cross_entropy(logits, torch.full_like(labels, VOID), 0.1)
+    loss.backward()
+    assert loss == 0, "a batch of void alone teaches nothing"
+    assert not logits.grad.any()
+
+
+def test_cross_entropy_of_examples_is_that_of_torch_to_the_bit():
+    logits, labels = torch.randn(7, 3, generator=torch.Generator().manual_seed(0)), torch.arange(7) % 3
+    expected = functional.cross_entropy(logits, labels, label_smoothing=0.1)
+    assert torch.equal(cross_entropy(logits, labels, 0.1), expected)
+
+
+def test_the_schedule_of_segmentation_falls_by_a_power():
+    settings = TrainingSettings(learning_rate=0.1, min_learning_rate=0.01, schedule="poly", warmup_steps=2)
+    rates = [settings.learning_rate_at(step, 12) for step in (0, 2, 7, 12)]
+    assert rates == pytest.approx([0.05, 0.1, 0.01 + 0.09 * 0.5**0.9, 0.01])
+    assert settings.to_dict()["schedule"] == "poly"
+    assert "schedule" not in TrainingSettings().to_dict(), "identities of runs without it stay what they were"
+    with pytest.raises(InvalidInputError, match='`schedule` must be "cosine" or "poly", but is'):
+        TrainingSettings(schedule="step")
 
 
 def test_fit_learns_and_repeats_to_the_bit():

@@ -21,7 +21,7 @@ from searchhub.generation import Limit, generate
 from searchhub.networks import trainer as networks
 from searchhub.networks.network import Network
 from searchhub.networks.saved_trainer import save_trainer
-from searchhub.training.loop import predict
+from searchhub.training.loop import evaluate
 from searchhub.workflows import evaluation, reloading
 from searchhub.workflows.evaluation import EvaluatedNetwork, evaluate_network, evaluate_networks, networks_in
 from searchhub.workflows.reloading import reload_networks
@@ -86,11 +86,11 @@ def test_inputs_are_made_by_the_processor_in_the_folder(model, monkeypatch):
     def inputs(task):
         return task.batch("test", first, device=torch.device("cpu"))["pixel_values"]
 
-    def predicting(model, task, *others):
+    def evaluating(model, task, *others):
         seen.append(inputs(task))
-        return predict(model, task, *others)
+        return evaluate(model, task, *others)
 
-    monkeypatch.setattr(evaluation, "predict", predicting)
+    monkeypatch.setattr(evaluation, "evaluate", evaluating)
     measured(model)
     change(model / "preprocessor_config.json", image_mean=[0.0] * 3, image_std=[1.0] * 3)
     measured(model)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from searchhub.data.task import Batch, Split, Task
+from searchhub.data.task import Batch, Split, Task, check_not_dense
 from searchhub.data.view import TaskView
 from searchhub.errors import InvalidInputError
 
 TEACHER_LOGITS = "teacher_logits"
 """Name of the teacher's logits in a batch."""
+
+DISTILLATION = "Learning from a teacher's outputs"
+"""Words for errors about tasks of which a teacher's logits are too many to be kept."""
 
 
 class DistilledTask(TaskView):
@@ -27,6 +30,7 @@ class DistilledTask(TaskView):
     """
 
     def __init__(self, task: Task, logits: torch.Tensor) -> None:
+        check_not_dense(task, DISTILLATION)
         super().__init__(task)
         if task.augmented:
             raise InvalidInputError(

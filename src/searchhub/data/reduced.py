@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from searchhub.data.task import Batch, Split, Task
+from searchhub.data.task import Batch, Split, Task, check_not_dense
 from searchhub.data.view import TaskView
 from searchhub.errors import InvalidInputError
 
@@ -27,6 +27,7 @@ class ReducedTask(TaskView):
     """
 
     def __init__(self, task: Task, share: float, *, seed: int = 0) -> None:
+        check_not_dense(task, "Reducing a data set by class")
         super().__init__(task)
         if not 0 < share <= 1:
             raise InvalidInputError(f"`0 < share <= 1` must hold, but got {share}.")

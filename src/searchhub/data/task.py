@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 
+from searchhub.errors import InvalidInputError
+
 Split: TypeAlias = Literal["train", "validation", "test", "full"]
 """Names of the splits. "full" is train, then validation, for the final training."""
 
 Batch: TypeAlias = dict[str, torch.Tensor]
+
+Tally: TypeAlias = tuple[torch.Tensor, ...]
+"""What evaluation keeps of some examples, on the CPU; see `Task.tally`."""
 
 
 class SavesItself(Protocol):
@@ -45,6 +50,22 @@ class Published:
     parts: Mapping[str, tuple[str, str, int]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a network reaches on a split.
+
+    Args:
+        metrics: The task's metrics, the primary one among them.
+        loss: Mean loss. It is NaN or infinite if outputs are.
+        by_class: Metrics of single classes: maps a metric's name to (class name, value). Classes without a value are
+            left out. Empty: the task has no such metrics.
+    """
+
+    metrics: dict[str, float]
+    loss: float
+    by_class: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
 class Task(ABC):
     """What a network is trained for. A search uses train and validation; final figures come from test.
 
@@ -69,6 +90,9 @@ class Task(ABC):
 
     augmented: bool = False
     """Whether training batches change examples at random."""
+
+    dense: bool = False
+    """Whether each pixel of an example has a label, instead of the example as a whole."""
 
     notes: tuple[str, ...] = ()
     """What was decided about the data when they were loaded, for people: what was left out, and why."""
@@ -140,6 +164,27 @@ class Task(ABC):
             return float(torch.nn.functional.mse_loss(logits.squeeze(-1).double(), references.double()))
         return float(torch.nn.functional.cross_entropy(logits.double(), references))
 
+    def tally(self, logits: torch.Tensor, labels: torch.Tensor) -> Tally:
+        """Returns what evaluation keeps of a batch: outputs and labels, unless a task needs less of them.
+
+        Args:
+            logits: Outputs, float32 [n, labels, …].
+            labels: Labels [n, …], on the same device.
+        """
+        return logits.cpu(), labels.cpu()
+
+    def join(self, tallies: Iterable[Tally]) -> Tally:
+        """Returns the tally of all examples from those of parts, in order, at least one. This one puts parts in a row.
+
+        A task that counts adds its parts up as they come, so that memory does not grow with the number of examples.
+        """
+        return tuple(torch.cat(parts) for parts in zip(*tallies, strict=True))
+
+    def total(self, tally: Tally) -> Measured:
+        """Returns what was reached on the examples of a tally, those of a whole split."""
+        logits, labels = tally
+        return Measured(self.score(self.predictions(logits), labels), self.loss(logits, labels))
+
     def search_score(self, metrics: Mapping[str, float]) -> float:
         """Returns what a search by `score="metric"` maximises, in [0, 1]: the metric, unless that has another range."""
         return metrics[self.metric_name]
@@ -168,3 +213,20 @@ class Task(ABC):
     def order(self, split: Split, *, batch_size: int, seed: int) -> torch.Tensor:
         """Returns the order, int64 [size], in which one epoch goes through a split."""
         return torch.randperm(self.size(split), generator=torch.Generator().manual_seed(seed))
+
+
+def check_not_dense(task: Task, what: str) -> None:
+    """Checks that each example has one label, where something needs that.
+
+    Args:
+        task: The task.
+        what: What needs it, in words that begin a sentence.
+
+    Raises:
+        InvalidInputError: Each pixel has a label.
+    """
+    if task.dense:
+        raise InvalidInputError(
+            f"{what} needs one label for each example, but `{task.name}` has one for each pixel. Search such a task on "
+            "shared weights, and train on its labels alone."
+        )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 
-from searchhub.data.task import Batch, Published, SavesItself, Split, Task
+from searchhub.data.task import Batch, Measured, Published, SavesItself, Split, Tally, Task
 
 
 class TaskView(Task):
@@ -24,6 +24,7 @@ class TaskView(Task):
         self.auto_class = task.auto_class
         self.processor_class = task.processor_class
         self.augmented = task.augmented
+        self.dense = task.dense
 
     @property
     def published(self) -> Published:
@@ -50,6 +51,15 @@ class TaskView(Task):
 
     def loss(self, logits: torch.Tensor, references: torch.Tensor) -> float:
         return self.task.loss(logits, references)
+
+    def tally(self, logits: torch.Tensor, labels: torch.Tensor) -> Tally:
+        return self.task.tally(logits, labels)
+
+    def join(self, tallies: Iterable[Tally]) -> Tally:
+        return self.task.join(tallies)
+
+    def total(self, tally: Tally) -> Measured:
+        return self.task.total(tally)
 
     def search_score(self, metrics: Mapping[str, float]) -> float:
         return self.task.search_score(metrics)

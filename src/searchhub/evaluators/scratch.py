@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 
 from searchhub.data.reduced import ReducedTask
-from searchhub.data.task import Batch, Task
+from searchhub.data.task import Batch, Task, check_not_dense
 from searchhub.errors import DivergedError, InvalidInputError, SearchhubError
 from searchhub.evaluators.accelerated import AcceleratedEvaluator
 from searchhub.evaluators.features import FeatureKind, FeatureRecorder
@@ -81,6 +81,7 @@ class ScratchEvaluator(AcceleratedEvaluator):
         score: str | Score = METRIC,
         on_step: StepCallback | None = None,
     ) -> None:
+        check_not_dense(task, "A search by networks that are trained apart (DC-NAS)")
         if supernet.config.num_labels != task.num_labels:
             raise InvalidInputError(
                 f"The networks must have the task's {task.num_labels} labels, but have {supernet.config.num_labels}."

@@ -33,9 +33,9 @@ from searchhub.training.batches import (
 from searchhub.training.loop import (
     StepCallback,
     calibration_inputs,
+    evaluate_on,
     has_batch_norm,
     measure_batch_norm,
-    outputs_on,
     release_model,
     take_steps,
     train_pass,
@@ -249,9 +249,8 @@ class SupernetEvaluator(AcceleratedEvaluator):
         """Returns the score and the metrics of a subnet on the validation split, with BatchNorm measured anew."""
         if has_batch_norm(subnet):
             measure_batch_norm(subnet, self._inputs("train", subnet), self.accelerator)
-        logits, references = outputs_on(subnet, self._inputs("validation", subnet), self.accelerator)
-        metrics = self.task.score(self.task.predictions(logits), references)
-        metrics |= validation_loss(self.task.loss(logits, references))
+        measured = evaluate_on(subnet, self.task, self._inputs("validation", subnet), self.accelerator)
+        metrics = {**measured.metrics, **validation_loss(measured.loss)}
         return self._score(self.task, metrics), metrics
 
     def _inputs(self, split: Literal["train", "validation"], subnet: nn.Module) -> Iterator[Any]:

@@ -33,7 +33,7 @@ from searchhub.space import Architecture
 from searchhub.training.accelerator import Processes
 from searchhub.training.batches import derive_seed
 from searchhub.training.fit import fit
-from searchhub.training.loop import StepCallback, predict
+from searchhub.training.loop import StepCallback, evaluate
 from searchhub.training.settings import TrainingSettings
 from searchhub.visualization.diagram import plot_architecture
 
@@ -185,8 +185,8 @@ class NetworkTrainer:
         if isinstance(network.architecture, GeneratedArchitecture):
             facts["certificate"] = network.architecture.certificate.to_dict()
         if self.train_on == "train":
-            pair = predict(model, self.task, "validation", self.settings.eval_batch_size, self.accelerator)
-            facts["validation"] = {"metrics": self.task.score(*pair), "examples": self.task.size("validation")}
+            measured = evaluate(model, self.task, "validation", self.settings.eval_batch_size, self.accelerator)
+            facts["validation"] = {"metrics": measured.metrics, "examples": self.task.size("validation")}
         if self.accelerator.is_main_process:
             if network.published:
                 self._publish(network, model, facts)

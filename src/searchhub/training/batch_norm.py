@@ -18,6 +18,7 @@ from searchhub.data.task import Task
 from searchhub.errors import InvalidInputError
 from searchhub.generation.cell_sampling import draw_cells
 from searchhub.models.supernet import Supernet
+from searchhub.training.loop import calibration_batch
 from searchhub.training.settings import TrainingSettings
 
 TRIED = 3
@@ -62,7 +63,7 @@ def check_batch_norm(
             model.attach_auxiliary_head()
     if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         return
-    example = task.batch("train", torch.zeros(1, dtype=torch.int64), device=torch.device("cpu"))
+    example = calibration_batch(task, "train", torch.zeros(1, dtype=torch.int64), torch.device("cpu"))
     shape = example[model.main_input_name].shape
     try:
         model(**{model.main_input_name: torch.empty(shape, device="meta")})

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from accelerate import Accelerator
 
-from searchhub.data.task import Batch, Split, Task
+from searchhub.data.distilled import DISTILLATION
+from searchhub.data.task import Batch, Split, Task, check_not_dense
 from searchhub.errors import InvalidInputError
 from searchhub.training.settings import TrainingSettings
 
@@ -23,9 +24,11 @@ def check_batch_size(task: Task, split: Split, settings: TrainingSettings, accel
     """Checks before work starts that batches can be made.
 
     Raises:
-        InvalidInputError: The split holds no whole batch, or a batch cannot be divided evenly among processes and
-            parts.
+        InvalidInputError: The split holds no whole batch, a batch cannot be divided evenly among processes and parts,
+            or it cannot hold the teacher's outputs that the settings ask for.
     """
+    if settings.distillation_weight:
+        check_not_dense(task, DISTILLATION)
     parts = accelerator.num_processes * settings.gradient_accumulation_steps
     if settings.batch_size % parts:
         raise InvalidInputError(

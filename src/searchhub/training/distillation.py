@@ -5,8 +5,8 @@ from __future__ import annotations
 from accelerate import Accelerator
 from torch import nn
 
-from searchhub.data.distilled import DistilledTask
-from searchhub.data.task import Task
+from searchhub.data.distilled import DISTILLATION, DistilledTask
+from searchhub.data.task import Task, check_not_dense
 from searchhub.training.loop import outputs
 
 
@@ -20,8 +20,9 @@ def distilled(task: Task, teacher: nn.Module, accelerator: Accelerator, *, batch
         batch_size: Number of examples of one forward pass, per process.
 
     Raises:
-        InvalidInputError: The task is augmented, or the teacher has other labels.
+        InvalidInputError: The task is augmented or has a label for each pixel, or the teacher has other labels.
     """
+    check_not_dense(task, DISTILLATION)
     teacher.to(accelerator.device)
     logits, _ = outputs(teacher, task, "full", batch_size, accelerator)
     return DistilledTask(task, logits)

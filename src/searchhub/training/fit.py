@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from searchhub.data.task import Split, Task
 from searchhub.errors import InvalidInputError
 from searchhub.training.batch_norm import check_batch_norm
 from searchhub.training.batches import check_batch_size, derive_seed, steps_per_epoch, training_batches
-from searchhub.training.loop import StepCallback, outputs, release_model, share_buffers, train_pass
+from searchhub.training.loop import StepCallback, evaluate, release_model, share_buffers, train_pass
 from searchhub.training.settings import TrainingSettings
 
 
@@ -33,6 +33,7 @@ class TrainOutput:
         steps: Number of optimizer steps taken.
         seconds: Wall time in seconds.
         evaluation_loss: Mean loss on the evaluated split. It is NaN or infinite if outputs are.
+        by_class: Metrics of single classes, see `searchhub.data.task.Measured`.
     """
 
     metrics: dict[str, float]
@@ -43,11 +44,14 @@ class TrainOutput:
     steps: int
     seconds: float
     evaluation_loss: float
+    by_class: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON; a loss that is not finite is None there."""
-        loss = self.evaluation_loss
-        return {**vars(self), "evaluation_loss": loss if math.isfinite(loss) else None}
+        """Returns plain JSON, without metrics of classes where there are none; a loss that is not finite is None."""
+        fields, loss = dict(vars(self)), self.evaluation_loss
+        if not self.by_class:
+            del fields["by_class"]
+        return {**fields, "evaluation_loss": loss if math.isfinite(loss) else None}
 
 
 def fit(
@@ -120,11 +124,17 @@ def fit(
     if settings.drop_path:
         model.set_drop_path(0.0)
     share_buffers(model, accelerator)
-    logits, references = outputs(model, task, evaluate_on, settings.eval_batch_size, accelerator)
-    metrics = task.score(task.predictions(logits), references)
-    seconds = time.perf_counter() - started
+    measured = evaluate(model, task, evaluate_on, settings.eval_batch_size, accelerator)
     return TrainOutput(
-        metrics, evaluate_on, task.size(evaluate_on), loss, epochs, steps, seconds, task.loss(logits, references)
+        metrics=measured.metrics,
+        split=evaluate_on,
+        examples=task.size(evaluate_on),
+        loss=loss,
+        epochs=epochs,
+        steps=steps,
+        seconds=time.perf_counter() - started,
+        evaluation_loss=measured.loss,
+        by_class=measured.by_class,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from searchhub.data.distilled import TEACHER_LOGITS
-from searchhub.data.task import Batch, Split, Task
+from searchhub.data.task import Batch, Measured, Split, Tally, Task
 from searchhub.errors import DivergedError, InvalidInputError
+from searchhub.metrics.segmentation import VOID
 from searchhub.training.batches import evaluation_batches
 from searchhub.training.settings import TrainingSettings
 
@@ -130,22 +132,37 @@ def _loss(model: nn.Module, part: Batch, settings: TrainingSettings) -> torch.Te
     output = model(**{k: v for k, v in part.items() if k != TEACHER_LOGITS})
     loss: torch.Tensor = output.loss
     if settings.label_smoothing:
-        if output.logits.shape[-1] == 1:
+        if output.logits.shape[1:] == (1,):
             raise InvalidInputError("`label_smoothing` must be 0 where a network has one output, which is no class.")
-        loss = nn.functional.cross_entropy(
-            output.logits.float(), part["labels"], label_smoothing=settings.label_smoothing
-        )
+        loss = cross_entropy(output.logits, part["labels"], settings.label_smoothing)
     if settings.distillation_weight:
         if teacher is None:
             raise InvalidInputError("A `distillation_weight` needs a teacher's logits in the batches: `distilled`.")
         distance = distillation_loss(output.logits, teacher, settings.distillation_temperature)
         loss = torch.lerp(loss.float(), distance, settings.distillation_weight)
     if settings.auxiliary_weight:
-        auxiliary = nn.functional.cross_entropy(
-            output.auxiliary_logits.float(), part["labels"], label_smoothing=settings.label_smoothing
-        )
+        auxiliary = cross_entropy(output.auxiliary_logits, part["labels"], settings.label_smoothing)
         loss = loss + settings.auxiliary_weight * auxiliary
     return loss
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Returns the mean cross-entropy, of examples or, where logits are maps, of all pixels that are not void.
+
+    Maps of another size than the labels are resized to it first. Without a pixel of a class the loss is 0.
+
+    Args:
+        logits: Outputs [n, classes] or [n, classes, height, width].
+        labels: Classes, int64 [n] or [n, height, width], with `VOID` for pixels of no class.
+        smoothing: Label smoothing in [0, 1).
+    """
+    logits = logits.float()
+    if logits.dim() < 4:
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    if logits.shape[-2:] != labels.shape[-2:]:
+        logits = nn.functional.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False)
+    total = nn.functional.cross_entropy(logits, labels, ignore_index=VOID, reduction="sum", label_smoothing=smoothing)
+    return total / (labels != VOID).sum().clamp(min=1)
 
 
 def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -174,43 +191,56 @@ def _check(losses: list[torch.Tensor], first_step: int, what: str, accelerator: 
     return values
 
 
-@torch.no_grad()
-def predict(
-    model: nn.Module, task: Task, split: Split, batch_size: int, accelerator: Accelerator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns predictions and labels [n] of a whole split, in order, the same on every process."""
-    logits, references = outputs(model, task, split, batch_size, accelerator)
-    return task.predictions(logits), references
+def evaluate(model: nn.Module, task: Task, split: Split, batch_size: int, accelerator: Accelerator) -> Measured:
+    """Returns what a model reaches on a whole split, the same on every process.
+
+    What is kept of each batch is what the task tallies, so memory need not grow with the number of examples.
+    """
+    return evaluate_on(model, task, evaluation_batches(task, split, batch_size, accelerator), accelerator)
 
 
-@torch.no_grad()
+def evaluate_on(model: nn.Module, task: Task, batches: Iterable[Batch], accelerator: Accelerator) -> Measured:
+    """Returns what a model reaches on this process's batches and those of all others, taken in order."""
+    return task.total(_tallied(model, batches, accelerator, task.tally, task.join))
+
+
 def outputs(
     model: nn.Module, task: Task, split: Split, batch_size: int, accelerator: Accelerator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns logits, float32 [n, labels], and labels [n] of a whole split, in order, the same on every process."""
-    return outputs_on(model, evaluation_batches(task, split, batch_size, accelerator), accelerator)
+    batches = evaluation_batches(task, split, batch_size, accelerator)
+    logits, labels = _tallied(model, batches, accelerator, partial(Task.tally, task), partial(Task.join, task))
+    return logits, labels
 
 
 @torch.no_grad()
-def outputs_on(
-    model: nn.Module, batches: Iterable[Batch], accelerator: Accelerator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns logits, float32 [n, labels], and labels [n] of this process's batches, joined over all processes."""
+def _tallied(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    accelerator: Accelerator,
+    tally: Callable[[torch.Tensor, torch.Tensor], Tally],
+    join: Callable[[Iterable[Tally]], Tally],
+) -> Tally:
     model.eval()
-    parts = []
-    for batch in batches:
-        inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels", TEACHER_LOGITS)}
-        with accelerator.autocast():
-            parts.append((model(**inputs).logits.float().cpu(), batch["labels"].cpu()))
-    if accelerator.num_processes > 1:
-        parts = gather_object(parts)  # joined in the order of the processes; one may have none
-    return torch.cat([logits for logits, _ in parts]), torch.cat([labels for _, labels in parts])
+
+    def tallies() -> Iterator[Tally]:
+        for batch in batches:
+            inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels", TEACHER_LOGITS)}
+            with accelerator.autocast():
+                logits = model(**inputs).logits.float()
+            yield tally(logits, batch["labels"])
+
+    if accelerator.num_processes == 1:
+        return join(tallies())
+    own = tallies()
+    mine = [join(itertools.chain([first], own)) for first in itertools.islice(own, 1)]
+    return join(gather_object(mine))  # in the order of the processes; one may have none
 
 
 def reestimate_batch_norm(
     model: nn.Module, task: Task, split: Split, settings: TrainingSettings, accelerator: Accelerator, *, batches: int
 ) -> None:
-    """Measures BatchNorm statistics anew: plain averages over the first `batches` batches of a split, not augmented.
+    """Measures BatchNorm statistics anew: plain averages over batches of a split, see `calibration_inputs`.
 
     Every process takes the same batches, so that all arrive at the same statistics.
     """
@@ -227,11 +257,23 @@ def has_batch_norm(model: nn.Module) -> bool:
 def calibration_inputs(
     name: str, task: Task, split: Split, settings: TrainingSettings, accelerator: Accelerator, *, batches: int
 ) -> Iterator[torch.Tensor]:
-    """Yields the inputs of that name in the first `batches` batches of a split, not augmented."""
+    """Yields the inputs of that name in at most `batches` batches of a split.
+
+    They are the first ones, not augmented. If pixels have labels, they are batches as training sees them, always the
+    same: whole pictures would have other statistics, and take more memory. Their examples then lie evenly over the
+    split, since the frames of a drive follow each other.
+    """
     size, limit = settings.batch_size, min(task.size(split), batches * settings.batch_size)
+    taken = torch.arange(limit)
+    if task.dense:
+        taken = taken * task.size(split) // limit
     for i in range(0, limit - limit % size or limit, size):
-        indices = torch.arange(i, min(i + size, limit))
-        yield task.batch(split, indices, device=accelerator.device)[name]
+        yield calibration_batch(task, split, taken[i : i + size], accelerator.device)[name]
+
+
+def calibration_batch(task: Task, split: Split, indices: torch.Tensor, device: torch.device) -> Batch:
+    """Returns a batch of examples as BatchNorm statistics are measured with it, always the same."""
+    return task.batch(split, indices, device=device, seed=0 if task.dense else None)
 
 
 def measure_batch_norm(model: nn.Module, inputs: Iterable[torch.Tensor], accelerator: Accelerator) -> None:

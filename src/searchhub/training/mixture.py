@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from searchhub.costs.table import CostTable
-from searchhub.data.task import Batch, Task
+from searchhub.data.task import Batch, Task, check_not_dense
 from searchhub.distributed import OnMain
 from searchhub.distribution import FloatArray, softmax
 from searchhub.errors import InvalidInputError
@@ -339,6 +339,7 @@ class MixtureTrainer:
 def _check(
     supernet: Supernet, task: Task, settings: TrainingSettings, accelerator: Accelerator, cost: CostTable | None
 ) -> None:
+    check_not_dense(task, "A mixture of all candidates")
     for split in ("train", "validation"):
         check_batch_size(task, split, settings, accelerator)
     check_batch_norm_of(supernet, task, settings, accelerator)

@@ -13,6 +13,10 @@ import torch
 from searchhub.errors import InvalidInputError
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["cosine", "poly"]
+
+POWER = 0.9
+"""Power of the schedule "poly", as DeepLab and nearly all of segmentation take it."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,8 @@ class TrainingSettings:
 
     Args:
         optimizer: "sgd" (with momentum), "adam" or "adamw".
-        learning_rate: Peak learning rate. It falls to `min_learning_rate` along a cosine.
-        min_learning_rate: Learning rate at the end of the cosine; 0 in the papers.
+        learning_rate: Peak learning rate. It falls to `min_learning_rate` along the schedule.
+        min_learning_rate: Learning rate at the end of the schedule; 0 in the papers.
         momentum: Momentum of SGD, in [0, 1).
         weight_decay: Weight decay of all parameters, at least 0.
         batch_size: Number of examples of one optimizer step, over all processes and accumulated parts.
@@ -39,6 +43,8 @@ class TrainingSettings:
         drop_path: Probability, in [0, 1), with which a network of cells drops an operation's output at the end of its
             training. It rises from 0 epoch by epoch.
         channels_last: Whether convolution weights are kept in channels-last memory, as batches of pictures are.
+        schedule: Way in which the learning rate falls: "cosine", or "poly", (1 - progress)^0.9, as segmentation takes
+            it.
     """
 
     optimizer: OptimizerName = "sgd"
@@ -57,10 +63,13 @@ class TrainingSettings:
     auxiliary_weight: float = 0.0
     drop_path: float = 0.0
     channels_last: bool = True
+    schedule: Schedule = "cosine"
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("sgd", "adam", "adamw"):
             raise InvalidInputError(f'`optimizer` must be "sgd", "adam" or "adamw", but is {self.optimizer!r}.')
+        if self.schedule not in ("cosine", "poly"):
+            raise InvalidInputError(f'`schedule` must be "cosine" or "poly", but is {self.schedule!r}.')
         for name in ("batch_size", "gradient_accumulation_steps", "eval_batch_size"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"`{name} >= 1` must hold, but got {getattr(self, name)}.")
@@ -93,9 +102,10 @@ class TrainingSettings:
             raise InvalidInputError(f"`max_grad_norm > 0` must hold, but got {self.max_grad_norm}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON. Settings that only networks of cells have are left out unless they are used."""
+        """Returns plain JSON. Settings that earlier versions did not know are left out unless they are used."""
         fields = dataclasses.asdict(self)
-        return {name: v for name, v in fields.items() if v or name not in ("auxiliary_weight", "drop_path")}
+        unused = {"auxiliary_weight": 0.0, "drop_path": 0.0, "schedule": "cosine"}
+        return {name: v for name, v in fields.items() if name not in unused or v != unused[name]}
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -112,9 +122,12 @@ class TrainingSettings:
         return kind(parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=False)
 
     def learning_rate_at(self, step: int, total: int) -> float:
-        """Returns the learning rate of step 0 … total - 1: linear warm-up, then a cosine to `min_learning_rate`."""
+        """Returns the learning rate of step 0 … total - 1: linear warm-up, then the schedule."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
-        height = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+        if self.schedule == "poly":
+            height = (1.0 - min(1.0, progress)) ** POWER
+        else:
+            height = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
         return self.min_learning_rate + (self.learning_rate - self.min_learning_rate) * height

@@ -29,7 +29,7 @@ from searchhub.searchers.ddp import Estimator, pruned_search_trials
 from searchhub.searchers.named import SEARCHERS, build_searcher, find_searcher, searcher_settings, who_takes
 from searchhub.searchers.warmup import WarmupSearcher
 from searchhub.space import SearchSpace
-from searchhub.training.settings import TrainingSettings
+from searchhub.training.settings import Schedule, TrainingSettings
 from searchhub.trial import Budget
 from searchhub.workflows.as_in_paper import apply, finder
 from searchhub.workflows.limits import check_words, largest_of, read_limit_sets
@@ -290,14 +290,19 @@ class RecipeTrainingArguments:
     batch_size: int = option(32, "Examples per optimizer step, over all processes and accumulated parts.")
     gradient_accumulation_steps: int = option(1, "Parts into which each process divides its share of a batch.")
     optimizer: str = option("sgd", "Optimizer of search and final training.", choices=["sgd", "adam", "adamw"])
-    learning_rate: float = option(0.05, "Peak of the cosine learning rate in the search.")
-    min_learning_rate: float = option(0.02, "End of that cosine. The paper's 0 stalls late rounds of a short search.")
+    schedule: str = option(
+        "cosine",
+        "Way in which the learning rate falls: along a cosine, or `poly`, (1 - progress)^0.9, as for segmentation.",
+        choices=list(get_args(Schedule)),
+    )
+    learning_rate: float = option(0.05, "Peak of the learning rate in the search.")
+    min_learning_rate: float = option(0.02, "End of it. The paper's 0 stalls late rounds of a short search.")
     weight_decay: float = option(3e-4, "Weight decay of search and final training.")
     max_grad_norm: float | None = option(5.0, "Largest norm of gradients; larger ones are clipped.")
     mixed_precision: str = option("no", "Precision of search and final training.", choices=["no", "fp16", "bf16"])
     epochs: int = option(15, "Epochs of the final training of each network.")
     final_learning_rate: float | None = option(
-        None, "Peak of the final training's cosine, to 0. Default: `learning_rate`."
+        None, "Peak of the final training's learning rate, which falls to 0. Default: `learning_rate`."
     )
     final_batch_size: int | None = option(None, "Batch size of the final training. Default: `batch_size`.")
     final_weight_decay: float | None = option(None, "Weight decay of the final training. Default: `weight_decay`.")
@@ -344,6 +349,7 @@ class RecipeTrainingArguments:
             gradient_accumulation_steps=self.gradient_accumulation_steps,
             label_smoothing=label_smoothing,
             max_grad_norm=self.max_grad_norm,
+            schedule=self.schedule,  # type: ignore[arg-type]
         )
 
 

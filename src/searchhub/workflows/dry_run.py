@@ -25,6 +25,7 @@ from searchhub.models.supernet import Supernet
 from searchhub.result import SearchResult
 from searchhub.searchers.base import Searcher
 from searchhub.space import Architecture
+from searchhub.training.loop import calibration_batch
 from searchhub.training.settings import TrainingSettings
 
 TIMED_ARCHITECTURES = 3
@@ -141,7 +142,7 @@ def _seconds_per_step(
     model = model.to(device=supernet.device, memory_format=settings.memory_format).train()
     optimizer = settings.build_optimizer(model.parameters())
     size = max(2, min(batch_size // settings.gradient_accumulation_steps, task.size("train")))
-    batch = task.batch("train", torch.arange(size), device=supernet.device, seed=0)  # crops, where training has them
+    batch = calibration_batch(task, "train", torch.arange(size), supernet.device)
     seconds = []
     for _ in range(4):
         started = time.perf_counter()

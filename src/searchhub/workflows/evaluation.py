@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from searchhub.hub.pretrained import find_folder
 from searchhub.models.identity import check_not_quantized
 from searchhub.networks.network import MODELS, read_facts, read_task_source
 from searchhub.redact import redact_data
-from searchhub.training.loop import predict
+from searchhub.training.loop import evaluate
 
 SPARING = {"image": {"decode": "on_the_fly"}}
 """For each kind of task, arguments by which its loader does no work and takes no memory for other splits."""
@@ -60,6 +60,7 @@ class EvaluatedNetwork:
         examples: Number of examples in the split.
         metrics: The measured metrics, the primary one among them.
         mixed_precision: Precision of the forward pass: "no", "fp16" or "bf16".
+        by_class: Metrics of single classes, see `searchhub.data.task.Measured`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class EvaluatedNetwork:
     examples: int
     metrics: Mapping[str, float]
     mixed_precision: str = "no"
+    by_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def recorded(self) -> dict[str, float] | None:
@@ -119,6 +121,7 @@ class EvaluatedNetwork:
             "split": self.split,
             "examples": self.examples,
             "metrics": dict(self.metrics),
+            **({"by_class": dict(self.by_class)} if self.by_class else {}),
             "recorded": self.recorded,
             "costs": self.facts.get("costs", {}),
         }
@@ -182,7 +185,7 @@ def evaluate_network(
     model = _load_model(place, task)
     _check_labels(model, task, folder, same_names)
     model.to(accelerator.device)
-    pair = predict(model, task.processed_by(place), split, batch_size, accelerator)
+    measured = evaluate(model, task.processed_by(place), split, batch_size, accelerator)
     return EvaluatedNetwork(
         name=str(facts.get("name", place.name)),
         path=str(folder),
@@ -191,8 +194,9 @@ def evaluate_network(
         same_data=facts.get("split") == split and _same_data(facts, task),
         split=split,
         examples=task.size(split),
-        metrics=task.score(*pair),
+        metrics=measured.metrics,
         mixed_precision=str(accelerator.mixed_precision),
+        by_class=measured.by_class,
     )
 
 
