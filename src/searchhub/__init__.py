@@ -55,6 +55,8 @@ _HOMES = {
     "ImageTask": "searchhub.data.images",
     "load_image_task": "searchhub.data.loading",
     "load_task": "searchhub.data.sources",
+    "SegmentationTask": "searchhub.data.segmentation",
+    "load_segmentation_task": "searchhub.data.segmentation_loading",
     "TextTask": "searchhub.data.text",
     "load_text_task": "searchhub.data.text_loading",
     "GlueTask": "searchhub.data.glue",

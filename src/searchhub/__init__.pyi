@@ -14,6 +14,8 @@ from searchhub.data.glue import glue_average as glue_average
 from searchhub.data.glue import load_glue_task as load_glue_task
 from searchhub.data.images import ImageTask as ImageTask
 from searchhub.data.loading import load_image_task as load_image_task
+from searchhub.data.segmentation import SegmentationTask as SegmentationTask
+from searchhub.data.segmentation_loading import load_segmentation_task as load_segmentation_task
 from searchhub.data.sources import load_task as load_task
 from searchhub.data.task import Task as Task
 from searchhub.data.text import TextTask as TextTask

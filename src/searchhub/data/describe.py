@@ -10,16 +10,19 @@ LISTED_CLASSES = 10
 """Up to this many classes are counted one by one."""
 
 
-def describe_task(task: Task, kind: str = "examples") -> str:
+def describe_task(task: Task, kind: str = "examples", classes: str | None = None) -> str:
     """Describes a task: its first line is name, sizes and number of classes, and each further line one thing more.
 
     Args:
         task: The task.
         kind: Words for its examples.
+        classes: Words about its classes, for a task of dense labels. None: examples of each class are counted.
     """
     sizes = ", ".join(f"{task.size(s):,} {s}" for s in SPLITS)
     lines = [f"{task.name}: {sizes} {kind}"]
-    if not task.labels("train").is_floating_point():
+    if classes is not None:
+        lines = [f"{lines[0]}, {task.num_labels} classes", classes]
+    elif not task.labels("train").is_floating_point():
         lines = [f"{lines[0]}, {task.num_labels} classes", _class_counts(task)]
     for split, others in (("test", ("train", "validation")), ("validation", ("train",))):
         if repeated := task.repeated(split, others):

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import datasets
 import numpy as np
@@ -18,6 +18,8 @@ import torch
 from PIL import Image as PILImage
 
 from searchhub.data.pictures import random_part, unreadable, upright, whole_picture
+
+T = TypeVar("T")
 
 DIGESTED_BYTES = 4096
 """How many bytes at the end of an encoded picture a digest reads."""
@@ -82,6 +84,11 @@ class EncodedPictures:
             return f"`{path}`"
         return f"row {row:,} before shuffling, counted from 0" + (f", `{path}`" if path else "")
 
+    def paths(self) -> list[str | None]:
+        """Returns the path, or the name of the file before it was packed, of each picture; None where there is none."""
+        paths = [path for chunk in self._chunks for path in chunk.field("path").to_pylist()]
+        return [paths[row] for row in self._rows]
+
     def content(self, number: int) -> bytes:
         """Returns a hash of all of an encoded picture.
 
@@ -127,94 +134,67 @@ class EncodedPictures:
 
 
 @dataclass(frozen=True)
-class Request:
-    """The pictures of one batch while they are being decoded.
+class Request(Generic[T]):
+    """What a batch needs, while it is being decoded.
 
     Args:
-        pictures: uint8 [n, 3, size, size]; filled when all jobs are done.
+        decoded: What is complete when all jobs are done.
         jobs: Jobs, each of which fills a part.
     """
 
-    pictures: np.ndarray
+    decoded: T
     jobs: list[Future[None]]
 
-    def wait(self) -> torch.Tensor:
-        """Returns the pictures once all are decoded."""
+    def wait(self) -> T:
+        """Returns what was asked for once all of it is decoded."""
         for job in self.jobs:
             job.result()
-        return torch.from_numpy(self.pictures)
+        return self.decoded
 
 
-class Pictures(ABC):
-    """Decoded pictures by split and number, uint8 [n, 3, size, size]."""
+class Decoder(ABC, Generic[T]):
+    """Decodes batches with threads when they are asked for, or ahead of that once it is announced what comes.
 
-    @abstractmethod
-    def read(
-        self, split: str, numbers: torch.Tensor, *, crop_area: float | None = None, seed: int | None = None
-    ) -> torch.Tensor:
-        """Reads some pictures: as evaluation sees them or, with a crop area, a random part of each.
-
-        Args:
-            split: Name of a split of `ImageTask`.
-            numbers: Numbers of the pictures, int64 [n].
-            crop_area: Least share of a picture's area, see `random_box`. None: whole pictures.
-            seed: Seed of the random parts, together with the picture's number.
-        """
-
-    def prefetch(
-        self, split: str, batches: Sequence[torch.Tensor], *, crop_area: float | None = None, seed: int | None = None
-    ) -> None:
-        """Announces which batches will be read next; earlier announcements no longer hold."""
-        return
-
-
-class DecodedPictures(Pictures):
-    """Decodes pictures with threads when they are read, or ahead of that once `prefetch` announces what comes.
-
-    A picture does not depend on which thread decodes it, nor when. PIL lets other threads run while it decodes and
+    What is decoded does not depend on which thread does it, nor when. PIL lets other threads run while it decodes and
     resizes.
 
     Args:
         name: Name of the data set, for errors.
-        files: Encoded pictures of "train", "validation" and "test".
-        size: Height and width of the decoded pictures.
-        center_crop: How the middle is cut out, see `whole_picture`.
+        files: Encoded pictures of "train", "validation" and "test", and whatever else belongs to them.
         workers: Number of threads. None: this process's share of the processor cores among the processes of a launch.
     """
 
-    def __init__(
-        self,
-        name: str,
-        files: Mapping[str, EncodedPictures],
-        size: int,
-        center_crop: float | None = None,
-        workers: int | None = None,
-    ) -> None:
-        self.name, self.files, self.size, self.center_crop = name, files, size, center_crop
+    def __init__(self, name: str, files: Mapping[str, EncodedPictures], workers: int | None = None) -> None:
+        self.name, self.files = name, files
         self._pool = ThreadPoolExecutor(workers or _cores(), thread_name_prefix="decode")
-        self._ahead: dict[tuple[object, ...], Request] = {}
+        self._ahead: dict[tuple[object, ...], Request[T]] = {}
         self._found: dict[str, bytes] = {}
 
-    def read(
-        self, split: str, numbers: torch.Tensor, *, crop_area: float | None = None, seed: int | None = None
-    ) -> torch.Tensor:
-        key = _key(split, numbers, crop_area, seed)
-        request = self._ahead.pop(key, None) or self._request(split, numbers.numpy(), crop_area, seed)
+    @abstractmethod
+    def _request(self, split: str, numbers: np.ndarray, how: tuple[Any, ...]) -> Request[T]:
+        """Starts to decode a batch.
+
+        Args:
+            split: Name of the split.
+            numbers: Numbers of its examples, int64 [n].
+            how: What else the result depends on.
+        """
+
+    def _take(self, split: str, numbers: torch.Tensor, how: tuple[Any, ...]) -> T:
+        request = self._ahead.pop(_key(split, numbers, how), None) or self._request(split, numbers.numpy(), how)
         return request.wait()
 
-    def prefetch(
-        self, split: str, batches: Sequence[torch.Tensor], *, crop_area: float | None = None, seed: int | None = None
-    ) -> None:
-        wanted = {_key(split, numbers, crop_area, seed): numbers for numbers in batches}
+    def _announce(self, split: str, batches: Sequence[torch.Tensor], how: tuple[Any, ...]) -> None:
+        wanted = {_key(split, numbers, how): numbers for numbers in batches}
         for key in self._ahead.keys() - wanted.keys():
             for job in self._ahead.pop(key).jobs:
                 job.cancel()
         for key, numbers in wanted.items():
             if key not in self._ahead:
-                self._ahead[key] = self._request(split, numbers.numpy(), crop_area, seed)
+                self._ahead[key] = self._request(split, numbers.numpy(), how)
 
     def digest(self) -> bytes:
-        """Returns a hash of all splits' encoded pictures, in order."""
+        """Returns a hash of all encoded pictures, in order."""
         digest = hashlib.sha256()
         for split, files in self.files.items():
             digest.update(f"{split} {len(files)} ".encode())
@@ -254,12 +234,75 @@ class DecodedPictures(Pictures):
     def _as_texts(self, split: str) -> np.ndarray:
         return np.frombuffer(self._digests(split), dtype="S32")
 
-    def _request(self, split: str, numbers: np.ndarray, crop_area: float | None, seed: int | None) -> Request:
+    def _place(self, split: str, number: int) -> tuple[str, int]:
+        """Returns the split that holds a picture, and its number there: "full" is train, then validation."""
+        if split != "full":
+            return split, number
+        train = len(self.files["train"])
+        return ("train", number) if number < train else ("validation", number - train)
+
+
+class Pictures(ABC):
+    """Decoded pictures by split and number, uint8 [n, 3, size, size]."""
+
+    @abstractmethod
+    def read(
+        self, split: str, numbers: torch.Tensor, *, crop_area: float | None = None, seed: int | None = None
+    ) -> torch.Tensor:
+        """Reads some pictures: as evaluation sees them or, with a crop area, a random part of each.
+
+        Args:
+            split: Name of a split of `ImageTask`.
+            numbers: Numbers of the pictures, int64 [n].
+            crop_area: Least share of a picture's area, see `random_box`. None: whole pictures.
+            seed: Seed of the random parts, together with the picture's number.
+        """
+
+    def prefetch(
+        self, split: str, batches: Sequence[torch.Tensor], *, crop_area: float | None = None, seed: int | None = None
+    ) -> None:
+        """Announces which batches will be read next; earlier announcements no longer hold."""
+        return
+
+
+class DecodedPictures(Decoder[np.ndarray], Pictures):
+    """Decodes square pictures, see `Decoder`.
+
+    Args:
+        name: Name of the data set, for errors.
+        files: Encoded pictures of "train", "validation" and "test".
+        size: Height and width of the decoded pictures.
+        center_crop: How the middle is cut out, see `whole_picture`.
+        workers: Number of threads, see `Decoder`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        files: Mapping[str, EncodedPictures],
+        size: int,
+        center_crop: float | None = None,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__(name, files, workers)
+        self.size, self.center_crop = size, center_crop
+
+    def read(
+        self, split: str, numbers: torch.Tensor, *, crop_area: float | None = None, seed: int | None = None
+    ) -> torch.Tensor:
+        return torch.from_numpy(self._take(split, numbers, (crop_area, seed)))
+
+    def prefetch(
+        self, split: str, batches: Sequence[torch.Tensor], *, crop_area: float | None = None, seed: int | None = None
+    ) -> None:
+        self._announce(split, batches, (crop_area, seed))
+
+    def _request(self, split: str, numbers: np.ndarray, how: tuple[Any, ...]) -> Request[np.ndarray]:
         pictures = np.empty((len(numbers), 3, self.size, self.size), dtype=np.uint8)
         jobs = []
         for i in range(0, len(numbers), PICTURES_A_JOB):
             part = slice(i, i + PICTURES_A_JOB)
-            jobs.append(self._pool.submit(self._fill, pictures[part], split, numbers[part], crop_area, seed))
+            jobs.append(self._pool.submit(self._fill, pictures[part], split, numbers[part], *how))
         return Request(pictures, jobs)
 
     def _fill(
@@ -273,19 +316,10 @@ class DecodedPictures(Pictures):
                     if crop_area is None or seed is None:
                         pixels = whole_picture(file, self.size, self.center_crop, files.mode)
                     else:
-                        # Each picture has a random stream of its own.
-                        rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
-                        pixels = random_part(file, self.size, crop_area, rng, files.mode)
+                        pixels = random_part(file, self.size, crop_area, example_rng(seed, number), files.mode)
             except Exception as error:
                 raise unreadable(files.column, part, self.name, there, files.where(there), error) from error
             picture[...] = pixels.transpose(2, 0, 1)
-
-    def _place(self, split: str, number: int) -> tuple[str, int]:
-        """Returns the split that holds a picture, and its number there: "full" is train, then validation."""
-        if split != "full":
-            return split, number
-        train = len(self.files["train"])
-        return ("train", number) if number < train else ("validation", number - train)
 
 
 class MemoryPictures(Pictures):
@@ -309,8 +343,13 @@ class MemoryPictures(Pictures):
         return self._pictures[split][numbers]
 
 
-def _key(split: str, numbers: torch.Tensor, crop_area: float | None, seed: int | None) -> tuple[object, ...]:
-    return split, crop_area, seed, numbers.numpy().tobytes()
+def example_rng(seed: int, number: int) -> np.random.Generator:
+    """Returns the random stream that an example has of its own, whichever batch it is in."""
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
+
+
+def _key(split: str, numbers: torch.Tensor, how: tuple[Any, ...]) -> tuple[object, ...]:
+    return split, how, numbers.numpy().tobytes()
 
 
 def _cores() -> int:

@@ -173,10 +173,7 @@ class ImageTask(Task):
         images = images.to(device, non_blocking=True)
         if seed is not None:
             images = self._augmented(images, split, indices, seed)
-        values = images.float().contiguous(memory_format=torch.channels_last).div_(255.0)
-        mean = torch.tensor(self.image_mean, device=device).view(1, -1, 1, 1)
-        std = torch.tensor(self.image_std, device=device).view(1, -1, 1, 1)
-        values = values.sub_(mean).div_(std)
+        values = normalized(images, self.image_mean, self.image_std)
         if seed is not None and self.augmentation.cutout:
             values = cutout(values, self.augmentation.cutout, self._draws(split, seed)[2][indices])
         return {
@@ -260,7 +257,15 @@ class ImageTask(Task):
         return ViTImageProcessorPil(size=size, default_to_square=False, do_center_crop=True, crop_size=square, **common)
 
     def processed_by(self, folder: Path) -> ProcessedPictures:
-        return ProcessedPictures(self, self._decoded.files, folder)
+        return ProcessedPictures(self, self._decoded.files, folder, lambda split, indices: self._labels[split][indices])
+
+
+def normalized(images: torch.Tensor, image_mean: Sequence[float], image_std: Sequence[float]) -> torch.Tensor:
+    """Returns inputs of a network, float32 in channels-last memory, from pictures, uint8 [n, 3, height, width]."""
+    values = images.float().contiguous(memory_format=torch.channels_last).div_(255.0)
+    mean = torch.tensor(image_mean, device=images.device).view(1, -1, 1, 1)
+    std = torch.tensor(image_std, device=images.device).view(1, -1, 1, 1)
+    return values.sub_(mean).div_(std)
 
 
 def random_crop(images: torch.Tensor, padding: int, offsets: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -114,10 +114,14 @@ def load_image_splits(
     Raises:
         InvalidInputError: The data set cannot be found or read, has no such column, or lacks labels.
     """
-    read = FolderPictures(_digits(), ()) if dataset == DIGITS else _load(dataset, label_column)
+    read = FolderPictures(_digits(), ())
+    if dataset != DIGITS:
+        words = f"`{DIGITS}`, a Hub id that can be reached, a folder of class folders, or parquet"
+        copy = "parquet, or pictures like `train/<class>/*.JPEG` and `val/<class>/*.JPEG`"
+        read = read_source(dataset, lambda folder: _load_folder(folder, label_column), words, copy)
     splits = read.splits
     image_column, label_column = _columns(splits, dataset, image_column, label_column)
-    splits = _with_pictures(splits, dataset, image_column)
+    splits = with_pictures(splits, dataset, image_column, "--image_column")
     splits = with_class_labels(labelled(splits, dataset, label_column), dataset, label_column)
     if classes is not None:
         splits = with_classes_marked(splits, dataset, label_column, classes, seed)
@@ -213,13 +217,24 @@ def _digits() -> DatasetDict:
     return DatasetDict(train=Dataset.from_dict({"image": pictures, "label": digits.target.tolist()}, features=features))
 
 
-def _load(dataset: str, label_column: str | None) -> FolderPictures:
+def read_source(dataset: str, read_folder: Callable[[Path], FolderPictures], words: str, copy: str) -> FolderPictures:
+    """Reads all splits of a data set: of a parquet file, a folder, or the Hub.
+
+    Args:
+        dataset: Path, or Hub id.
+        read_folder: Function that reads a folder.
+        words: Words, for errors, for what `dataset` may be.
+        copy: Words for what a local copy of a data set on the Hub may look like.
+
+    Raises:
+        InvalidInputError: It cannot be found or read.
+    """
     path = Path(dataset)
     try:
         if path.is_file() and ending(path) == ".parquet":
             return FolderPictures(read_parquet({"train": [path]}), ())
         if path.is_dir():
-            return _load_folder(path, label_column)
+            return read_folder(path)
         return FolderPictures(from_hub(dataset), ())
     except InvalidInputError:
         raise
@@ -228,11 +243,10 @@ def _load(dataset: str, label_column: str | None) -> FolderPictures:
             raise InvalidInputError(
                 f"`{dataset}` must be open to you on the Hub, but it is gated, private or not there: {reason(error)}. "
                 "Where its page asks for it, accept its terms; log in with `hf auth login`; or give `--dataset` the "
-                "path of a local copy: parquet, or pictures like `train/<class>/*.JPEG` and `val/<class>/*.JPEG`."
+                f"path of a local copy: {copy}."
             ) from error
         raise InvalidInputError(
-            f"`--dataset` must be `{DIGITS}`, a Hub id that can be reached, a folder of class folders, or parquet, "
-            f"but `{dataset}` could not be loaded: {reason(error)}. "
+            f"`--dataset` must be {words}, but `{dataset}` could not be loaded: {reason(error)}. "
             "Without a network, give the path of a local copy."
         ) from error
 
@@ -300,7 +314,7 @@ def _columns(splits: DatasetDict, dataset: str, image_column: str | None, label_
     return image, pick(label_column, ClassLabel, "--label_column", LABEL_COLUMNS)
 
 
-def _with_pictures(splits: DatasetDict, dataset: str, image_column: str) -> DatasetDict:
+def with_pictures(splits: DatasetDict, dataset: str, image_column: str, option: str) -> DatasetDict:
     """Marks pictures as such: files of other programs hold their bytes, but do not say that they are pictures."""
     kind = next(iter(splits.values())).features[image_column]
     if isinstance(kind, Image):
@@ -308,7 +322,7 @@ def _with_pictures(splits: DatasetDict, dataset: str, image_column: str) -> Data
     if kind == Value("binary") or (isinstance(kind, dict) and kind.get("bytes") == Value("binary")):
         return splits.cast_column(image_column, Image())
     raise InvalidInputError(
-        f"`{image_column}` of `{dataset}` must hold pictures, but holds {kind}. Name another `--image_column`."
+        f"`{image_column}` of `{dataset}` must hold pictures, but holds {kind}. Name another `{option}`."
     )
 
 

@@ -146,12 +146,16 @@ def class_folders(found: FolderSplits, root: str | Path) -> tuple[dict[str, list
 
 def _dataset(folder: Path, paths: Sequence[str], columns: Mapping[str, pa.Array], **features: ClassLabel) -> Dataset:
     """Returns the pictures at some paths, which are not read, beside further columns."""
-    root = os.path.abspath(folder)
-    whole = pa.array([os.path.join(root, path) for path in paths], pa.string())
-    image = pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), whole], names=["bytes", "path"])
-    table = pa.table({"image": image, **columns})
+    table = pa.table({"image": picture_column(folder, paths), **columns})
     kinds = {**Features.from_arrow_schema(table.schema), "image": Image(), **features}
     return Dataset(table, info=DatasetInfo(features=Features(kinds)))
+
+
+def picture_column(folder: Path, paths: Sequence[str]) -> pa.StructArray:
+    """Returns a column of pictures at some paths, relative to a folder, which are not read."""
+    root = os.path.abspath(folder)
+    whole = pa.array([os.path.join(root, path) for path in paths], pa.string())
+    return pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), whole], names=["bytes", "path"])
 
 
 def _columns(folder: Path, metadata: Sequence[str]) -> dict[str, dict[str, Any]]:

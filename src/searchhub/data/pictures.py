@@ -29,7 +29,13 @@ UPRIGHT = {
 
 
 def unreadable(
-    image_column: str, split: str, name: str, number: int, where: str, error: Exception
+    image_column: str,
+    split: str,
+    name: str,
+    number: int,
+    where: str,
+    error: Exception,
+    kind: str = "a picture that can be read",
 ) -> InvalidInputError:
     """Returns the error for a picture that cannot be read, whatever PIL raised: its plug-ins raise all kinds.
 
@@ -40,11 +46,12 @@ def unreadable(
         number: Number of the picture in the split.
         where: Path of the picture's file, or words for the place where it lies.
         error: What was raised.
+        kind: Words for what it must be.
     """
     what = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return InvalidInputError(
-        f"Every `{image_column}` of the split `{split}` of `{name}` must be a picture that can be read, but number "
-        f"{number} is not: {what}. It is {where}. Mend or drop it."
+        f"Every `{image_column}` of the split `{split}` of `{name}` must be {kind}, but number {number} is not: "
+        f"{what}. It is {where}. Mend or drop it."
     )
 
 
@@ -58,8 +65,7 @@ def whole_picture(file: BinaryIO, size: int, center_crop: float | None = None, m
             to a square.
         mode: PIL's mode that the data set declares for its pictures. None: it declares none.
     """
-    with PILImage.open(file) as picture:
-        rgb = _rgb(upright(picture, mode))
+    rgb = rgb_picture(file, mode)
     width = height = size
     if center_crop is not None:
         shorter = shorter_side(size, center_crop)
@@ -71,6 +77,17 @@ def whole_picture(file: BinaryIO, size: int, center_crop: float | None = None, m
         left, top = (width - size) // 2, (height - size) // 2
         rgb = rgb.crop((left, top, left + size, top + size))
     return np.asarray(rgb)
+
+
+def rgb_picture(file: BinaryIO, mode: str | None = None) -> PILImage.Image:
+    """Decodes a picture to RGB, upright.
+
+    Args:
+        file: File of the encoded picture.
+        mode: PIL's mode of the picture, see `whole_picture`.
+    """
+    with PILImage.open(file) as picture:
+        return _rgb(upright(picture, mode))
 
 
 def shorter_side(size: int, center_crop: float) -> int:

@@ -17,6 +17,7 @@ from searchhub.redact import is_secret
 LOADERS = {
     "image": "searchhub.data.loading:load_image_task",
     "glue": "searchhub.data.glue:load_glue_task",
+    "segmentation": "searchhub.data.segmentation_loading:load_segmentation_task",
     "text": "searchhub.data.text_loading:load_text_task",
 }
 """Kind of task: the function that loads it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Iterator
 
@@ -80,7 +81,7 @@ def _batches(
 ) -> Iterator[list[Batch]]:
     """Yields the batches of each step's indices. A task with `prefetch` hears of a step while the last is used."""
     prefetch = getattr(task, "prefetch", None)
-    for now, after in zip(steps, [*steps[1:], []], strict=True):
+    for now, after in itertools.zip_longest(steps, steps[1:], fillvalue=[]):
         if prefetch is not None:
             prefetch(split, [*now, *after], seed=seed)
         yield [task.batch(split, indices, device=device, seed=seed) for indices in now]

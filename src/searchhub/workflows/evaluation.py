@@ -38,6 +38,7 @@ _NOT_OF_EXAMPLES = {
     "image_size",
     "image_std",
     "pad_to_multiple_of",
+    "palette",
     "tokenizer",
     "workers",
 }
