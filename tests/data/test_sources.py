@@ -90,7 +90,10 @@ def test_what_is_not_trusted_is_not_imported(folder):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({}, r"must have a kind among \['glue', 'image', 'segmentation', 'text'\], or name a loader .* but its kind is None"),
+        (
+            {},
+            r"must have a kind among \['glue', 'image', 'segmentation', 'text'\], or name .* its kind is None",
+        ),
         ({"kind": "own_tasks.own"}, "`package.module:function`, but its kind is 'own_tasks.own'"),
         ({"kind": "own tasks:own"}, "its kind is 'own tasks:own'"),
         ({"kind": "nowhere.tasks:load"}, r"No module named 'nowhere'\. Put the folder of its module on PYTHONPATH"),
