@@ -72,6 +72,7 @@ def main(argv: list[str]) -> None:
         evaluator_options=searching.evaluator_options(),
         objective=searching.find(supernet),
         costs=partial(wanted.costs, supernet, None if where.dry_run else Path(where.output_dir) / LATENCY, accelerator),
+        more_costs=wanted.latency_tables(supernet),
         accelerator=accelerator,
         tracked=settings_of(arguments),
     )

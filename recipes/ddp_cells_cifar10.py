@@ -52,6 +52,7 @@ def main(argv: list[str]) -> None:
         evaluator_options=searching.evaluator_options(),
         score=searching.score,
         objective=searching.finder(searcher.space),
+        more_costs=wanted.latency_tables(supernet),
         final_task=training.final_task(task),
         accelerator=accelerator,
         tracked=settings_of(arguments),

@@ -77,6 +77,7 @@ def main(argv: list[str]) -> None:
         evaluator_options=searching.evaluator_options(),
         score=searching.score,
         objective=searching.finder(searcher.space),
+        more_costs=wanted.latency_tables(supernet),
         accelerator=accelerator,
         tracked=settings_of(arguments),
     )

@@ -38,5 +38,9 @@ class DivergedError(SearchhubError, ArithmeticError):
     """The loss of a training is no longer a finite number."""
 
 
+class ExportError(SearchhubError):
+    """A network that cannot be exported, or whose export does not compute what the network computes."""
+
+
 class HubError(SearchhubError):
     """The Hub refused, or could not be reached. Nothing is lost: the same call can be made again."""

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import re
 from functools import partial
@@ -44,6 +45,10 @@ def test_a_network_is_trained_within_a_latency(cli, run, tmp_path):
     limit = round(LatencyTable.load(table, SearchResult.load(run).space).bounds()[1], 3)
     done = cli("train", run, "--latency", table, "--max", f"latency_ms={limit}", "--name", "fast", "--json")
     assert json.loads(done.stdout)["costs"]["latency_ms"] <= limit
+    assert "latency_ms" in SearchResult.load(run).costs  # the run's report knows every network's from now on
+    table.write_text(table.read_text().replace('"torch"', '"onnxruntime"', 1))
+    done = cli("train", run, "--latency", table, "--max", f"latency_ms={limit}", "--name", "faster")
+    assert "`latency_ms` must be measured alike for all networks" in done.stderr
     assert "latency_ms" in (run / "models" / "fast" / "README.md").read_text()
     done = cli("train", run, "--name", "../fast")
     assert "`--name` must be the name of a folder" in done.stderr
@@ -51,10 +56,20 @@ def test_a_network_is_trained_within_a_latency(cli, run, tmp_path):
 
 def test_profile_takes_a_supernet_and_a_batch_size(cli, trained, tmp_path, machine):
     table = tmp_path / "table.yaml"
-    done = cli("profile", trained / "supernet", "--rounds", "1", "--batch-size", "4", "--output", table)
+    options = ["--rounds", "1", "--batch-size", "4", "--name", "ms_of_4", "--output", table]
+    done = cli("profile", trained / "supernet", *options)
+    assert f"--latency {table} --max ms_of_4=" in done.stdout
     assert "batch 4" in done.stdout
     assert machine.batches == {4}
     assert LatencyTable.load(table, SearchResult.load(trained).space, allow_other_device=True).batch_size == 4
+
+
+def test_profiling_in_onnxruntime_needs_its_packages(cli, trained, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    there = lambda name, *rest: None if name == "onnxruntime" else find(name, *rest)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", there)
+    done = cli("profile", trained, "--runtime", "onnxruntime", "--output", tmp_path / "table.json")
+    assert 'but onnxruntime cannot be found. Run `pip install "searchhub[onnx]"`' in done.stderr
 
 
 def test_what_cannot_be_profiled(cli, trained, tmp_path):

@@ -97,7 +97,8 @@ def test_says_where_it_was_measured(measured):
     _, _, table, _ = measured
     threads = torch.get_num_threads()
     assert (table.name, table.device, table.threads, table.batch_size) == ("latency_ms", cpu_name(), threads, 2)
-    assert table.unit == f"ms, {cpu_name()}, batch 2, {threads} thread{'s' * (threads != 1)}"
+    assert table.runtime == "torch"
+    assert table.unit == f"ms, {cpu_name()}, torch, batch 2, {threads} thread{'s' * (threads != 1)}"
     assert table.versions["torch"] == torch.__version__
 
 
@@ -151,12 +152,44 @@ def test_a_space_with_fewer_networks_than_asked_for():
         ({"batch_size": 0}, "`batch_size >= 1`"),
         ({"calibration_networks": 1}, "`calibration_networks >= 2`"),
         ({"rounds": 0}, "`rounds >= 1`"),
+        ({"runtime": "tflite"}, "`runtime` must be one of torch, onnxruntime, but is 'tflite'"),
+        ({"runtime": "onnxruntime", "device": "cuda"}, 'Onnxruntime must be timed on "cpu", but got "cuda"'),
         ({"device": "meta"}, 'must be measured on "cpu" or "cuda", but got "meta"'),
     ],
 )
 def test_refuses(arguments, message):
     with pytest.raises(InvalidInputError, match=message):
         measure_latency(small_supernet(), **arguments)
+
+
+def test_onnxruntime_runs_what_torch_computes(tmp_path):
+    supernet = small_supernet(
+        stage_depths=[1], stage_widths=[16], stage_strides=[2], expansions=[3], kernel_sizes=[3, 5]
+    )
+    space = supernet.search_space
+    seen = []
+
+    def time(block, reference):
+        """Every session is as quick as the reference, so that the line has slope 1."""
+        for run, args, kwargs in (block, reference):
+            seen.append((run, args[1], run(*args, **kwargs)))
+        return np.array([[1.0, 1.0]])
+
+    table = measure_latency(
+        supernet, runtime="onnxruntime", threads=3, rounds=2, calibration_networks=2, held_out_networks=0, time=time
+    )
+    assert {type(run.__self__).__name__ for run, _, _ in seen} == {"InferenceSession"}
+    assert {run.__self__.get_session_options().intra_op_num_threads for run, _, _ in seen} == {3}
+    network = supernet.extract(table.reference.architecture).eval()
+    _, feed, outputs = seen[-1]
+    expected = network(pixel_values=torch.from_numpy(feed["x0"])).logits
+    assert any(np.allclose(output, expected.detach(), atol=1e-5) for output in outputs)
+    assert table.calibration["slope"] == 1.0
+    assert "onnxruntime" in table.versions
+    assert table.unit == f"ms, {cpu_name()}, onnxruntime, batch 1, 3 threads"
+    table.save(tmp_path / "table.yaml")
+    again = LatencyTable.load(tmp_path / "table.yaml", space)  # a session has as many threads, whatever torch uses
+    assert (again, again.runtime) == (table, "onnxruntime")
 
 
 def test_every_candidate_is_seen_also_where_choices_depend_on_others():
@@ -274,7 +307,17 @@ def test_a_table_comes_back_as_it_was(measured, tmp_path, name):
     table.save(tmp_path / name)
     again = LatencyTable.load(tmp_path / name, supernet.search_space)
     assert again == table
-    for field in ("device", "threads", "batch_size", "versions", "calibration", "accuracy", "reference", "assumed"):
+    for field in (
+        "device",
+        "threads",
+        "batch_size",
+        "versions",
+        "calibration",
+        "accuracy",
+        "reference",
+        "assumed",
+        "runtime",
+    ):
         assert getattr(again, field) == getattr(table, field), field
 
 
@@ -283,6 +326,12 @@ def test_a_table_of_another_device_is_refused_unless_told_so(by_hand):
     with pytest.raises(InvalidInputError, match=r"was on Pixel 1. Measure one here with `measure_latency`, or pass"):
         LatencyTable.load(file, SPACE)
     assert LatencyTable.load(file, SPACE, allow_other_device=True).unit == "ms, Pixel 1, batch 1"
+
+
+def test_a_table_of_before_there_were_runtimes_is_of_torch(by_hand):
+    assert LatencyTable.load(by_hand(), SPACE).runtime is None  # nobody knows what ran a phone's
+    measured = by_hand(BY_HAND + 'threads: null\nversions: {torch: "2.6.0"}\n')
+    assert LatencyTable.load(measured, SPACE).unit == f"ms, {cpu_name()}, torch, batch 1"
 
 
 def test_a_table_of_texts_says_how_long_they_are(by_hand, tmp_path):
@@ -310,6 +359,7 @@ def test_a_table_of_other_threads_is_refused_unless_told_so(by_hand):
         ("fixed: 2", "", "must give `fixed`"),
         ("format_version: 1", "format_version: 2", "must say `format_version: 1`, but .* says 2"),
         ("{conv", "{{conv", "cannot be parsed"),
+        ("fixed: 2", "fixed: 2\nruntime: tflite", "`runtime` of a latency table must be one of .* says 'tflite'"),
         ("{8: 0.25, 16: 0.5}", "7", "is not a latency table of searchhub"),
         (
             BY_HAND,

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from searchhub.costs.onnx_session import open_session
 from searchhub.costs.timing import Stopwatch
-from searchhub.errors import InvalidInputError
-from searchhub.export.check import ExportError, compare, open_session, time_both
+from searchhub.errors import ExportError, InvalidInputError
+from searchhub.export.check import compare, time_both
 from searchhub.export.inputs import PlainNetwork
 
 from .test_inputs import bert

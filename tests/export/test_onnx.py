@@ -14,9 +14,9 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import searchhub
 from searchhub import export_onnx
-from searchhub.errors import InvalidInputError, RunFolderError
+from searchhub.costs.onnx_session import PACKAGES, open_session
+from searchhub.errors import ExportError, InvalidInputError, RunFolderError
 from searchhub.export import onnx as export
-from searchhub.export.check import ExportError, open_session
 
 from ..hub.test_folder import save, small_model
 from ..models import tiny_segmentation
@@ -242,7 +242,7 @@ def test_an_export_can_be_quantized(request, tmp_path, kind):
     np.testing.assert_allclose(both[1], both[0], atol=0.2 * np.abs(both[0]).max())
 
 
-@pytest.mark.parametrize("missing", export.PACKAGES)
+@pytest.mark.parametrize("missing", PACKAGES)
 def test_packages_that_are_not_there(tmp_path, monkeypatch, missing):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == missing else find(name, *rest))

@@ -56,11 +56,11 @@ def generate(
 
     Example: searchhub generate runs/mine --max macs=300M --min params=2M
     """
-    from searchhub.cli.latency import with_latency
     from searchhub.cli.output import print_json, print_line
     from searchhub.cli.source import load_result
     from searchhub.files import write_json
     from searchhub.generation import generate as best_within
+    from searchhub.workflows.latency import with_latency
     from searchhub.workflows.limits import check_words, largest_of, read_limits
 
     check_words(maximum, minimum, equal)
@@ -134,11 +134,11 @@ def pareto(
 
     Example: searchhub pareto runs/mine --cost macs --output front.png
     """
-    from searchhub.cli.latency import with_latency
     from searchhub.cli.output import print_json, print_line
     from searchhub.cli.source import load_result
     from searchhub.errors import InvalidInputError
     from searchhub.generation import pareto as front_of
+    from searchhub.workflows.latency import with_latency
 
     if as_json and as_csv:
         raise InvalidInputError("Only one of `--json` and `--csv` can be printed, but both came. Drop one.")

@@ -95,13 +95,14 @@ def train(
 
     from searchhub.callbacks.progress import ProgressDisplay
     from searchhub.cli.generation import show_generated
-    from searchhub.cli.latency import with_latency
     from searchhub.cli.output import hide_loading, print_facts, print_json
     from searchhub.cli.source import load_result
     from searchhub.errors import InvalidInputError
     from searchhub.generation import generate
     from searchhub.networks.network import MODELS, Network, check_name, network_name
     from searchhub.networks.saved_trainer import load_trainer
+    from searchhub.run_folder import RESULT
+    from searchhub.workflows.latency import refuse_mixed, with_latency
     from searchhub.workflows.limits import check_words, largest_of, read_limits
 
     if not run.exists():  # a run on the Hub must not decide what is imported here
@@ -113,6 +114,7 @@ def train(
     name = network_name(limits) if name is None else name
     architecture = generate(result, *limits, candidates=candidates.value)
     check_name(name, folder, architecture)
+    refuse_mixed(folder, result.costs.values())
     network = Network(name, architecture, tuple(limits))
     hide_loading()
     given = read_settings(data, task)
@@ -124,6 +126,8 @@ def train(
         [report] = trainer.train_all([network], progress)
     if not main:
         return
+    if latency:
+        result.save(folder / RESULT)  # so that a report knows the latency of every network
     path = folder / MODELS / network.name
     if as_json:
         print_json({"folder": str(path), **report.facts})

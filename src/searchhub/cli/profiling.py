@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from searchhub.models.supernet import Supernet
 
 
+class Runtime(str, Enum):
+    """What runs the networks that are timed."""
+
+    torch = "torch"
+    onnxruntime = "onnxruntime"
+
+
 def profile(
     run: Annotated[
         str,
@@ -24,11 +32,15 @@ def profile(
             metavar="RUN_OR_SUPERNET", help="Folder of a finished run or of a supernet; or a supernet's Hub id."
         ),
     ],
+    runtime: Annotated[
+        Runtime,
+        typer.Option("--runtime", help="What will run the networks: torch, or onnxruntime for what `export` writes."),
+    ] = Runtime.torch,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples in a forward pass.")] = 1,
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads", min=1, help="Torch's threads on the CPU. Default: as torch does.", show_default=False
+            "--threads", min=1, help="Threads on the CPU. Default: as many as torch uses.", show_default=False
         ),
     ] = None,
     device: Annotated[
@@ -39,12 +51,15 @@ def profile(
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Table to write: .json, else YAML.")] = Path(
         "latency.json"
     ),
+    name: Annotated[str, typer.Option("--name", help="Name by which limits call the latency.")] = "latency_ms",
     revision: Revision = None,
 ) -> None:
     """Measure a latency table here, block by block, and say how right it is. Leave the machine alone meanwhile.
 
-    Example: searchhub profile runs/mine --batch-size 1 --output laptop.json
+    Example: searchhub profile runs/mine --runtime onnxruntime --threads 1 --output laptop.json
     """
+    import dataclasses
+
     from searchhub.callbacks.progress import ProgressDisplay
     from searchhub.cli.output import print_line
     from searchhub.cli.source import locate
@@ -57,6 +72,7 @@ def profile(
     with ProgressDisplay(2, file=sys.stderr) as progress:
         table = measure_latency(
             supernet,
+            runtime=runtime.value,
             batch_size=batch_size,
             device=device,
             threads=threads,
@@ -64,6 +80,7 @@ def profile(
             seed=seed,
             on_progress=_shown_by(progress),
         )
+    table = dataclasses.replace(table, name=name)
     table.save(output)
     _show(table)
     print_line(f"Written: {output}. Next: searchhub generate {run} --latency {output} --max {table.name}=…")

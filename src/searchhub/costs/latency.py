@@ -13,8 +13,17 @@ from numpy.typing import NDArray
 
 from searchhub.costs.counting import count_architecture, example_tokens
 from searchhub.costs.device import device_name
-from searchhub.costs.latency_table import LATENCY, LatencyAccuracy, LatencyReference, LatencyTable
+from searchhub.costs.latency_table import (
+    LATENCY,
+    ONNXRUNTIME,
+    RUNTIMES,
+    TORCH,
+    LatencyAccuracy,
+    LatencyReference,
+    LatencyTable,
+)
 from searchhub.costs.macs import macs_per_module
+from searchhub.costs.onnx_session import check_packages
 from searchhub.costs.table import CostTable
 from searchhub.costs.timing import Bench, Progress, Stopwatch, Time, block_latencies
 from searchhub.distribution import FloatArray
@@ -34,6 +43,7 @@ slower is drawn e^±3 times as often.
 def measure_latency(
     supernet: Supernet,
     *,
+    runtime: str = TORCH,
     batch_size: int = 1,
     device: torch.device | str | None = None,
     threads: int | None = None,
@@ -57,13 +67,16 @@ def measure_latency(
        in turn with one network, the reference. The median of the ratios counts, and the reference's median over the
        whole measurement turns it into milliseconds. `LatencyTable.reference` stores it.
     2. A choice without a module of its own (a depth) costs what the choices that it switches on cost.
-    3. A small space may have fewer networks than are asked for. Without held-out networks `accuracy` is None.
+    3. Onnxruntime runs each block as a file of its own. What it fuses across blocks, or converts between them, is in
+       whole networks alone, and so in the line and in the error on held-out networks.
+    4. A small space may have fewer networks than are asked for. Without held-out networks `accuracy` is None.
 
     Args:
         supernet: The supernet to measure. Its weights stay as they are and where they are.
+        runtime: What runs the networks: "torch", or "onnxruntime" on the CPU, as it runs what `export_onnx` writes.
         batch_size: Number of examples in a forward pass, at least 1.
-        device: "cpu" or "cuda". None: the supernet's device.
-        threads: Number of torch's threads on the CPU. None: as many as torch uses now.
+        device: "cpu" or "cuda". None: the supernet's device; for onnxruntime the CPU.
+        threads: Number of threads on the CPU. None: as many as torch uses now.
         calibration_networks: Number of whole networks to which the line is fitted, at least 2.
         held_out_networks: Number of other whole networks on which the error is measured.
         rounds: How often each is timed, at least 1.
@@ -72,14 +85,22 @@ def measure_latency(
         on_progress: Function that is called after each measurement.
 
     Raises:
-        InvalidInputError: The device cannot be timed, or networks of slower blocks did not come out slower.
+        InvalidInputError: The device or runtime cannot be timed, or networks of slower blocks did not come out slower.
+        ExportError: The packages of onnxruntime are missing, or it cannot run a block.
     """
     if batch_size < 1 or calibration_networks < 2 or held_out_networks < 0 or rounds < 1:
         raise InvalidInputError(
             "`batch_size >= 1`, `calibration_networks >= 2`, `held_out_networks >= 0` and `rounds >= 1` must hold, but "
             f"got {batch_size}, {calibration_networks}, {held_out_networks} and {rounds}."
         )
+    if runtime not in RUNTIMES:
+        raise InvalidInputError(f"`runtime` must be one of {', '.join(RUNTIMES)}, but is {runtime!r}.")
+    if runtime == ONNXRUNTIME:
+        check_packages()
+        device = "cpu" if device is None else device
     device = torch.device(supernet.device if device is None else device)
+    if runtime == ONNXRUNTIME and device.type != "cpu":
+        raise InvalidInputError(f'Onnxruntime must be timed on "cpu", but got "{device}". Pass `device="cpu"`.')
     name = device_name(device)
     threads = threads or torch.get_num_threads()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -88,7 +109,15 @@ def measure_latency(
     rng = np.random.default_rng(seed)
     reference_row = space.sample(1, rng)[0]
     bench = Bench(
-        supernet, device, batch_size, reference_row, rounds, time or Stopwatch(threads, RUN_TIME).in_turn, on_progress
+        supernet,
+        device,
+        batch_size,
+        reference_row,
+        rounds,
+        time or Stopwatch(threads, RUN_TIME).in_turn,
+        on_progress,
+        runtime=runtime,
+        threads=threads,
     )
     blocks = block_latencies(bench)
     drawn = _draw(blocks, np.linspace(-LARGEST_TILT, LARGEST_TILT, calibration_networks), rng, [])
@@ -109,7 +138,10 @@ def measure_latency(
         threads=threads if device.type == "cpu" else None,
         batch_size=batch_size,
         tokens=example_tokens(supernet),
-        versions={package: importlib.metadata.version(package) for package in ("torch", "transformers")},
+        runtime=runtime,
+        versions={
+            package: importlib.metadata.version(package) for package in dict.fromkeys((TORCH, "transformers", runtime))
+        },
         calibration=calibration,
         accuracy=_accuracy(supernet, table, drawn, seen, others, held),
         reference=LatencyReference(space.decode(reference_row), typical, slowest / fastest),

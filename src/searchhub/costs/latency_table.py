@@ -20,6 +20,9 @@ from searchhub.space import Architecture, Candidate, Choice, SearchSpace
 FORMAT_VERSION = 1
 LATENCY = "latency_ms"
 
+TORCH, ONNXRUNTIME = RUNTIMES = ("torch", "onnxruntime")
+"""What can run networks while they are timed: torch as it is, or onnxruntime, which runs what `export` writes."""
+
 
 @dataclass(frozen=True)
 class LatencyAccuracy:
@@ -73,10 +76,11 @@ class LatencyTable(CostTable):
 
     Args:
         device: Name of the processor that ran it.
-        threads: Number of torch's threads. None: it ran on a GPU, or the number is not known.
+        threads: Number of threads on the CPU. None: it ran on a GPU, or the number is not known.
         batch_size: Number of examples in one forward pass.
         tokens: Number of tokens of each example. None: examples are not texts.
         versions: Versions of the packages with which it was measured.
+        runtime: What ran it: "torch" or "onnxruntime". None: it is not known, as of a phone's table.
         calibration: How block latencies became network latencies; empty if they were only added.
         accuracy: Accuracy on networks held out. None: it was not measured.
         reference: Network against which others are timed, to tell their latency at the same speed of the machine. None:
@@ -93,12 +97,15 @@ class LatencyTable(CostTable):
     accuracy: LatencyAccuracy | None = None
     reference: LatencyReference | None = None
     assumed: Mapping[str, float] = field(default_factory=dict)
+    runtime: str | None = None
 
     def __post_init__(self) -> None:
         if not self.unit:
             threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.threads else ""
             tokens = f" of {self.tokens} tokens" if self.tokens else ""
-            object.__setattr__(self, "unit", f"ms, {self.device}, batch {self.batch_size}{tokens}{threads}")
+            runtime = f"{self.runtime}, " if self.runtime else ""
+            unit = f"ms, {self.device}, {runtime}batch {self.batch_size}{tokens}{threads}"
+            object.__setattr__(self, "unit", unit)
         super().__post_init__()
 
     def save(self, path: str | Path) -> None:
@@ -109,6 +116,7 @@ class LatencyTable(CostTable):
             "name": self.name,
             "space": self.space.name,
             "device": self.device,
+            **({} if self.runtime is None else {"runtime": self.runtime}),
             "threads": self.threads,
             "batch_size": self.batch_size,
             **({} if self.tokens is None else {"tokens": self.tokens}),
@@ -176,7 +184,13 @@ class LatencyTable(CostTable):
                 )
             return number_of(ms, key, path)
 
-        accuracy, reference = data.get("accuracy"), data.get("reference")
+        accuracy, reference, versions = data.get("accuracy"), data.get("reference"), data.get("versions") or {}
+        # Tables that were measured before others than torch could run networks do not say what ran them.
+        runtime = data.get("runtime", TORCH if TORCH in versions else None)
+        if runtime not in (None, *RUNTIMES):
+            raise InvalidInputError(
+                f"The `runtime` of a latency table must be one of {', '.join(RUNTIMES)}, but `{path}` says {runtime!r}."
+            )
         return cls(
             str(data.get("name", LATENCY)),
             space,
@@ -186,11 +200,12 @@ class LatencyTable(CostTable):
             threads=data.get("threads"),
             batch_size=int(data.get("batch_size", 1)),
             tokens=data.get("tokens"),
-            versions=data.get("versions") or {},
+            versions=versions,
             calibration=data.get("calibration") or {},
             accuracy=None if accuracy is None else LatencyAccuracy(**accuracy),
             reference=None if reference is None else _read_reference(reference, space, path),
             assumed=data.get("assumed") or {},
+            runtime=runtime,
             pairs=tuple(np.array(pair, dtype=np.float64) for pair in data.get("pairs") or ()),
         )
 
@@ -252,7 +267,7 @@ def _refuse_other_device(path: Path, table: LatencyTable) -> None:
             f"{table.device}. Measure one here with `measure_latency`, or pass `allow_other_device=True` to generate "
             f"for {table.device}."
         )
-    if table.threads not in (None, threads_here()):
+    if table.runtime != ONNXRUNTIME and table.threads not in (None, threads_here()):  # a session has threads of its own
         raise InvalidInputError(
             f"A latency table must be measured with as many threads as torch uses ({threads_here()}), but `{path}` was "
             f"with {table.threads}. Call `torch.set_num_threads({table.threads})`, measure again, or pass "

@@ -13,14 +13,15 @@ from torch import nn
 from torch.utils import benchmark
 
 from searchhub.costs.counting import chain_terms, covering, covering_pairs, step_of
-from searchhub.costs.latency_table import LATENCY
+from searchhub.costs.latency_table import LATENCY, TORCH
+from searchhub.costs.onnx_session import in_onnxruntime
 from searchhub.costs.table import CostTable
 from searchhub.distribution import FloatArray
 from searchhub.models.supernet import Supernet
 from searchhub.space import INACTIVE, Architecture, Codes
 
-Block: TypeAlias = tuple[nn.Module, Sequence[Any], Mapping[str, Any]]
-"""A module and the arguments with which it is called."""
+Block: TypeAlias = tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]
+"""A module, or what runs it elsewhere, and the arguments with which it is called."""
 
 Time = Callable[[Block, Block], FloatArray]
 """Function that returns milliseconds of a call of a block and of a call of the reference, in turn: float [pairs, 2]."""
@@ -136,6 +137,8 @@ class Bench:
         rounds: How often each is timed.
         time: Function that times a block and the reference.
         on_progress: Function that is called after each measurement.
+        runtime: What runs blocks and networks: "torch" or "onnxruntime".
+        threads: Number of threads of onnxruntime. Torch's are set by `time`.
     """
 
     def __init__(
@@ -147,7 +150,11 @@ class Bench:
         rounds: int,
         time: Time,
         on_progress: Progress | None = None,
+        *,
+        runtime: str = TORCH,
+        threads: int = 1,
     ) -> None:
+        self._runtime, self._threads = runtime, threads
         self.supernet, self.device, self.rounds = supernet, device, rounds
         self._time, self._on_progress = time, on_progress
         generator = torch.Generator().manual_seed(0)
@@ -155,7 +162,7 @@ class Bench:
             name: _filled(tensor, batch_size, generator).to(device)
             for name, tensor in supernet.example_inputs().items()
         }
-        self._reference: Block = (self.model(supernet.search_space.decode(reference)), (), self.inputs)
+        self._reference = self._network(reference)
         self._of_reference: list[FloatArray] = []
 
     @property
@@ -169,6 +176,7 @@ class Bench:
 
     def blocks(self, blocks: Mapping[Any, Block]) -> dict[Any, Pairs]:
         """Times each block; returns the measurements by its key."""
+        blocks = {key: self._ready(block) for key, block in blocks.items()}
         times: dict[Any, list[FloatArray]] = {key: [] for key in blocks}
         for done in range(self.rounds):
             for i, (key, block) in enumerate(blocks.items(), start=1):
@@ -177,14 +185,24 @@ class Bench:
         return {key: Pairs(of) for key, of in times.items()}
 
     def networks(self, rows: Sequence[Codes]) -> list[Pairs]:
-        """Times each whole network; only one is in memory at a time, besides the reference."""
+        """Times each whole network; only one is in memory at a time, besides the reference.
+
+        Another runtime takes longer to get a network ready than to run it, so each has all its rounds at once.
+        """
         times: list[list[FloatArray]] = [[] for _ in rows]
-        for done in range(self.rounds):
-            for i, row in enumerate(rows):
-                model = self.model(self.supernet.search_space.decode(row))
-                times[i].append(self._in_turn((model, (), self.inputs)))
-                self._tell(done * len(rows) + i + 1, self.rounds * len(rows), "networks")
+        repeats = 1 if self._runtime == TORCH else self.rounds
+        for i in list(range(len(rows))) * (self.rounds // repeats):
+            network = self._network(rows[i])
+            for _ in range(repeats):
+                times[i].append(self._in_turn(network))
+                self._tell(sum(map(len, times)), self.rounds * len(rows), "networks")
         return [Pairs(of) for of in times]
+
+    def _network(self, row: Codes) -> Block:
+        return self._ready((self.model(self.supernet.search_space.decode(row)), (), self.inputs))
+
+    def _ready(self, block: Block) -> Block:
+        return block if self._runtime == TORCH else in_onnxruntime(block, self._threads)
 
     def _in_turn(self, block: Block) -> FloatArray:
         pairs = self._time(block, self._reference)
@@ -259,7 +277,7 @@ def _copied(value: Any) -> Any:
     return type(value)(map(_copied, value)) if type(value) in (tuple, list) else value
 
 
-def _signature(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def _signature(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Returns what decides a block's latency: kinds and settings of its modules, shapes of weights and arguments."""
     parts = [
         (

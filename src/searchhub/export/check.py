@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from searchhub.costs.onnx_session import onnxruntime_errors
 from searchhub.costs.timing import Stopwatch
-from searchhub.errors import InvalidInputError, SearchhubError
+from searchhub.errors import ExportError, InvalidInputError
 from searchhub.export.inputs import PlainNetwork
 
 if TYPE_CHECKING:
     import onnxruntime
-
-
-class ExportError(SearchhubError):
-    """Raised when a network cannot be exported, or when its export does not compute what the network computes."""
-
-
-def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """Opens the file in onnxruntime, to run on the CPU with `threads` threads.
-
-    Raises:
-        ExportError: onnxruntime refuses the file.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3  # errors
-    with _onnxruntime_errors("load"):
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-@contextmanager
-def _onnxruntime_errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # onnxruntime's errors have no common base class
-        raise ExportError(
-            f"onnxruntime must {what} what torch exported, but says: {error} Nothing was written."
-        ) from error
 
 
 def compare(
@@ -87,7 +57,7 @@ def _difference(
     with torch.inference_mode():
         expected = [value.numpy() for value in network(*batch.values())]
     shape = tuple(next(iter(batch.values())).shape)
-    with _onnxruntime_errors(f"run, on inputs of shape {shape},"):
+    with onnxruntime_errors(f"run, on inputs of shape {shape},"):
         got: Sequence[Any] = session.run(list(network.outputs), _arrays(batch))
     worst = 0.0
     for name, wanted, value in zip(network.outputs, expected, got, strict=True):

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +14,14 @@ from transformers import PreTrainedModel
 
 from searchhub._version import __version__
 from searchhub.costs.device import cpu_name
+from searchhub.costs.onnx_session import PACKAGES, cannot_express, check_packages, open_session, quiet
 from searchhub.costs.timing import Stopwatch
 from searchhub.errors import InvalidInputError
-from searchhub.export.check import ExportError, compare, open_session, time_both
+from searchhub.export.check import compare, time_both
 from searchhub.export.inputs import ModelInputs, PlainNetwork
 from searchhub.files import replacing
 from searchhub.hub.contents import MODEL_CONFIG, contents_of
 from searchhub.hub.pretrained import find_folder, load_model
-
-PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 LARGEST_FILE = 2**31 - 1
 """Number of bytes that one protobuf message, and so one ONNX file, can hold."""
@@ -128,7 +123,7 @@ def export_onnx(
         HubError: The model cannot be fetched.
         RunFolderError: The place cannot be written to.
     """
-    _check_packages()
+    check_packages()
     output = Path(output)
     _check_arguments(output, batch_size, sequence_length, rounds, threads)
     folder = None if isinstance(source, torch.nn.Module) else find_folder(source)
@@ -164,15 +159,6 @@ def export_onnx(
 # -- what is given ----------------------------------------------------------------------------------------------------
 
 
-def _check_packages() -> None:
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ExportError(
-            f"{', '.join(PACKAGES)} must be installed to export a network, but {', '.join(missing)} cannot be found. "
-            'Run `pip install "searchhub[onnx]"`.'
-        )
-
-
 def _check_arguments(
     output: Path, batch_size: int, sequence_length: int | None, rounds: int, threads: int | None
 ) -> None:
@@ -204,7 +190,7 @@ def _converted(network: PlainNetwork, batch: Mapping[str, torch.Tensor], opset: 
         raise InvalidInputError(
             f"A network must be at most {LARGEST_FILE:,} bytes to be one ONNX file, but has {size:,} bytes of weights."
         )
-    with _quiet():
+    with quiet():
         try:
             program = torch.onnx.export(
                 network,
@@ -218,10 +204,7 @@ def _converted(network: PlainNetwork, batch: Mapping[str, torch.Tensor], opset: 
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            said = " ".join(str(error.__cause__ or error).split())[:300].rstrip(".")
-            raise ExportError(
-                f"`{type(network.model).__name__}` must be made of what torch.onnx can express, but: {said}."
-            ) from error
+            raise cannot_express(network.model, error) from error
     assert program is not None
     written = program.model.opset_imports[""]
     if opset is not None and written != opset:
@@ -238,22 +221,6 @@ def _converted(network: PlainNetwork, batch: Mapping[str, torch.Tensor], opset: 
         weight.metadata_props.clear()
     program.model.metadata_props.update(_metadata(network.model))
     return program
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what torch prints while it exports. Errors are raised as ever."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 def _metadata(model: PreTrainedModel) -> dict[str, str]:

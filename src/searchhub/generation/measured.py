@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from searchhub.costs.device import device_name
-from searchhub.costs.latency_table import LatencyTable
+from searchhub.costs.latency_table import TORCH, LatencyTable
 from searchhub.costs.timing import Bench, Progress, Stopwatch, Time
 from searchhub.errors import InvalidInputError
 from searchhub.generation.architecture import GeneratedArchitecture
@@ -93,10 +93,12 @@ def measure_networks(
         )
     if rounds < 2:
         raise InvalidInputError(f"`rounds >= 2` must hold for an error to be told, but got {rounds}.")
-    time = time or Stopwatch(table.threads or torch.get_num_threads()).in_turn
+    threads = table.threads or torch.get_num_threads()
+    time = time or Stopwatch(threads).in_turn
     space = table.space
     row = space.encode(reference.architecture)
-    bench = Bench(supernet, device, table.batch_size, row, rounds, time, on_progress)
+    runtime = table.runtime or TORCH
+    bench = Bench(supernet, device, table.batch_size, row, rounds, time, on_progress, runtime=runtime, threads=threads)
     return [
         MeasuredLatency(reference.ms * pairs.ratio, reference.ms * pairs.error, pairs.milliseconds)
         for pairs in bench.networks([space.encode(architecture) for architecture in architectures])

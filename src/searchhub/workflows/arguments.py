@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 
+from searchhub.costs.latency_table import LatencyTable
 from searchhub.costs.table import CostTable
 from searchhub.data.images import IMAGENET_MEAN, IMAGENET_STD, Augmentation, ImageTask
 from searchhub.data.loading import DIGITS, ImageSplits, load_image_splits, load_image_task
@@ -22,6 +23,7 @@ from searchhub.evaluators.score import LIKELIHOOD, METRIC, SCORES
 from searchhub.evaluators.supernet import Paths
 from searchhub.generation import largest_within
 from searchhub.generation.objective import ObjectiveName
+from searchhub.models.supernet import Supernet
 from searchhub.networks.choose import Finder, LimitSet
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.dc import DCSearcher
@@ -32,6 +34,7 @@ from searchhub.space import SearchSpace
 from searchhub.training.settings import Schedule, TrainingSettings
 from searchhub.trial import Budget
 from searchhub.workflows.as_in_paper import apply, finder
+from searchhub.workflows.latency import read_tables
 from searchhub.workflows.limits import check_words, largest_of, read_limit_sets
 from searchhub.workflows.search_arguments import SearchArguments
 
@@ -365,8 +368,22 @@ class LimitArguments:
     min: list[str] | None = option(None, "Lower limits. A single word holds for every network.")
     equal: list[str] | None = option(None, "Exact values, for costs that count something, e.g. `non_parameter=4`.")
 
+    latency: list[str] | None = option(
+        None, "Tables of `searchhub profile`: one more cost to limit each, mostly `latency_ms`."
+    )
+    allow_other_device: bool = option(False, "Take tables of other devices than this one, to generate for those.")
+
     def __post_init__(self) -> None:
         check_words(*self.words())  # wrong words are said at once
+
+    def latency_tables(self, supernet: Supernet) -> list[LatencyTable]:
+        """Returns the tables of `--latency`, which price the supernet's space."""
+        return read_tables(
+            supernet.search_space,
+            self.latency,
+            sizes=lambda: supernet.config,
+            allow_other_device=self.allow_other_device,
+        )
 
     def words(self) -> tuple[list[str], list[str], list[str]]:
         """Returns the words of upper limits, of lower ones, and of exact values."""

@@ -343,7 +343,7 @@ class BertNetworkArguments(LimitArguments):
             accelerator: The accelerator of this process.
         """
         tables = [macs_table(supernet), params_table(supernet), params_table(supernet, embeddings=False)]
-        if "latency_ms" in check_words(*self.words()):
+        if not self.latency and "latency_ms" in check_words(*self.words()):
             tables.append(_latency(supernet, self.latency_batch_size, file, accelerator))
             accelerator.print(f"Latency: {tables[-1].unit}")
         return tables

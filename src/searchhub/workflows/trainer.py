@@ -48,6 +48,7 @@ from searchhub.training.settings import TrainingSettings
 from searchhub.workflows.checks import check_given, check_search, check_training
 from searchhub.workflows.compression import SEARCH_FINE_TUNING, CompressionArguments, Prepared, load_original, prepare
 from searchhub.workflows.dry_run import estimate
+from searchhub.workflows.latency import refuse_mixed
 from searchhub.workflows.reloading import reload_networks
 from searchhub.workflows.rescoring import load_evaluator, score_again
 from searchhub.workflows.search_arguments import SearchArguments
@@ -81,6 +82,7 @@ class SearchTrainer:
         costs: The cost tables that limits can name, "macs" and "params" among them, of the networks of
             `supernet.final`; or a function that makes them when they are first asked for. None: multiply-adds and
             parameters.
+        more_costs: Further cost tables that limits can name, e.g. of a latency.
         final_task: Task of the final training, if it differs from `task`, e.g. in augmentation. None: `task`.
         accelerator: The accelerator of this process. None: one is made.
         progress: Whether the main process shows progress.
@@ -101,6 +103,7 @@ class SearchTrainer:
         score: str | Score = LIKELIHOOD,
         objective: Finder = generate,
         costs: Sequence[CostTable] | Callable[[], Sequence[CostTable]] | None = None,
+        more_costs: Sequence[CostTable] = (),
         final_task: Task | None = None,
         accelerator: Accelerator | None = None,
         progress: bool = True,
@@ -138,7 +141,7 @@ class SearchTrainer:
         self.inherit_weights = compressed if args.inherit_weights is None else args.inherit_weights
         self.callbacks = tuple(callbacks)
         self.score, self.objective = score, objective
-        self._costs = costs
+        self._costs, self._more_costs = costs, tuple(more_costs)
         self._evaluator, self._evaluator_options = evaluator, dict(evaluator_options or {})
         self._tracked = tracked
         self._search_settings = search_settings
@@ -251,7 +254,7 @@ class SearchTrainer:
                 f"`costs` must hold `macs` and `params`, which cards tell, but holds {[t.name for t in tables]}. Add "
                 "`macs_table(supernet.final)` and `params_table(supernet.final)`."
             )
-        return tuple(tables)
+        return (*tables, *self._more_costs)
 
     @property
     def progress(self) -> ProgressDisplay:
@@ -295,6 +298,7 @@ class SearchTrainer:
                 find=self.objective,
                 baselines=baselines,
             )
+            refuse_mixed(self.folder, self.costs)
 
     def estimate(self, *limits: LimitSet) -> str:
         """Returns a text about the run's cost and the feasible limits. It takes seconds and trains nothing.
