@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import sys
 import warnings
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +23,8 @@ from searchhub.errors import InvalidInputError
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 PATIENCE = timedelta(hours=12)
 """How long a process waits for the others before it considers them dead."""
 
@@ -30,7 +35,8 @@ def make_accelerator(
     """Makes an Accelerator for a search.
 
     Without a GPU, several processes started by any launcher become CPU (gloo) processes. Otherwise `--multi_gpu`
-    without a GPU would run copies that each believe to be alone.
+    without a GPU would run copies that each believe to be alone. Where a launcher was asked for more processes than
+    run, a warning names the command that starts them.
 
     Args:
         mixed_precision: "no", "fp16" or "bf16".
@@ -71,7 +77,30 @@ def make_accelerator(
         project_dir=None if logging_dir is None else str(logging_dir),
     )
     set_seed(seed)
+    if missing := missing_processes(accelerator.num_processes, os.environ):
+        logger.warning(missing)
     return accelerator
+
+
+def missing_processes(running: int, environment: Mapping[str, str]) -> str | None:
+    """Returns a sentence where a launcher was asked for more processes than run; None if it was not.
+
+    On CPUs `accelerate launch` starts one process, whatever `--num_processes` and its configuration say. It only names
+    a place where several would meet.
+
+    Args:
+        running: Number of processes that run.
+        environment: The variables that a launcher set.
+    """
+    asked = int(environment.get("WORLD_SIZE", "1"))
+    met = {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= environment.keys() and "WORLD_SIZE" not in environment
+    if running > 1 or not (asked > 1 or met):
+        return None
+    return (
+        f"{asked if asked > 1 else 'Several'} processes were asked for, but one runs: on CPUs `accelerate launch` "
+        "starts no more, whatever `--num_processes` or its configuration say. To run them, write "
+        f"`torchrun --nproc_per_node {max(asked, 2)} {Path(sys.argv[0]).name} …`."
+    )
 
 
 _OF_ONE_PROCESS = (
