@@ -36,10 +36,12 @@ KINDS = (
 def main(argv: list[str]) -> None:
     """Search, derive, train, compare, reload."""
     data, sizes, searching, training, wanted, where = arguments = parse(KINDS, argv, __doc__)
-    final_settings = training.final_settings()  # what is wrong with them is said at once
+    training.final_settings()  # what is wrong with them is said at once
     accelerator = start_run(training, where)
     task = main_first(accelerator, data.task, where.seed)
     accelerator.print(f"Data: {describe(task)}")
+    training = training.fitting(task.size("train"))
+    final_settings = training.final_settings()
     supernet = sizes.supernet(task.num_labels, task.image_size, where.seed)
     training.check_sizes(supernet.final.config)
     searcher = searching.build(supernet.search_space, where.seed)

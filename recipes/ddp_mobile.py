@@ -8,13 +8,9 @@ Run the same command again to go on after an interruption; add limits to get mor
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-
-import torch
-
-from searchhub import MobileSupernetConfig, MobileSupernetForImageClassification, SearchTrainer
+from searchhub import SearchTrainer
 from searchhub.data.loading import describe
+from searchhub.errors import InfeasibleLimitError
 from searchhub.networks.choose import default_limits
 from searchhub.workflows.arguments import (
     ImageDataArguments,
@@ -22,38 +18,14 @@ from searchhub.workflows.arguments import (
     NetworkArguments,
     RecipeTrainingArguments,
     RunArguments,
-    option,
     parse,
 )
+from searchhub.workflows.mobile_arguments import MobileArguments
 from searchhub.workflows.stages import main_first, run, settings_of, start_run
-
-
-@dataclass
-class SpaceArguments:
-    """Sizes of the space. The defaults suit 8 x 8 pictures."""
-
-    stem_width: int = 8
-    stem_stride: int = 1
-    first_width: int = 8
-    stage_widths: list[int] = option([16, 24, 32], "Channels of each stage.")
-    stage_depths: list[int] = option([2, 2, 2], "Layers of each stage.")
-    stage_strides: list[int] = option([1, 2, 2], "Stride of the first layer of each stage.")
-    head_width: int = 64
-    expansions: list[int] = option([3, 6], "Expansion ratios on offer.")
-    kernel_sizes: list[int] = option([3, 5, 7], "Kernel sizes on offer.")
-    width_multiplier: float = option(1.0, "Factor on all widths.")
-
-    def supernet(self, num_labels: int, image_size: int, seed: int) -> MobileSupernetForImageClassification:
-        """Returns the supernet, with weights that start from a seed."""
-        sizes = {**dataclasses.asdict(self), "num_labels": num_labels, "image_size": image_size}
-        torch.manual_seed(seed)
-        config = MobileSupernetConfig.with_multiplier(sizes.pop("width_multiplier"), **sizes)
-        return MobileSupernetForImageClassification(config)
-
 
 KINDS = (
     ImageDataArguments,
-    SpaceArguments,
+    MobileArguments,
     ImageSearcherArguments,
     RecipeTrainingArguments,
     NetworkArguments,
@@ -67,9 +39,11 @@ def main(argv: list[str]) -> None:
     accelerator = start_run(training, where)
     task = main_first(accelerator, data.task, where.seed)
     accelerator.print(f"Data: {describe(task)}")
+    training = training.fitting(task.size("train"))
     supernet = sizes.supernet(task.num_labels, task.image_size, where.seed)
     searcher = searching.build(supernet.search_space, where.seed)
-    accelerator.print(f"Space: {len(searcher.space.choices)} layers, {searcher.space.size:,} architectures")
+    layers = f"{len(searcher.space.choices)} layers, {searcher.space.size:,} architectures"
+    accelerator.print(f"Space: {layers} ({sizes.words(task.image_size)})")
     trainer = SearchTrainer(
         supernet,
         task,
@@ -84,9 +58,15 @@ def main(argv: list[str]) -> None:
     limits = wanted.limits(trainer.costs) or default_limits(trainer.costs)
     if where.dry_run:
         accelerator.print(trainer.estimate(*limits))
+        for way in sizes.ways_to(limits, trainer.costs, task.num_labels, task.image_size):
+            accelerator.print(f"  {way}")
         return
     beside = {"random_networks": wanted.random_networks, "baselines": wanted.baselines}
-    trainer.check(*limits, **beside)
+    try:
+        trainer.check(*limits, **beside)
+    except InfeasibleLimitError as error:
+        ways = sizes.ways_to(limits, trainer.costs, task.num_labels, task.image_size)
+        raise InfeasibleLimitError("\n".join([str(error), *ways]), error.smallest) from error
     networks = trainer.train(*limits, largest=wanted.train_largest, **beside)
     trainer.summarize(networks)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -47,6 +48,8 @@ def option(default: Any, text: str, **more: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
+Training = TypeVar("Training", bound="RecipeTrainingArguments")
+
 SEARCHED_BY = tuple(name for name in SEARCHERS if name != "uniform")
 """Searchers that `--help` lists. `uniform` needs no search; only the recipes that offer it name it."""
 
@@ -60,6 +63,9 @@ _OF_SOME_SEARCHERS = {
     "theta_normalization": "normalization",
 }
 """Options that only some searchers take, with the names of the searchers' arguments."""
+
+BATCH_SIZE = 32
+"""Examples of a batch where nobody says how many."""
 
 NORMALIZATIONS = {"half": ((0.5,) * 3, (0.5,) * 3), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 """Mean and standard deviation of the color channels, by name."""
@@ -290,7 +296,10 @@ class DivideArguments:
 class RecipeTrainingArguments:
     """Settings by which search trials and final networks are trained."""
 
-    batch_size: int = option(32, "Examples per optimizer step, over all processes and accumulated parts.")
+    batch_size: int | None = option(
+        None,
+        "Examples per optimizer step, over all processes and accumulated parts. Default: 32, fewer on few examples.",
+    )
     gradient_accumulation_steps: int = option(1, "Parts into which each process divides its share of a batch.")
     optimizer: str = option("sgd", "Optimizer of search and final training.", choices=["sgd", "adam", "adamw"])
     schedule: str = option(
@@ -331,6 +340,17 @@ class RecipeTrainingArguments:
         }
         return SearchArguments(**{**fields, **changes})
 
+    def fitting(self: Training, examples: int) -> Training:
+        """Returns these settings, with a batch of a quarter of the examples at most where no batch size was given.
+
+        It stays a power of 2, so that processes share it.
+
+        Args:
+            examples: Number of examples to train on in the search.
+        """
+        largest = 2 ** int(math.log2(max(examples / 4, 2)))
+        return self if self.batch_size is not None else dataclasses.replace(self, batch_size=min(BATCH_SIZE, largest))
+
     def search_settings(self) -> TrainingSettings:
         """Returns the settings of search trials."""
         return self._settings(self.learning_rate, self.min_learning_rate, 0.0)
@@ -348,7 +368,7 @@ class RecipeTrainingArguments:
             learning_rate=peak,
             min_learning_rate=end,
             weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
+            batch_size=BATCH_SIZE if self.batch_size is None else self.batch_size,
             gradient_accumulation_steps=self.gradient_accumulation_steps,
             label_smoothing=label_smoothing,
             max_grad_norm=self.max_grad_norm,

@@ -110,11 +110,16 @@ def estimate(
             words = ""
         except InfeasibleLimitError:
             verdict, words = "NOT feasible", never_cut({limit.name: limit.high for limit in together}, anything.costs)
-        shown = " and ".join(f"{low:,.0f} to {high:,.0f}" for low, high in spans.values())
+        shown = " and ".join(f"{_amount(low)} to {_amount(high)}" for low, high in spans.values())
         spanned = f" (the space spans {shown})" if shown else ""
         lines.append(f"  {' and '.join(map(str, together))}: {verdict}{spanned}")
         lines += [f"    {words}"] if words else []
     return "\n".join(lines)
+
+
+def _amount(cost: float) -> str:
+    """Returns a count in full, and milliseconds in four digits."""
+    return f"{cost:,.0f}" if cost == int(cost) else f"{cost:,.4g}"
 
 
 def _final_step(supernet: Supernet, task: Task, settings: TrainingSettings, macs: CostTable) -> float:
