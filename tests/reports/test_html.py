@@ -15,6 +15,8 @@ from searchhub.generation import Limit, generate
 from searchhub.networks.network import read_reports
 from searchhub.reports import html
 from searchhub.reports.html import write_report
+from searchhub.reports.outcome import standard_error
+from searchhub.reports.run import read_run
 from searchhub.result import SearchResult
 from searchhub.scoring import ScoringSearcher
 from searchhub.searchers.ddp import DDPSearcher
@@ -174,7 +176,7 @@ def test_page_of_a_finished_run_shows_everything(finished, path):
     assert path == finished / "report" / "report.html"
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
     page = check(path)
-    assert page.elements.count("svg") == 4
+    assert page.elements.count("svg") == 6
     for shown in ("macs-4.5M", "0.9000", "0.7500 ± 0.0707 (n=2)", "exact optimum (list-DP)", "1:01", "2.13.0", "birds"):
         assert shown in page.visible
     assert "not finished" not in page.visible
@@ -232,7 +234,7 @@ def test_random_search_has_no_theta(tmp_path):
     run = run_folder(tmp_path / "run", RandomSearcher(space_of(), num_trials=5))
     page = check(write_report(run))
     assert "This searcher has no θ" in page.visible
-    assert page.elements.count("svg") == 3
+    assert page.elements.count("svg") == 5
 
 
 def test_warmup_is_listed_and_never_the_best(tmp_path):
@@ -315,6 +317,49 @@ def test_many_trials_are_cut_to_the_best(tmp_path, monkeypatch):
     run = run_folder(tmp_path / "run", RandomSearcher(space_of(), num_trials=8))
     page = check(write_report(run))
     assert "The 3 best of 8 trials" in page.visible
+
+
+def test_it_opens_with_what_was_searched_for_and_what_came_out(path):
+    page = check(path)
+    words = " ".join(page.visible.split())
+    assert page.elements.index("h1") < page.elements.index("section") < page.elements.index("h2")
+    assert "This run searched 12 possible networks for the best on birds &" in words
+    assert "with at most 4,500,000 multiply-adds." in words
+    se = 100 * (0.9 * 0.1 / 360) ** 0.5
+    assert f"The network that came out, macs-4.5M, has a test accuracy of 90.0 % ± {se:.1f} points on 360" in words
+    assert "; random networks within the same limits are 15.0 points worse on average." in words
+    assert f"less than {2 * 2**0.5 * se:.1f} points apart cannot be told apart" in words
+    labels = [value for _, name, value in page.attributes if name == "aria-label"]
+    assert labels[:2] == [
+        "Test accuracy of 3 trained networks against their multiply-adds",
+        "Test accuracy of 3 trained networks against their parameters",
+    ]
+
+
+def test_the_opening_compares_what_was_trained_alike_with_the_largest(tmp_path, finished):
+    run = shutil.copytree(finished, tmp_path / "run")
+    result = SearchResult.load(run)
+    entries = tuple(np.arange(1.0, len(c.candidates) + 1) for c in result.space.choices)
+    table = CostTable("latency_ms", result.space, 0.5, entries, "ms, a board, onnxruntime, batch 1")
+    result.with_costs(table).save(run / "result.json")
+    largest = generate(result, Limit("macs", min=7e6))
+    write_network(run / "baselines" / "largest.json", "largest", largest, result.costs["macs"], 0.95)
+    write_network(run / "models" / "other" / "searchhub.json", "other", largest, result.costs["macs"], 0.99, epochs=9)
+    reports = {r.network.name: r for r in read_run(run).reports}
+    assert {name: r.costs["latency_ms"] for name, r in reports.items()} == {
+        name: table(r.network.architecture) for name, r in reports.items()
+    }
+    page = check(write_report(run))
+    assert "; the largest network has 95.0 %, with 1." in page.visible
+    assert "99.0 %" not in page.visible
+    assert "milliseconds (a board, onnxruntime, batch 1)" in page.visible
+
+
+def test_what_is_no_share_of_the_examples_has_no_standard_error(finished):
+    report = read_reports(finished)[0]
+    assert standard_error(report, "accuracy") == pytest.approx((0.9 * 0.1 / 360) ** 0.5)
+    assert standard_error(replace(report, metrics={"accuracy": 1.0}), "accuracy") > 0
+    assert standard_error(replace(report, metrics={"pearson": 0.5}), "pearson") is None
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

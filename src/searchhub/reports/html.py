@@ -25,6 +25,7 @@ from searchhub.reports.confidence import confidence_section
 from searchhub.reports.division import division_section
 from searchhub.reports.inline_svg import inline_svg
 from searchhub.reports.markup import Child, Markup, details, facts, joined, table, tag
+from searchhub.reports.outcome import outcome_section
 from searchhub.reports.run import JournalTrial, Run, read_run
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, SearchSpace
@@ -92,7 +93,8 @@ def report_page(run: Run) -> str:
         tag("title", title),
         tag("style", Markup(files("searchhub.reports").joinpath("report.css").read_text(encoding="utf-8"))),
     )
-    main = tag("main", tag("h1", title), _headline(run), tag("nav", *links), *body)
+    nav = tag("nav", *links)
+    main = tag("main", tag("h1", title), outcome_section(run, _NARROW), _headline(run), nav, *body)
     return f"<!DOCTYPE html>\n{tag('html', head, tag('body', main), lang='en')}\n"
 
 

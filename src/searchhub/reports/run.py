@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,22 @@ def read_run(run_dir: str | Path) -> Run:
     if result is not None and not trials:
         trials = {r.trial.number: _trial({**r.to_dict(), "time": None}) for r in result.history}
     ordered = tuple(trials[number] for number in sorted(trials))
-    return Run(path, _config(path / RUN_CONFIG), ordered, unreadable, result, tuple(read_reports(path)))
+    reports = read_reports(path)
+    if result is not None:
+        reports = [_with_latency(report, result) for report in reports]
+    return Run(path, _config(path / RUN_CONFIG), ordered, unreadable, result, tuple(reports))
+
+
+def _with_latency(report: TrainedNetwork, result: SearchResult) -> TrainedNetwork:
+    """Returns a network with its latency by the tables of the result, also if these came after it was trained."""
+    try:
+        row = result.space.encode(report.network.architecture)
+    except InvalidInputError:
+        return report
+    tables = {name: table for name, table in result.costs.items() if table.unit.startswith("ms, ")}
+    units = {**(report.facts.get("units") or {}), **{name: table.unit for name, table in tables.items()}}
+    costs = {**report.costs, **{name: table.of_row(row) for name, table in tables.items()}}
+    return replace(report, costs=costs, facts={**report.facts, "units": units} if tables else report.facts)
 
 
 def _config(file: Path) -> Mapping[str, Any]:
