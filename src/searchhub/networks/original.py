@@ -29,7 +29,7 @@ from searchhub.space import Architecture
 from searchhub.training.accelerator import Processes
 from searchhub.training.batches import derive_seed
 from searchhub.training.fit import TrainOutput, fit
-from searchhub.training.loop import StepCallback, predict
+from searchhub.training.loop import StepCallback, outputs
 from searchhub.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,8 @@ class OriginalTrainer:
         if self.task.labels("validation").is_floating_point():
             return
         model = self.supernet.subnet_of_any_size(self.full_architecture)
-        predictions, labels = predict(model, self.task, "validation", self.settings.eval_batch_size, self.accelerator)
+        logits, labels = outputs(model, self.task, "validation", self.settings.eval_batch_size, self.accelerator)
+        predictions = self.task.predictions(logits)
         right, counts = int((predictions == labels).sum()), labels.bincount(minlength=self.task.num_labels)
         if right > int(counts.max()) or int((counts > 0).sum()) < 2:
             return
