@@ -169,11 +169,12 @@ class SegmentationTask(Task):
 
     def join(self, tallies: Iterable[Tally]) -> Tally:
         """Returns the sum of confusion matrices, and the losses of all pictures: their sum depends on the order."""
-        matrix, losses = torch.zeros(self.num_labels, self.num_labels, dtype=torch.int64), []
+        matrix = torch.zeros(self.num_labels, self.num_labels, dtype=torch.int64)
+        losses: list[float] = []  # small tensors that stay between large ones that go would scatter the free memory
         for own, loss in tallies:
             matrix += own
-            losses.append(loss)
-        return matrix, torch.cat(losses)
+            losses += loss.tolist()
+        return matrix, torch.tensor(losses, dtype=torch.float64)
 
     def total(self, tally: Tally) -> Measured:
         matrix, losses = tally
