@@ -68,15 +68,21 @@ class CellArguments(FinalCellArguments):
     num_nodes: int = option(4, "Number of intermediate nodes of a cell.")
     operations: list[str] = option(list(OPERATIONS), "Operations on offer on each edge.", choices=list(OPERATIONS))
 
+    def config(self, **fields: Any) -> DartsSupernetConfig:
+        """Returns the configuration of a supernet; `fields` are the others, `num_labels` among them.
+
+        Raises:
+            InvalidInputError: The sizes of the search's networks, or of final ones, are not valid.
+        """
+        names = ("width", "num_cells", "reduction_layers", "num_nodes", "operations", "stem")
+        fields = {**{name: getattr(self, name) for name in names}, "final": self.final_sizes(), **fields}
+        supernet_config(**{**fields, **self.final_sizes(), "final": None})  # errors in final sizes would come too late
+        return supernet_config(**fields)
+
     def supernet(self, num_labels: int, image_size: int, seed: int) -> DartsSupernetForImageClassification:
         """Returns the supernet, with weights that start from a seed."""
         torch.manual_seed(seed)
-        names = ("width", "num_cells", "reduction_layers", "num_nodes", "operations", "stem")
-        sizes = {name: getattr(self, name) for name in names}
-        fields = {**sizes, "num_labels": num_labels, "image_size": image_size, "final": self.final_sizes()}
-        config = supernet_config(**fields)
-        supernet_config(**{**fields, **self.final_sizes(), "final": None})  # errors in final sizes would come too late
-        return DartsSupernetForImageClassification(config)
+        return DartsSupernetForImageClassification(self.config(num_labels=num_labels, image_size=image_size))
 
 
 @dataclass

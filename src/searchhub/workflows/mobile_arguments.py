@@ -105,13 +105,24 @@ class MobileArguments:
         preset = preset_for(image_size) if self.preset is None else self.preset
         return f"preset {preset}, for pictures of {image_size} x {image_size}"
 
+    def config(self, height: int, **fields: Any) -> MobileSupernetConfig:
+        """Returns the configuration of a supernet.
+
+        Args:
+            height: Height of the pictures, which chooses the preset where none was given.
+            fields: Other fields of the configuration, `num_labels` and `image_size` among them.
+        """
+        offered = {"expansions": self.expansions, "kernel_sizes": self.kernel_sizes}
+        return MobileSupernetConfig.with_multiplier(
+            self.width_multiplier, **{**self.sizes(height), **offered, **fields}
+        )
+
     def supernet(self, num_labels: int, image_size: int, seed: int) -> MobileSupernetForImageClassification:
         """Returns the supernet, with weights that start from a seed."""
-        offered = {"expansions": self.expansions, "kernel_sizes": self.kernel_sizes}
-        sizes = {**self.sizes(image_size), **offered, "num_labels": num_labels, "image_size": image_size}
         torch.manual_seed(seed)
-        config = MobileSupernetConfig.with_multiplier(self.width_multiplier, **sizes)
-        return MobileSupernetForImageClassification(config)
+        return MobileSupernetForImageClassification(
+            self.config(image_size, num_labels=num_labels, image_size=image_size)
+        )
 
     def ways_to(
         self, limits: Sequence[LimitSet], costs: Sequence[CostTable], num_labels: int, image_size: int

@@ -1,0 +1,206 @@
+"""Settings of recipes for semantic segmentation: the pictures and masks, and networks with a head for each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig
+
+from searchhub.data.pairs import PairAugmentation
+from searchhub.data.segmentation import SegmentationTask
+from searchhub.data.segmentation_loading import load_segmentation_task
+from searchhub.data.stretches import GAP
+from searchhub.errors import InvalidInputError
+from searchhub.hub.pretrained import find_folder
+from searchhub.models.darts.supernet_darts import DartsSupernetForSemanticSegmentation
+from searchhub.models.mobile.configuration_mobile import SearchedMobileConfig
+from searchhub.models.mobile.supernet_mobile import MobileSupernetForSemanticSegmentation
+from searchhub.models.supernet import Supernet
+from searchhub.space import Architecture
+from searchhub.workflows.arguments import RecipeTrainingArguments, option
+from searchhub.workflows.cell_arguments import CellArguments, read_cells
+from searchhub.workflows.mobile_arguments import MobileArguments
+
+FAMILIES = ("mobile", "darts")
+
+
+@dataclass
+class SegmentationDataArguments:
+    """The pictures with their masks, how they are split, and how training parts are cut."""
+
+    dataset: str = option(
+        "", "Hub id, parquet, a folder of pictures and masks, or one with Cityscapes' leftImg8bit and gtFine."
+    )
+    image_column: str | None = option(None, "Column of pictures. Default: the one that is called so.")
+    mask_column: str | None = option(None, "Column of masks. Default: the other column of pictures.")
+    label_names: list[str] | None = option(
+        None, "Class names, or a text file with one on each line. Default: the numbers in the masks."
+    )
+    void_label: int | None = option(None, "Another value than 255 of pixels that belong to no class.")
+    image_size: list[int] | None = option(
+        None, "Height and width of whole pictures. Default: those of the first training picture."
+    )
+    crop_size: list[int] | None = option(None, "Height and width of training parts. Default: `image_size`.")
+    scale: list[float] = option([0.5, 2.0], "Smallest and largest factor by which training pictures are resized.")
+    flip: bool = option(True, "Mirror training pictures.")
+    validation_size: float = option(0.2, "Share, or number, of training pictures that form the validation split.")
+    test_size: float = option(0.2, "Share, or number, that forms the test split, if the data set has none.")
+    validation_blocks: int | None = option(
+        None,
+        "Stretches of frames that validation consists of, drawn from train. Default: the data set's own split, or 4.",
+    )
+    validation_gap: int = option(GAP, "Frames at each end of a stretch that are left out.")
+    group_column: str | None = option(None, "Column, as of drives or cities, whose values are drawn whole instead.")
+    max_train_samples: int | None = option(None, "Largest number of training pictures to use.")
+    max_eval_samples: int | None = option(None, "Largest number of validation pictures, and of test pictures, to use.")
+    decode_workers: int | None = option(None, "Threads that decode in each process. Default: one per processor core.")
+
+    def task(self, seed: int) -> SegmentationTask:
+        """Returns the task of the data set, ready to train on.
+
+        Args:
+            seed: Seed of what is held out.
+
+        Raises:
+            InvalidInputError: There is no data set, or it does not fit the settings.
+        """
+        if not self.dataset:
+            raise InvalidInputError("`--dataset` must name pictures and masks, but is empty. See docs/my_data.md.")
+        load = partial(
+            load_segmentation_task,
+            self.dataset,
+            image_column=self.image_column,
+            mask_column=self.mask_column,
+            label_names=self._label_names(),
+            void_label=self.void_label,
+            image_size=_height_and_width("image_size", self.image_size),
+            validation_size=self.validation_size,
+            test_size=self.test_size,
+            validation_blocks=self.validation_blocks,
+            validation_gap=self.validation_gap,
+            group_column=self.group_column,
+            max_train_samples=self.max_train_samples,
+            max_eval_samples=self.max_eval_samples,
+            workers=self.decode_workers,
+            seed=seed,
+        )
+        crop = _height_and_width("crop_size", self.crop_size)
+        if crop is None:  # parts are as large as whole pictures, whose size may only be known once these are read
+            crop = _height_and_width("image_size", self.image_size) or load().image_size
+        return load(augmentation=PairAugmentation(crop, (self.scale[0], self.scale[-1]), self.flip))
+
+    def _label_names(self) -> list[str] | str | None:
+        """Returns class names, or the path of their file: a single word that is one."""
+        names = self.label_names
+        return names[0] if names and len(names) == 1 and Path(names[0]).is_file() else names
+
+
+@dataclass
+class SegmentationTrainingArguments(RecipeTrainingArguments):
+    """Settings by which trials and final networks are trained, with segmentation's schedule."""
+
+    schedule: str = option("poly", "Way in which the learning rate falls.", choices=["cosine", "poly"])
+
+
+@dataclass
+class SegmentationNetworkArguments:
+    """The networks: a backbone, the head that tells the class of each pixel, and the size that costs refer to."""
+
+    family: str = option("mobile", "Backbones to search.", choices=list(FAMILIES))
+    transfer: str | None = option(
+        None,
+        "No search: a network that was found on another task, under the head. A classifier's folder or Hub id; of "
+        "cells also a genotype, or a file that holds it.",
+    )
+    segmentation_head: str = option("aspp", "Head: DeepLabV3's or MobileNetV3's.", choices=["aspp", "lraspp"])
+    output_stride: int | None = option(
+        None, "How many times smaller than the picture the last map is, by dilation. Default: as the strides say."
+    )
+    aspp_width: int | None = option(None, "Channels of each branch of the head. Default: 256; of `lraspp` 128.")
+    aspp_rates: list[int] | None = option(None, "Dilations of the head's branches. Default: by the output stride.")
+    aspp_separable: bool = option(False, "Depthwise convolutions in the head's branches.")
+    aspp_dropout: float = option(0.0, "Dropout before the classifier.")
+    cost_size: list[int] | None = option(
+        None, "Height and width of the pictures that limits, costs and latency refer to. Default: `image_size`."
+    )
+
+    def supernet(self, task: SegmentationTask, mobile: MobileArguments, cells: CellArguments, seed: int) -> Supernet:
+        """Returns the supernet, with weights that start from a seed.
+
+        Raises:
+            InvalidInputError: The sizes do not make a network.
+        """
+        fields = {
+            "num_labels": task.num_labels,
+            "image_size": list(task.image_size),
+            "cost_size": None if self.cost_size is None else list(_height_and_width("cost_size", self.cost_size) or ()),
+            "segmentation_head": self.segmentation_head,
+            "output_stride": self.output_stride,
+            "aspp_width": self.aspp_width,
+            "aspp_rates": self.aspp_rates,
+            "aspp_separable": self.aspp_separable,
+            "aspp_dropout": self.aspp_dropout,
+        }
+        torch.manual_seed(seed)
+        if self.family == "darts":
+            return DartsSupernetForSemanticSegmentation(cells.config(**fields))
+        try:
+            config = mobile.config(min(task.image_size), **self._sizes(mobile), **fields)
+        except (ValueError, TypeError, StrictDataclassError) as error:
+            raise InvalidInputError(f"Sizes must make a network, but: {error}") from error
+        return MobileSupernetForSemanticSegmentation(config)
+
+    def transferred(self, supernet: Supernet) -> Architecture:
+        """Returns the architecture of the network that was found elsewhere, in the supernet's space.
+
+        Raises:
+            InvalidInputError: It is no network of the family, or not in the space.
+        """
+        assert self.transfer is not None
+        if self.family == "darts":
+            return read_cells(self.transfer).architecture()
+        choices = supernet.search_space.choices
+        architecture = Architecture(
+            {choice.name: block for choice, block in zip(choices, self._source().blocks, strict=True)}
+        )
+        supernet.search_space.encode(architecture)  # a block that is not on offer is said
+        return architecture
+
+    def _source(self) -> SearchedMobileConfig:
+        assert self.transfer is not None
+        config = AutoConfig.from_pretrained(find_folder(self.transfer))
+        if not isinstance(config, SearchedMobileConfig):
+            raise InvalidInputError(
+                f"`--transfer` must name a searched mobile network, but `{self.transfer}` is a {config.model_type}. "
+                "For cells add `--family darts`."
+            )
+        return config
+
+    def _sizes(self, mobile: MobileArguments) -> Mapping[str, Any]:
+        """Returns the sizes of the network that was found elsewhere, which are those of its blocks; {} in a search."""
+        if self.transfer is None:
+            return {}
+        names = mobile.sizes(32)
+        given = [name for name in names if getattr(mobile, name) is not None]
+        if given or mobile.width_multiplier != 1.0:
+            raise InvalidInputError(
+                f"With `--transfer` sizes are those of the network, but {', '.join(f'`{n}`' for n in given)} "
+                "and `width_multiplier` were given too. Drop these."
+            )
+        source = self._source()
+        return {name: getattr(source, name) for name in names}
+
+
+def _height_and_width(name: str, size: list[int] | None) -> tuple[int, int] | None:
+    """Returns a height and a width; a single number is both."""
+    if size is None:
+        return None
+    if len(size) not in (1, 2):
+        raise InvalidInputError(f"`--{name}` must be a height and a width, but is {size}.")
+    return size[0], size[-1]
