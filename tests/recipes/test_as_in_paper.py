@@ -19,11 +19,14 @@ from searchhub.workflows import divide_and_conquer, trainer
 from searchhub.workflows.arguments import parse
 from searchhub.workflows.as_in_paper import AS_IN_PAPER
 
+from ..data.shapes import split
 from ..data.tiny_text import write_glue
 from ..training.tiny import TinyTask, tiny_supernet
 from .bert_cases import SMALLEST as BERT
 from .bert_cases import write_checkpoint
 from .harness import RECIPES, words
+from .test_ddp_segmentation import SIZES
+from .test_ddp_segmentation import SMALLEST as SEGMENTATION
 
 FEW = {"max_train_samples": 128, "max_eval_samples": 64}
 DIVIDE = {"num_samples": 6, "num_clusters": 2, "proxy_epochs": 2, "proxy_share": 0.5, "epochs": 4}
@@ -41,6 +44,11 @@ SEARCHES = {
     },
 }
 SEARCHES["ddp_bert_glue"].pop("steps_per_trial")
+SEARCHES["ddp_segmentation"] = {
+    **{name: value for name, value in SEGMENTATION.items() if name not in ("estimation_epochs", "scored")},
+    **SIZES,
+}
+SEARCHES["ddp_segmentation"].pop("steps_per_trial")
 DIVISIONS = {
     "dc_channels_cifar100": {**FEW, **DIVIDE, "channels": [4, 4, 8, 8]},
     "dc_fbnet_imagenet": {
@@ -119,6 +127,9 @@ def test_searches_are_those_of_ddpnas(started, tmp_path, recipe):
         write_checkpoint(tmp_path / "checkpoint")
         write_glue(tmp_path / "glue", "sst2", train=96, dev=24)
         settings = {**settings, "model_name_or_path": tmp_path / "checkpoint", "data_dir": tmp_path / "glue"}
+    if recipe == "ddp_segmentation":
+        split(20, names=[f"drive_{i}.png" for i in range(20)]).to_parquet(str(tmp_path / "train.parquet"))
+        settings = {**settings, "dataset": tmp_path / "train.parquet"}
     made, searcher, evaluator = started(recipe, settings)
     config = searcher.config
     assert config == {
