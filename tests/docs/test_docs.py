@@ -311,6 +311,8 @@ def test_options_exist():
                 continue
             elif script := next((w for w in words if re.match(r"(recipes|benchmarks|examples)/\w+\.py$", w)), None):
                 assert (ROOT / script).is_file(), f"{page.name}: {script}"
+                # Those before the script are the launcher's.
+                given = [w.partition("=")[0] for w in words[words.index(script) :] if w.startswith("--")]
                 if given and script not in scripts:
                     scripts[script] = {f"--{name}" for name in recipe_options(ROOT / script)}
                 options = scripts.get(script, set())
