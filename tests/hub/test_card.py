@@ -280,7 +280,7 @@ def test_limits_in_words(limit, words):
 
 
 def test_wrong_facts():
-    with pytest.raises(InvalidInputError, match=r"must be among \['dcnas', 'ddpnas'\].*'unheard'"):
+    with pytest.raises(InvalidInputError, match=r"must be among \['dcnas', 'ddpnas', 'deeplabv3'\].*'unheard'"):
         dataclasses.replace(FACTS, papers=("unheard",))
     with pytest.raises(InvalidInputError, match="must be a list of words"):
         dataclasses.replace(FACTS, command="python x.py")
