@@ -180,11 +180,12 @@ class Windows:
         self.additive = self.best_scored(networks.codes, values)
 
     def generated(self, result: SearchResult, objective: str, *, low: float = 0.0) -> FloatArray:
-        """Accuracies of the networks that a result generates within (low · ν, ν] of each limit ν."""
+        """Accuracies of the optima that a result generates within (low · ν, ν] of each limit ν."""
         rows = []
         for limit in self.networks.limits:
             least = math.nextafter(low * limit, math.inf) if low else None
-            found = generate(result, Limit(self.networks.macs, min=least, max=float(limit)), objective=objective)
+            within = Limit(self.networks.macs, min=least, max=float(limit))
+            found = generate(result, within, objective=objective, use_budget=False)
             rows.append(self.networks.space.encode(found))
         return np.asarray(self.accuracies[self.networks.index(np.stack(rows))])
 

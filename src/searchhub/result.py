@@ -78,9 +78,12 @@ class SearchResult:
         *limits: Limit,
         candidates: Literal["all", "survivors"] = "all",
         objective: Literal["expectation", "predicted"] | None = None,
+        use_budget: bool = True,
     ) -> GeneratedArchitecture:
         """Returns the best architecture within limits. See `searchhub.generate(result, *limits)`."""
-        generated: GeneratedArchitecture = public("generate")(self, *limits, candidates=candidates, objective=objective)
+        generated: GeneratedArchitecture = public("generate")(
+            self, *limits, candidates=candidates, objective=objective, use_budget=use_budget
+        )
         return generated
 
     def pareto(

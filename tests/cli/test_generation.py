@@ -49,7 +49,7 @@ def test_generate_gives_what_the_library_gives(cli, trained, result, tmp_path):
     assert json.loads((tmp_path / "architecture.json").read_text()) == data
     for shown in (*expected.values(), f"{expected.certificate.costs['macs']:,.0f}", "macs <= 150,000", "multiply-adds"):
         assert str(shown) in done.stdout
-    assert f"optimal           yes ({expected.certificate.method})" in done.stdout
+    assert f"chosen as         exact optimum ({expected.certificate.method})" in done.stdout
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def check(search, limits):
     """`generate` against trying everything; the method, or "infeasible"."""
     within, smallest = search.within(limits), None
     try:
-        answer = generate(search.result, *limits, candidates=search.candidates)
+        answer = generate(search.result, *limits, candidates=search.candidates, use_budget=False)
     except InfeasibleLimitError as error:
         smallest = error.smallest
     if not within:

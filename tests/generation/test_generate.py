@@ -19,7 +19,7 @@ def check(search, limits):
     """`generate` against trying everything; the method, or "infeasible"."""
     within = search.within(limits)
     try:
-        answer = generate(search.result, *limits, candidates=search.candidates)
+        answer = generate(search.result, *limits, candidates=search.candidates, use_budget=False)
     except InfeasibleLimitError as error:
         smallest = error.smallest
     else:

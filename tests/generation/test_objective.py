@@ -1,5 +1,6 @@
 """Predicted quality as objective, against trying everything; what holds for E[α] is tested beside each solver."""
 
+import itertools
 import json
 import math
 import re
@@ -15,6 +16,8 @@ from searchhub.distribution import ArchitectureDistribution
 from searchhub.effects import PredictedQuality
 from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit, derive, generate, knapsack, pareto
+from searchhub.generation.architecture import optimality
+from searchhub.generation.generate import NEAR
 from searchhub.result import SearchResult
 from searchhub.space import INACTIVE, Choice, Condition, SearchSpace
 from searchhub.trial import Trial, TrialResult
@@ -114,7 +117,9 @@ def test_generates_the_best_within_the_limits(conditional, candidates):
         method = test_generate.check(search, limits)  # E[α] is told beside it
         methods[method] += 1
         if method != "infeasible":
-            named += check_certificate(search, limits, generate(search.result, *limits, candidates=candidates))
+            named += check_certificate(
+                search, limits, generate(search.result, *limits, candidates=candidates, use_budget=False)
+            )
     assert set(methods) >= {"argmax", "list-DP", "infeasible"}
     if candidates == "all":
         assert set(methods) >= {"two-cost list-DP", "MILP (HiGHS)"}
@@ -282,12 +287,15 @@ def test_cells_are_derived_from_theta():
 # -- a search whose scores are known -----------------------------------------------------------------------------------
 
 
-def scored_search(noise, n=120):
+GAINS = 0.5 ** np.arange(6)
+
+
+def scored_search(noise, n=120, gains=GAINS, seed=0):
     """Six layers whose larger candidate is better, by less and less, and costs twice as much."""
     space = SearchSpace("six", tuple(Choice(f"c{i}", ("small", "large")) for i in range(6)))
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     codes = space.sample(n, rng)
-    loss = 4.0 - codes @ (0.5 ** np.arange(6)) + noise * rng.normal(size=n)
+    loss = 4.0 - codes @ gains + noise * rng.normal(size=n)
     history = tuple(
         TrialResult(Trial(i, space.decode(row)), float(np.exp(-x)))
         for i, (row, x) in enumerate(zip(codes, loss, strict=True))
@@ -321,6 +329,51 @@ def test_networks_that_cannot_be_told_apart_are_named():
     for limits in ((), (Limit("macs", min=9000),), (Limit("macs", equal=11_000),)):
         assert "told apart" not in generate(result, *limits).certificate.note
     assert "told apart" not in generate(result, Limit("macs", max=11_000), objective="expectation").certificate.note
+
+
+def near_tie(noise=0.4, maximum=12_000, last=-0.04):
+    """The optimum and what stands in for it, of a search in which the last layers hardly matter."""
+    gains = np.array([1.0, 0.5, 0.25, 0.125, last, last])
+    result, limit = scored_search(noise, gains=gains, seed=2), Limit("macs", max=maximum)
+    return result, generate(result, limit, use_budget=False), generate(result, limit)
+
+
+def test_near_ties_go_towards_the_budget():
+    """Scores of much noise say that "large" is a little worse where it hardly matters."""
+    result, optimum, taken = near_tie()
+    cheap, dear = (answer.certificate.costs["macs"] for answer in (optimum, taken))
+    assert cheap < dear <= 12_000
+    assert optimum.certificate.optimum is None
+    assert "optimum" not in optimum.certificate.to_dict()
+    assert taken.certificate.optimal
+    assert taken.certificate.optimum == optimum.certificate.predicted >= taken.certificate.predicted
+    assert optimality(taken.certificate.to_dict()) == "not told apart from the exact optimum"
+    difference, deviation = result.prediction.difference(*(result.space.encode(a) for a in (optimum, taken)))
+    assert 0.0 <= difference < NEAR * deviation
+    assert taken.certificate.note.endswith(
+        f"The optimum costs {cheap:,.0f} macs. This uses more of the limit, and is predicted only "
+        f"{difference / deviation:.1g} deviations of their difference below it."
+    )
+    # No other network of at least its cost is predicted better.
+    rows = np.array(list(itertools.product(range(2), repeat=6)), dtype=np.uint8)
+    costs, values = result.costs["macs"].of_codes(rows), result.prediction.value(rows)
+    within = (costs >= dear) & (costs <= 12_000)
+    assert taken.certificate.predicted == pytest.approx(values[within].max(), abs=1e-12)
+    # Fronts, other objectives, and limits on several costs show the optimum.
+    assert optimum in pareto(result, "macs")
+    limits = Limit("macs", max=12_000), Limit("macs", min=0)
+    assert generate(result, limits[0], objective="expectation").certificate.optimum is None
+    assert generate(result, *limits) == taken
+    other = CostTable("params", result.space, 0.0, (np.ones(2),) * 6)
+    assert generate(result, limits[0], Limit(other, max=99)) == optimum
+    assert result.generate(limits[0], use_budget=False) == optimum
+
+
+@pytest.mark.parametrize(("noise", "maximum"), [(0.01, 12_000), (0.4, 8_000)])
+def test_where_the_prediction_is_sure_or_the_budget_is_used_the_optimum_stays(noise, maximum):
+    _, optimum, taken = near_tie(noise, maximum)
+    assert taken == optimum
+    assert taken.certificate == optimum.certificate
 
 
 def test_what_branches_are_worth_decides_between_them():

@@ -25,6 +25,7 @@ from searchhub.cli.options import (
     Objective,
     Revision,
     Run,
+    UseBudget,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def generate(
     equal: Equal = None,
     candidates: From = Candidates.all,
     objective: By = None,
+    use_budget: UseBudget = True,
     latency: Latency = None,
     allow_other_device: AllowOtherDevice = False,
     missing: Missing = None,
@@ -67,7 +69,9 @@ def generate(
     result, folder = load_result(run, revision)
     result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
     limits = read_limits(maximum, minimum, equal, largest_of(result.costs.values()))
-    architecture = best_within(result, *limits, candidates=candidates.value, objective=_value(objective))
+    architecture = best_within(
+        result, *limits, candidates=candidates.value, objective=_value(objective), use_budget=use_budget
+    )
     data = {
         "space": {"name": result.space.name, "fingerprint": result.space.fingerprint()},
         "limits": [str(limit) for limit in limits],
@@ -86,7 +90,7 @@ def generate(
 def show_generated(result: SearchResult, architecture: GeneratedArchitecture, limits: Sequence[Limit]) -> None:
     """Prints an architecture, what it costs, and what the certificate says."""
     from searchhub.cli.output import print_facts, print_table
-    from searchhub.generation.architecture import objective_facts
+    from searchhub.generation.architecture import objective_facts, optimality
     from searchhub.generation.cells import known_costs
     from searchhub.generation.limits import number
 
@@ -108,7 +112,7 @@ def show_generated(result: SearchResult, architecture: GeneratedArchitecture, li
             *objective_facts(asdict(certificate)),
             ("expectation E[α]", certificate.expectation),
             ("score", certificate.score),
-            ("optimal", f"{'yes' if certificate.optimal else 'no'} ({certificate.method})"),
+            ("chosen as", f"{optimality(certificate.to_dict())} ({certificate.method})"),
             ("note", certificate.note),
         ]
     )

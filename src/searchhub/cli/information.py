@@ -241,12 +241,12 @@ def _model(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any
 
 def _show_model(data: Mapping[str, Any]) -> None:
     from searchhub.cli.output import print_facts, print_table
-    from searchhub.generation.architecture import objective_facts
+    from searchhub.generation.architecture import objective_facts, optimality
     from searchhub.generation.limits import number
 
     measured = f"{data['split']}, {data['examples']:,} examples" if data["examples"] else ""
     certificate = data["certificate"] or {}
-    optimal = f"{'yes' if certificate.get('optimal') else 'no'} ({certificate.get('method')})" if certificate else None
+    optimal = f"{optimality(certificate)} ({certificate.get('method')})" if certificate else None
     print_facts(
         [
             *((name.replace("_", " "), data[name]) for name in ("name", "model_type", "model_class", "num_labels")),
@@ -254,7 +254,7 @@ def _show_model(data: Mapping[str, Any]) -> None:
             *((f"{name} ({measured})", value) for name, value in (data["metrics"] or {}).items()),
             *(objective_facts(certificate) if certificate else ()),
             ("expectation E[α]", certificate.get("expectation")),
-            ("optimal", optimal),
+            ("chosen as", optimal),
             ("training", ", ".join(f"{name}={value}" for name, value in (data["training"] or {}).items())),
             ("seed", data["seed"]),
         ]

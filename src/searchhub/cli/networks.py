@@ -21,6 +21,7 @@ from searchhub.cli.options import (
     Maximum,
     Minimum,
     Missing,
+    UseBudget,
 )
 
 Data: TypeAlias = Annotated[
@@ -68,6 +69,7 @@ def train(
     minimum: Minimum = None,
     equal: Equal = None,
     candidates: From = Candidates.all,
+    use_budget: UseBudget = True,
     latency: Latency = None,
     allow_other_device: AllowOtherDevice = False,
     missing: Missing = None,
@@ -112,7 +114,7 @@ def train(
     result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
     limits = read_limits(maximum, minimum, equal, largest_of(result.costs.values()))
     name = network_name(limits) if name is None else name
-    architecture = generate(result, *limits, candidates=candidates.value)
+    architecture = generate(result, *limits, candidates=candidates.value, use_budget=use_budget)
     check_name(name, folder, architecture)
     refuse_mixed(folder, result.costs.values())
     network = Network(name, architecture, tuple(limits))

@@ -55,6 +55,14 @@ By: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+UseBudget: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--use-budget/--optimum",
+        help="Where the optimum leaves a part of the limit, take a network that uses more of it if the prediction does "
+        "not tell the two apart; or the optimum itself.",
+    ),
+]
 Latency: TypeAlias = Annotated[
     list[Path] | None,
     typer.Option(

@@ -19,7 +19,8 @@ class Certificate:
     """How an architecture was found, and what that guarantees.
 
     Args:
-        optimal: Whether the objective of no architecture in reach that meets the limits is larger.
+        optimal: Whether the objective of no architecture in reach that meets the limits is larger; where there is an
+            `optimum`, larger than that.
         method: What solved it: "argmax", "list-DP", "two-cost list-DP", "list-DP along the chain", "MILP (HiGHS)" or
             "best evaluated"; for cells also "list-DP over nodes" and "derived".
         expectation: E[α] of DDPNAS Eq. 9 over the active choices; for cells, over the edges that are kept. None: there
@@ -34,6 +35,8 @@ class Certificate:
         deviation: Posterior deviation of `loss`.
         measured: −log(score) of this very architecture on the search's final weights. A maximum of predictions
             flatters itself, and this does not. None: it was not scored again.
+        optimum: Predicted quality of the exact optimum, where a network that uses more of the budget took its place
+            because the prediction does not tell the two apart. None: this architecture is what the solver found.
     """
 
     optimal: bool
@@ -47,16 +50,26 @@ class Certificate:
     loss: float | None = None
     deviation: float | None = None
     measured: float | None = None
+    optimum: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON, for cards and files; `objective` and what follows only if quality was predicted."""
         data = asdict(self)
         if self.predicted is None:
             data = {name: value for name, value in data.items() if name not in _PREDICTED}
+        if self.optimum is None:
+            del data["optimum"]
         return data
 
 
 _PREDICTED = ("objective", "predicted", "loss", "deviation", "measured")
+
+
+def optimality(certificate: Mapping[str, Any]) -> str:
+    """Returns in words what a certificate's `to_dict` says of the optimum."""
+    if not certificate.get("optimal"):
+        return "not an optimum"
+    return "exact optimum" if certificate.get("optimum") is None else "not told apart from the exact optimum"
 
 
 def objective_facts(certificate: Mapping[str, Any]) -> list[tuple[str, object]]:

@@ -41,6 +41,13 @@ MOST_SOLVES = 8
 """Number of limits that are tried to find it."""
 LOOK_SECONDS = 10.0
 """Seconds after which no further limit is tried."""
+FAST = ("argmax", *LIST_DP.values())
+"""Methods that are quick enough to look for another network than the optimum."""
+LEFT = 0.05
+"""Share of the budget that an answer may leave without another being looked for: that of random networks beside it."""
+NEAR = 0.5
+"""How many posterior deviations of their difference a network that uses more of the budget may be predicted below the
+optimum to take its place: the odds that it is the better one are then at least 3 to 7."""
 
 
 def generate(
@@ -48,6 +55,7 @@ def generate(
     *limits: Limit,
     candidates: Candidates = "all",
     objective: ObjectiveName | None = None,
+    use_budget: bool = True,
 ) -> GeneratedArchitecture:
     """Returns the best architecture within the limits: DDPNAS Eq. 10, exactly.
 
@@ -76,6 +84,11 @@ def generate(
        name "non_parameter" (N of DDPNAS Table 4) and "height" (H), or those of one kind: "normal.height".
     7. DDPNAS generates from the survivors; if a space has no groups they leave nothing to choose. Pruned candidates
        keep a θ, and by default take part.
+    8. Where quality is predicted and the optimum leaves more than `LEFT` of the budget, near-ties go towards the budget
+       (`use_budget`): the answer is then a more expensive network, the best under a lower limit on the same cost, that
+       the prediction sees less than `NEAR` posterior deviations of their difference below the optimum. The
+       certificate's `optimum` is what the optimum is predicted to reach, and its note says what was given up. This
+       takes limits on one additive cost, and no cells; otherwise the answer is the optimum.
 
     >>> import numpy as np
     >>> from searchhub.costs.table import CostTable
@@ -96,6 +109,7 @@ def generate(
         limits: Limits on the architecture's costs; all of them hold.
         candidates: "all", or only those that the search did not prune.
         objective: "expectation" or "predicted". None: predicted quality if the result has a prediction, else E[α].
+        use_budget: Whether near-ties of predicted quality go towards the budget. False: the answer is the optimum.
 
     Raises:
         InfeasibleLimitError: Nothing meets the limits; the error names the smallest value that can be met.
@@ -117,22 +131,30 @@ def generate(
         embeddings = never_cut({window.table.name: window.high for window in windows}, tables)
         way_out = f"{WAY_OUT[candidates]} {embeddings}".rstrip()
         raise nothing_within(windows, branches, reach=REACH[candidates], way_out=way_out)
-    codes = answer.row[None, :]
-    costs = costs_of(tables, codes)[0]
     free = unbound(
         windows,
-        costs,
+        costs_of(tables, answer.row[None, :])[0],
         {window.table.name: cost_range(window.table, branches) for window in windows},
         unconstrained=maximised.exact(answer.row) == max(map(maximised.largest, branches)),
         reach=REACH[candidates],
     )
-    notes = (answer.note, free, _not_told_apart(maximised, answer, windows, branches), maximised.note(answer.row))
+    apart = _not_told_apart(maximised, answer, windows, branches)
+    optimum, given_up = None, ""
+    if use_budget and isinstance(maximised, Predicted):
+        taken, given_up = _towards_budget(maximised, answer, windows, branches)
+        if taken is not answer:
+            optimum, answer = maximised.values(answer.row[None, :])[0], taken
+            apart = apart.replace("from it", "from the optimum")
+    codes = answer.row[None, :]
+    costs = costs_of(tables, codes)[0]
+    notes = (answer.note, free, given_up, apart, maximised.note(answer.row))
     certificate = Certificate(
         answer.proved,
         answer.method,
         score=None,
         costs=costs,
         note=" ".join(note for note in notes if note),
+        optimum=optimum,
         **maximised.told(codes)[0],
     )
     for window in windows:
@@ -148,7 +170,8 @@ def pareto(
 ) -> list[GeneratedArchitecture]:
     """Returns the whole exact front of the objective against one cost, in increasing cost and objective.
 
-    For every limit ν on this cost, the last architecture with f(α) <= ν is what `generate` finds (DDPNAS Eq. 10).
+    For every limit ν on this cost, the last architecture with f(α) <= ν is what `generate` finds with
+    `use_budget=False` (DDPNAS Eq. 10): a front shows what is predicted, near-ties and all.
 
     1. Architectures whose cost and objective are equal as floats count once.
     2. For a result without θ and prediction, it is the front of score against cost of the evaluated architectures.
@@ -249,6 +272,45 @@ def _best_answer(objective: Objective, windows: Sequence[CostRange], branches: B
     return best
 
 
+def _towards_budget(
+    objective: Predicted, answer: Answer, windows: Sequence[CostRange], branches: Branches
+) -> tuple[Answer, str]:
+    """Returns a near-tie that uses more of the budget than the optimum, and a sentence on it; the optimum if none does.
+
+    Networks are best ones under growing lower limits on the cost: first what uses all but `LEFT` of the budget, then,
+    by bisection, the most expensive that is found. With one window that takes list-DP; where it does not, the optimum
+    stays.
+    """
+    window = windows[0] if len(windows) == 1 else None
+    if window is None or window.table.pairs or math.isinf(window.high) or window.low == window.high:
+        return answer, ""
+    table, reached, taken, told = window.table, window.table.of_row(answer.row), answer, ""
+    budget = min(window.high, cost_range(table, branches)[1])
+    limit = above = budget - LEFT * abs(budget)
+    below = reached
+    for _ in range(MOST_SOLVES):
+        if limit <= reached or above - below < CHEAPER * abs(budget):
+            break
+        try:
+            other = _best_answer(objective, [CostRange(table, limit, window.high)], branches)
+        except UndecidedError:
+            break
+        if other is not None and other.method not in FAST:
+            break
+        difference, deviation = (1.0, 0.0) if other is None else objective.prediction.difference(answer.row, other.row)
+        if other is not None and difference < NEAR * deviation:
+            taken = replace(other, proved=answer.proved and other.proved, note=answer.note)
+            below = table.of_row(other.row)
+            told = (
+                f"The optimum costs {number(reached)} {table.name}. This uses more of the limit, and is predicted only "
+                f"{difference / deviation:.1g} deviations of their difference below it."
+            )
+        else:
+            above = limit
+        limit = (below + above) / 2.0
+    return taken, told
+
+
 def _not_told_apart(objective: Objective, answer: Answer, windows: Sequence[CostRange], branches: Branches) -> str:
     """Returns a sentence on the cheapest network found that the prediction cannot tell from the answer; "" for none.
 
@@ -257,9 +319,9 @@ def _not_told_apart(objective: Objective, answer: Answer, windows: Sequence[Cost
     """
     if not isinstance(objective, Predicted) or not windows or any(window.table.pairs for window in windows):
         return ""
-    first, fast = windows[0], ("argmax", *LIST_DP.values())
+    first = windows[0]
     table, least, reached = first.table, first.low, first.table.of_row(answer.row)
-    if math.isinf(first.high) or least == first.high or reached <= 0.0 or answer.method not in fast:
+    if math.isinf(first.high) or least == first.high or reached <= 0.0 or answer.method not in FAST:
         return ""
     below, above = max(least, cost_range(table, branches)[0]), (1.0 - CHEAPER) * reached
     limit, sentence, deadline = above, "", time.monotonic() + LOOK_SECONDS
@@ -267,7 +329,7 @@ def _not_told_apart(objective: Objective, answer: Answer, windows: Sequence[Cost
         if limit < below or time.monotonic() > deadline:
             break
         other = _best_answer(objective, [CostRange(table, least, limit), *windows[1:]], branches)
-        if other is not None and other.method not in fast:
+        if other is not None and other.method not in FAST:
             break
         difference, deviation = (0.0, 0.0) if other is None else objective.prediction.difference(answer.row, other.row)
         if other is not None and difference < SURE * deviation:

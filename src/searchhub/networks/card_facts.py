@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from searchhub._version import __version__
 from searchhub.data.task import Task
 from searchhub.generation import GeneratedArchitecture
-from searchhub.generation.architecture import predicted_loss
+from searchhub.generation.architecture import optimality, predicted_loss
 from searchhub.hub.card import CardFacts, ComputeUsed, Evaluation, ReachedLimit
 from searchhub.hub.folder import is_stock
 from searchhub.networks.network import Network, read_original
@@ -115,7 +115,7 @@ def card_facts(
     )
     if isinstance(network.architecture, GeneratedArchitecture):
         certificate = network.architecture.certificate
-        optimal = "exact optimum" if certificate.optimal else "not an optimum"
+        optimal = optimality(certificate.to_dict())
         objective = {"expectation": "E[α]", "score": "the score"}.get(certificate.objective, certificate.objective)
         card = replace(
             card,

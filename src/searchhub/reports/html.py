@@ -16,7 +16,7 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.files import write_text
 from searchhub.formatting import ABSENT, duration, human
-from searchhub.generation.architecture import objective_facts
+from searchhub.generation.architecture import objective_facts, optimality
 from searchhub.generation.cells import reachable_range
 from searchhub.networks.network import TrainedNetwork, comparison, read_original
 from searchhub.redact import REDACTED, is_secret
@@ -182,8 +182,7 @@ def _network(report: TrainedNetwork, space: SearchSpace | None, prefix: str) -> 
     certificate = report.facts.get("certificate") or {}
     how = None
     if certificate:
-        optimal = "exact optimum" if certificate.get("optimal") else "not an optimum"
-        how = f"{optimal} ({certificate.get('method')})"
+        how = f"{optimality(certificate)} ({certificate.get('method')})"
     examples, seconds = report.facts.get("examples"), report.facts.get("seconds")
     on = f" on {report.facts.get('split', 'test')}" + (f" ({examples:,} examples)" if examples else "")
     rows: list[tuple[str, object]] = [

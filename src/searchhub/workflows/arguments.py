@@ -171,6 +171,11 @@ class SearcherArguments:
         "predicted, if there are scores.",
         choices=list(get_args(ObjectiveName)),
     )
+    use_budget: bool = option(
+        True,
+        "Where the optimum leaves a part of the limit, take a network that uses more of it if the prediction does not "
+        "tell the two apart.",
+    )
     as_in_paper: bool = option(False, "Search as the paper does; other values of its settings are refused.")
     warmup_trials: int = option(0, "Random paths to train on shared weights before the search, uncredited.")
     evaluations: int | None = option(None, "Trials of any searcher but `ddp`. Default: as many as `ddp` takes.")
@@ -226,7 +231,7 @@ class SearcherArguments:
 
     def finder(self, space: SearchSpace) -> Finder:
         """Returns the function that finds the network for some limits."""
-        return finder(space, self.objective, as_in_paper=self.as_in_paper)
+        return finder(space, self.objective, as_in_paper=self.as_in_paper, use_budget=self.use_budget)
 
     def evaluator_options(self) -> dict[str, Any]:
         """Returns the arguments of `SupernetEvaluator` that are settings of the search."""

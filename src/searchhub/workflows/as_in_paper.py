@@ -58,7 +58,7 @@ def apply(groups: Sequence[Any], given: Collection[str]) -> tuple[Any, ...]:
     return tuple(applied)
 
 
-def finder(space: SearchSpace, objective: str | None, *, as_in_paper: bool) -> Finder:
+def finder(space: SearchSpace, objective: str | None, *, as_in_paper: bool, use_budget: bool = True) -> Finder:
     """Returns what finds the network for some limits.
 
     DDPNAS generates from the survivors. In a space without groups they leave one architecture and nothing to choose,
@@ -68,7 +68,10 @@ def finder(space: SearchSpace, objective: str | None, *, as_in_paper: bool) -> F
         space: The space.
         objective: Objective of `generate`. None: predicted quality where there is a prediction, else E[α].
         as_in_paper: Whether networks are generated as in the paper.
+        use_budget: Whether near-ties of predicted quality go towards the budget.
     """
     if as_in_paper and any(choice.groups for choice in space.choices):
         return partial(generate, objective="expectation", candidates="survivors")
-    return generate if objective is None else partial(generate, objective=objective)
+    given = {} if objective is None else {"objective": objective}
+    given |= {} if use_budget else {"use_budget": False}
+    return partial(generate, **given) if given else generate
