@@ -253,9 +253,13 @@ def _compare(path: Path, settings: Mapping[str, Any], earlier: Mapping[str, Any]
             leaves |= {key: value for key, value in earlier.items() if key in changed and key not in leaves}
         listed = "; ".join(f"`{key}` was {_shown(old, key)}, now {_shown(new, key)}" for key in changed[:8])
         more = f" (and {len(changed) - 8} more)" if len(changed) > 8 else ""
+        finished = (
+            f" Its search is finished, so `searchhub train {path} --max COST=VALUE` trains a network for another limit "
+            "with any of these."
+        )
         raise RunMismatchError(
             f"`{path}` must go on with the settings it was started with, but {listed}{more}. Use the old values, or "
-            "another folder (`run_dir`; `--output_dir` of a recipe)."
+            f"another folder (`run_dir`; `--output_dir` of a recipe).{finished if (path / RESULT).exists() else ''}"
         )
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from searchhub.reports.run import Run as ReadRun
     from searchhub.result import SearchResult
 
+TRAINED = "Networks trained so far"
+"""Title of their table, if all were trained alike."""
+
 MOST_CHOICES = 5
 """How many of the most decided, and of the least decided, choices are shown."""
 
@@ -77,6 +80,7 @@ def report(
 
 def _run(run: ReadRun) -> dict[str, Any]:
     from searchhub.generation.cells import reachable_range
+    from searchhub.networks.alike import training_of
 
     result = run.result
     data: dict[str, Any] = {
@@ -93,6 +97,8 @@ def _run(run: ReadRun) -> dict[str, Any]:
                 "name": r.network.name,
                 "published": r.network.published,
                 "limits": [str(limit) for limit in r.network.limits],
+                **({"also_limits": [[str(x) for x in limits] for limits in r.network.also]} if r.network.also else {}),
+                "training": training_of(r.facts),
                 "costs": dict(r.costs),
                 "metrics": dict(r.metrics),
             }
@@ -165,10 +171,11 @@ def theta_by_entropy(result: SearchResult) -> list[dict[str, Any]] | None:
 
 
 def _show_run(run: ReadRun, data: Mapping[str, Any]) -> None:
-    from searchhub.cli.output import print_facts, print_table
+    from searchhub.cli.output import print_facts, print_line, print_table
     from searchhub.formatting import human
     from searchhub.generation.limits import number
-    from searchhub.networks.network import comparison
+    from searchhub.networks.alike import trained_alike
+    from searchhub.networks.network import comparison, notes_of, read_original
 
     searcher = {name: value for name, value in data["searcher"].items() if name != "searcher"}
     planned = "" if data["planned_trials"] in (None, data["trials"]) else f" of {data['planned_trials']:,}"
@@ -206,8 +213,12 @@ def _show_run(run: ReadRun, data: Mapping[str, Any]) -> None:
         for row in data.get("clusters") or ()
     ]
     print_table(rows_of_winners, title="Winners of the clusters, best first")
-    if run.metric:
-        print_table(comparison(run.reports, run.metric), title="Networks trained so far")
+    groups = trained_alike(run.reports) if run.metric else []
+    for words, own in groups:
+        title = f"Networks trained with {words}: not to be compared with the others" if words else TRAINED
+        print_table(comparison(own, run.metric, read_original(run.path)), title=title)
+        for note in notes_of(own):
+            print_line(note)
 
 
 def _without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,8 +27,9 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except SearchhubError as error:
             from searchhub.cli.output import print_error
+            from searchhub.workflows.words import for_commands
 
-            print_error(str(error))
+            print_error(for_commands(str(error)))
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             sys.stderr.write("Interrupted. Nothing finished is lost; run the same command again.\n")

@@ -76,6 +76,20 @@ def train(
     name: Annotated[
         str | None, typer.Option("--name", help="Name of its folder. Default: its limits.", show_default=False)
     ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs", min=1, help="Epochs of its training. Default: as many as the run's.", show_default=False
+        ),
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Take the place of a finished network of that name that was trained otherwise, or that is another. "
+            "Without it that one stays, and the new one gets a folder of its own.",
+        ),
+    ] = False,
     task: TaskKind = None,
     data: Data = None,
     trust_code: Annotated[
@@ -89,7 +103,8 @@ def train(
 ) -> None:
     """Generate the best architecture within limits and train it as the run trained its networks.
 
-    It becomes a Hub-ready folder in RUN/models. The same command again finds it there.
+    It becomes a Hub-ready folder in RUN/models. The same command again finds it there; another limit with the same best
+    architecture finds it too. With other epochs it does not compare with the run's networks, and stands beside them.
 
     Example: searchhub train runs/mine --max macs=300M --min params=2M
     """
@@ -103,9 +118,11 @@ def train(
     from searchhub.generation import generate
     from searchhub.networks.network import MODELS, Network, check_name, network_name
     from searchhub.networks.saved_trainer import load_trainer
+    from searchhub.reports.html import write_report
     from searchhub.run_folder import RESULT
     from searchhub.workflows.latency import refuse_mixed, with_latency
     from searchhub.workflows.limits import check_words, largest_of, read_limits
+    from searchhub.workflows.stages import write_tables
 
     if not run.exists():  # a run on the Hub must not decide what is imported here
         raise InvalidInputError(f"`{run}` must be a run's folder on this machine, but is none. Check the path.")
@@ -115,7 +132,7 @@ def train(
     limits = read_limits(maximum, minimum, equal, largest_of(result.costs.values()))
     name = network_name(limits) if name is None else name
     architecture = generate(result, *limits, candidates=candidates.value, use_budget=use_budget)
-    check_name(name, folder, architecture)
+    check_name(name, folder, architecture, replacing=replace)
     refuse_mixed(folder, result.costs.values())
     network = Network(name, architecture, tuple(limits))
     hide_loading()
@@ -123,14 +140,23 @@ def train(
     trainer = load_trainer(folder, data=given, trust_code=trust_code)
     main = trainer.accelerator.is_main_process
     told = dataclasses.replace(trainer.provenance, command=["searchhub", *sys.argv[1:]])
-    trainer = dataclasses.replace(trainer, result=result, provenance=told)
+    trainer = dataclasses.replace(
+        trainer,
+        result=result,
+        provenance=told,
+        epochs=trainer.epochs if epochs is None else epochs,
+        replace=replace,
+    )
     with ProgressDisplay(1, file=sys.stderr, enabled=main) as progress:
         [report] = trainer.train_all([network], progress)
     if not main:
         return
     if latency:
         result.save(folder / RESULT)  # so that a report knows the latency of every network
-    path = folder / MODELS / network.name
+    if not result.division:  # DC-NAS has a table of its own there
+        write_tables(result, folder, trainer.task.metric_name)
+    write_report(folder)
+    path = folder / MODELS / report.network.name
     if as_json:
         print_json({"folder": str(path), **report.facts})
         return

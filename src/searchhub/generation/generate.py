@@ -18,7 +18,7 @@ from searchhub.generation.cells import front_of_cells, generate_cells, known_cos
 from searchhub.generation.chain_problem import build_chain
 from searchhub.generation.evaluated import best_evaluated, evaluated_front
 from searchhub.generation.infeasible import Branches, cost_range, never_cut, nothing_within
-from searchhub.generation.limits import CostRange, Limit, number, table_of, unbound, windows_of
+from searchhub.generation.limits import CostRange, Limit, table_of, unbound, windows_of, within
 from searchhub.generation.objective import Objective, ObjectiveName, Predicted, objective_of
 from searchhub.generation.problem import UNLIMITED, Row, build
 from searchhub.generation.solve import LIST_DP, Answer, UndecidedError, solve
@@ -302,8 +302,8 @@ def _towards_budget(
             taken = replace(other, proved=answer.proved and other.proved, note=answer.note)
             below = table.of_row(other.row)
             told = (
-                f"The optimum costs {number(reached)} {table.name}. This uses more of the limit, and is predicted only "
-                f"{difference / deviation:.1g} deviations of their difference below it."
+                f"The optimum costs {within(reached, up=True)} {table.name}. This uses more of the limit, and is "
+                f"predicted only {difference / deviation:.1g} deviations of their difference below it."
             )
         else:
             above = limit
@@ -335,7 +335,7 @@ def _not_told_apart(objective: Objective, answer: Answer, windows: Sequence[Cost
         if other is not None and difference < SURE * deviation:
             above = table.of_row(other.row)
             sentence = (
-                f"A network of {number(above)} {table.name} cannot be told apart from it (difference "
+                f"A network of {within(above, up=True)} {table.name} cannot be told apart from it (difference "
                 f"{difference / deviation:.1f} of its deviation)."
             )
         elif not sentence:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from searchhub.costs.table import CostTable
 from searchhub.errors import InfeasibleLimitError
-from searchhub.generation.limits import CostRange, did_you_mean, number
+from searchhub.generation.limits import CostRange, did_you_mean, number, within
 from searchhub.generation.solve import UndecidedError, solve
 
 Branches = Sequence[Sequence[Sequence[int]]]
@@ -128,14 +128,15 @@ def _message(window: CostRange, below: float | None, above: float | None, reach:
     name = window.table.name
     if math.isinf(window.low) and above is not None:
         return (
-            f"`max {name} >= {number(above)}` must hold for {reach}, but got {number(window.high)}. "
+            f"`max {name} >= {within(above, up=True)}` must hold for {reach}, but got {number(window.high)}. "
             f"Raise the limit, or {way_out}"
         )
     if math.isinf(window.high) and below is not None:
         return (
-            f"`min {name} <= {number(below)}` must hold for {reach}, but got {number(window.low)}. "
+            f"`min {name} <= {within(below, up=False)}` must hold for {reach}, but got {number(window.low)}. "
             f"Lower the limit, or {way_out}"
         )
-    sides = [f"{number(x)} {side}" for x, side in ((below, "below"), (above, "above")) if x is not None]
+    both = ((below, "below"), (above, "above"))
+    sides = [f"{within(x, up=side == 'above')} {side}" for x, side in both if x is not None]
     nearest = f"the nearest: {' and '.join(sides)}" if sides else "nothing near it was found"
     return f"`{window}` must hold for something in {reach}, but {nearest}. Move the limit, or {way_out}"

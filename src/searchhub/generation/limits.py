@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from numbers import Real
 
 from searchhub.costs.table import CostTable
@@ -185,9 +186,10 @@ def unbound(
         if math.isinf(window.high) or window.low == window.high:
             continue
         if largest <= window.high:
-            why = f"nothing in {reach} costs more than {number(largest)}. {did_you_mean(window, smallest, largest)}"
+            most = within(largest, up=True)
+            why = f"nothing in {reach} costs more than {most}. {did_you_mean(window, smallest, largest)}"
         elif unconstrained:
-            why = f"the best of {reach} costs {number(costs[name])}."
+            why = f"the best of {reach} costs {within(costs[name], up=True)}."
         else:
             continue
         notes.append(f"`{describe(name, -math.inf, window.high)}` does not bind: {why}".rstrip())
@@ -220,6 +222,23 @@ def describe(name: str, low: float, high: float) -> str:
     left = "" if math.isinf(low) else f"{number(low)} <= "
     right = "" if math.isinf(high) else f" <= {number(high)}"
     return f"{name} >= {number(low)}" if left and not right else f"{left}{name}{right}"
+
+
+def within(x: float, *, up: bool) -> str:
+    """Returns a cost as a bound that the cost itself keeps to: integers whole, others in three digits, up or down.
+
+    >>> within(0.50404134101375, up=True), within(0.50404134101375, up=False), within(812_004, up=True)
+    ('0.505', '0.504', '812,004')
+    """
+    if x == int(x) or not math.isfinite(x):
+        return number(x)
+    unit = Decimal(1).scaleb(Decimal(x).adjusted() - 2)
+    rounded = (
+        Decimal(x).quantize(unit, ROUND_CEILING if up else ROUND_FLOOR)
+        if unit < 1
+        else Decimal(math.ceil(x) if up else math.floor(x))
+    )
+    return f"{rounded.normalize():,f}"
 
 
 def number(x: float) -> str:

@@ -65,7 +65,9 @@ def card_facts(
             equal=x.equal,
             unit=trainer.tables(network)[x.name].unit,
         )
-        for x in network.limits
+        for together in network.limit_sets
+        for x in together
+        if x.name in costs
     )
     original = read_original(trainer.folder) or {}
     card = CardFacts(

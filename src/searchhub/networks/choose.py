@@ -14,7 +14,7 @@ from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import Limit, generate, sample_within
 from searchhub.networks.choose_cells import choose_cells
-from searchhub.networks.network import LARGEST, RANDOM, Network, check_distinct, network_name
+from searchhub.networks.network import AT_COST, LARGEST, RANDOM, Network, check_distinct, network_name
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
 from searchhub.training.batches import derive_seed
@@ -99,7 +99,8 @@ def choose_networks(
         limits: The limits of each network.
         random_networks: Number of random architectures beside each network. Their cost is in (0.95 ν, ν]. If several
             limits hold at once, the one that binds the generated network most counts, and the network's cost takes the
-            place of ν.
+            place of ν. Where a single limit does not bind, so that the network costs at most 0.95 ν, as many more are
+            drawn at its own cost, if there are so many; otherwise `on_unmet` is told.
         with_largest: Whether to add the network with the most multiply-adds.
         seed: Seed of the random architectures. They depend neither on the search nor on other limits.
         on_unmet: Function that is told which limits were not met. None: an unmet limit is an error.
@@ -133,6 +134,11 @@ def choose_networks(
         rng = np.random.default_rng(derive_seed(seed, "random networks", name))
         for i, architecture in enumerate(_random_beside(result, wanted, generated, random_networks, rng)):
             networks.append(Network(f"{name}-{RANDOM}{i}", architecture, wanted, published=False))
+        if generated is not None:
+            for i, architecture in enumerate(
+                _random_at_cost(result, wanted, generated, random_networks, seed, on_unmet)
+            ):
+                networks.append(Network(f"{name}-{AT_COST}{i}", architecture, wanted, published=False))
         for label, other in (baselines or {}).items():
             baseline = _found(other, result, wanted, label, on_unmet)
             if baseline is not None:
@@ -207,3 +213,30 @@ def _random_beside(
             f"`random_networks` must be at most the number of architectures in (0.95 ν, ν] of `{limits[tightest]}`, "
             f"but is {n}: {error}"
         ) from error
+
+
+def _random_at_cost(
+    result: SearchResult,
+    limits: Sequence[Limit],
+    generated: Architecture,
+    n: int,
+    seed: int,
+    on_unmet: Callable[[str], None] | None,
+) -> list[Architecture]:
+    """Returns random networks in (0.95 c, c] of a network's cost c, where its only limit leaves more than 5 %.
+
+    They depend on the seed and the cost alone, so that limits with the same network have the same ones.
+    """
+    if n == 0 or len(limits) != 1 or not math.isfinite(limits[0].high):
+        return []
+    cost = result.costs[limits[0].name]
+    top = cost(generated)
+    if top > 0.95 * limits[0].high:
+        return []
+    rng = np.random.default_rng(derive_seed(seed, "random networks", f"{cost.name} {top!r}"))
+    try:
+        return sample_within(result.space, [Limit(cost, min=math.nextafter(0.95 * top, math.inf), max=top)], n, rng)
+    except InvalidInputError as error:
+        if on_unmet is not None:
+            on_unmet(f"No random networks at the cost of the network for {limits[0]}: {error}")
+        return []

@@ -10,7 +10,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.generation import Limit, generate
 from searchhub.generation.cell_sampling import MOST_DRAWN, random_cells
 from searchhub.generation.cells import derive
-from searchhub.networks.network import RANDOM, Network, check_distinct, network_name
+from searchhub.networks.network import RANDOM, Network, check_distinct, each_once, network_name
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
 from searchhub.training.batches import derive_seed
@@ -45,7 +45,9 @@ def choose_cells(
     chosen += [Network(network_name(wanted), find(result, *wanted), tuple(wanted)) for wanted in limits]
     check_distinct(chosen)
     return [
-        n for network in chosen for n in (network, *random_beside(network, result, random_networks, seed, on_unmet))
+        n
+        for network in each_once(chosen)
+        for n in (network, *random_beside(network, result, random_networks, seed, on_unmet))
     ]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ TRAINING = "training.json"
 MODELS, BASELINES = "models", "baselines"
 """Subfolders of a run's folder for published networks and for baselines."""
 
-LARGEST, RANDOM = "largest", "random"
+LARGEST, RANDOM, AT_COST = "largest", "random", "random_at_cost"
+"""Roles of baselines: the largest network, random ones at the limit, and random ones at the cost of a network that leaves
+a part of its limit."""
 
 _LONGEST_NAME = 200
 """Most bytes of a folder's name. File systems take 255, and the temporary folder that is written first has a longer
@@ -44,12 +47,40 @@ class Network:
         architecture: The architecture to build.
         limits: The limits under which it was generated or drawn.
         published: Whether it becomes a Hub-ready folder. False: it is only measured (a baseline).
+        also: Further limits for which the same architecture was generated; it is trained once for all of them.
     """
 
     name: str
     architecture: Architecture
     limits: tuple[Limit, ...] = ()
     published: bool = True
+    also: tuple[tuple[Limit, ...], ...] = ()
+
+    @property
+    def limit_sets(self) -> tuple[tuple[Limit, ...], ...]:
+        """All limits for which it was generated; those of one network hold together."""
+        return (self.limits, *self.also)
+
+    def serving(self, limit_sets: Sequence[tuple[Limit, ...]]) -> Network:
+        """Returns the same network, which is known to serve these limits too."""
+        known, more = [limits_as_json(limits) for limits in self.limit_sets], []
+        for limits in limit_sets:
+            if limits_as_json(limits) not in known:
+                known.append(limits_as_json(limits))
+                more.append(limits)
+        return replace(self, also=(*self.also, *more)) if more else self
+
+
+def each_once(networks: Sequence[Network]) -> list[Network]:
+    """Returns networks of which no two published ones have the same architecture: the first serves the limits of all."""
+    found: list[Network] = []
+    for network in networks:
+        alike = [i for i, n in enumerate(found) if n.published and n.architecture == network.architecture]
+        if network.published and alike:
+            found[alike[0]] = found[alike[0]].serving(network.limit_sets)
+        else:
+            found.append(network)
+    return found
 
 
 @dataclass(frozen=True)
@@ -103,6 +134,19 @@ def network_name(limits: Sequence[Limit]) -> str:
     return "-".join(words) or "unlimited"
 
 
+def limits_as_json(limits: Sequence[Limit]) -> list[dict[str, Any]]:
+    """Returns limits as facts keep them."""
+    return [{"cost": x.name, "max": x.max, "min": x.min, "equal": x.equal} for x in limits]
+
+
+def limits_of(facts: Mapping[str, Any]) -> tuple[tuple[Limit, ...], ...]:
+    """Returns all limits that a network serves, by the facts that its folder holds."""
+    return tuple(
+        tuple(Limit(x["cost"], max=x["max"], min=x["min"], equal=x["equal"]) for x in together)
+        for together in (facts["limits"], *facts.get("also_limits", ()))
+    )
+
+
 def check_distinct(networks: Sequence[Network]) -> None:
     """Checks that no two networks of a run have the same name, as equal limits would give them.
 
@@ -114,8 +158,14 @@ def check_distinct(networks: Sequence[Network]) -> None:
         raise InvalidInputError(f"Limits must be distinct, but {twice} come twice. Drop one.")
 
 
-def check_name(name: str, run_dir: str | Path, architecture: Architecture) -> None:
+def check_name(name: str, run_dir: str | Path, architecture: Architecture, *, replacing: bool = False) -> None:
     """Checks, before any work, that a network may take a name that somebody gave, in a run's `models/`.
+
+    Args:
+        name: The name.
+        run_dir: The run's folder.
+        architecture: Architecture of the network.
+        replacing: Whether a network of that name may be replaced.
 
     Raises:
         InvalidInputError: The name cannot name a folder, or its folder holds a network of another architecture.
@@ -124,7 +174,7 @@ def check_name(name: str, run_dir: str | Path, architecture: Architecture) -> No
         raise InvalidInputError(f"`--name` must be the name of a folder, like `macs-300M`, but got `{name}`.")
     path = Path(run_dir) / MODELS / name
     there = _report(read_facts(path), path)
-    if there is not None and there.network.architecture != architecture:
+    if there is not None and there.network.architecture != architecture and not replacing:
         raise InvalidInputError(
             f"`{path}` must not be replaced by a network of another architecture than the one that it holds. "
             "Choose another `--name`, or move it away."
@@ -151,10 +201,9 @@ def _report(facts: dict[str, Any] | None, folder: Path | None) -> TrainedNetwork
     if facts is None:
         return None
     try:
-        limits = tuple(Limit(x["cost"], max=x["max"], min=x["min"], equal=x["equal"]) for x in facts["limits"])
-        network = Network(
-            str(facts["name"]), Architecture(facts["identity"]["architecture"]), limits, folder is not None
-        )
+        limits, *also = limits_of(facts)
+        architecture = Architecture(facts["identity"]["architecture"])
+        network = Network(str(facts["name"]), architecture, limits, folder is not None, tuple(also))
         return TrainedNetwork(network, _numbers(facts["costs"]), _numbers(facts["metrics"]), facts, folder)
     except (KeyError, TypeError, ValueError, AttributeError):  # another program or version wrote the folder
         return None
@@ -174,34 +223,39 @@ def comparison(
 ) -> list[dict[str, str]]:
     """Returns table rows, one per limit, with the mean and spread of its random networks, and other baselines.
 
+    A network that serves several limits has a row for each of them.
+
     Args:
-        reports: Published networks and baselines of one run.
+        reports: Published networks and baselines of one run, trained alike (`searchhub.networks.alike`).
         metric: Metric to compare by. Networks that lack it get an empty cell.
         original: The facts that `read_original` returned. The checkpoint as it was before the search gets its own row.
     """
     rows = []
     baselines = [r for r in reports if not r.network.published and r.network.name != LARGEST]
-    roles = list(dict.fromkeys(role for role in map(role_of, baselines) if role != RANDOM))
+    roles = list(dict.fromkeys(role for role in map(role_of, baselines) if role not in (RANDOM, AT_COST)))
+    drawn = {
+        RANDOM: "random within 5 %",
+        **({AT_COST: "random at its cost"} if AT_COST in map(role_of, baselines) else {}),
+    }
     others = list(dict.fromkeys(name for r in reports for name in r.costs if name not in ("macs", "params")))
     units = {name: unit for r in reports for name, unit in r.facts.get("units", {}).items()}
     macs = "MACs" + units.get("macs", "").removeprefix("multiply-adds")
-    for report in reports:
+    shown = [r for r in reports if r.network.published or r.network.name == LARGEST]
+    for report, limits in ((report, limits) for report in shown for limits in report.network.limit_sets):
         network = report.network
-        if not network.published and network.name != LARGEST:
-            continue
-        alike = [r for r in reports if _beside(r.network, network) and metric in r.metrics]
-        beside = [r.metrics[metric] for r in alike if role_of(r) == RANDOM]
-        others_alike = {role_of(r): _shown(r.metrics[metric], ".4f") for r in alike if role_of(r) != RANDOM}
-        spread = f" ± {np.std(beside, ddof=1):.4f}" if len(beside) > 1 else ""
+        alike = [r for r in reports if _beside(r.network, network, limits) and metric in r.metrics]
+        others_alike = {role_of(r): _shown(r.metrics[metric], ".4f") for r in alike}
         rows.append(
             {
-                "limit": " and ".join(str(limit) for limit in network.limits)
-                or f"none: {_largest(report, original) if network.name == LARGEST else network.name}",
+                "limit": _label(report, limits, shown, original),
                 macs: _shown(report.costs.get("macs"), ",.0f"),
                 "parameters": _shown(report.costs.get("params"), ",.0f"),
                 **{_heading(name, units): _shown(report.costs.get(name), ",.5g") for name in others},
                 f"test {metric}": _shown(report.metrics.get(metric), ".4f"),
-                "random within 5 %": f"{np.mean(beside):.4f}{spread} (n={len(beside)})" if beside else "",
+                **{
+                    heading: _mean([r.metrics[metric] for r in alike if role_of(r) == role])
+                    for role, heading in drawn.items()
+                },
                 **{role: others_alike.get(role, "") for role in roles},
             }
         )
@@ -218,6 +272,33 @@ def comparison(
     return rows
 
 
+def notes_of(reports: Sequence[TrainedNetwork]) -> list[str]:
+    """Returns what certificates note of published networks, e.g. that a limit does not bind: one line a network."""
+    noted = [(r.network.name, (r.facts.get("certificate") or {}).get("note")) for r in reports if r.network.published]
+    return [f"{name}: {note}" for name, note in noted if note]
+
+
+def _label(
+    report: TrainedNetwork,
+    limits: Sequence[Limit],
+    shown: Sequence[TrainedNetwork],
+    original: Mapping[str, Any] | None,
+) -> str:
+    """Returns the row label of a network under limits; it names the network where the limits do not tell it."""
+    network = report.network
+    if not limits:
+        return f"none: {_largest(report, original) if network.name == LARGEST else network.name}"
+    text = " and ".join(map(str, limits))
+    if len(network.limit_sets) > 1 or sum(limits in r.network.limit_sets for r in shown) > 1:
+        return f"{text} ({network.name})"
+    return text
+
+
+def _mean(values: Sequence[float]) -> str:
+    spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{spread} (n={len(values)})" if values else ""
+
+
 def _largest(report: TrainedNetwork, original: Mapping[str, Any] | None) -> str:
     """Returns the row label of the largest network.
 
@@ -229,13 +310,17 @@ def _largest(report: TrainedNetwork, original: Mapping[str, Any] | None) -> str:
     return f"{'full size' if whole else 'the largest'}, trained on alike"
 
 
-def _beside(baseline: Network, network: Network) -> bool:
-    """Whether a network is a baseline to another: it has the same limits, or none and the other's name in its own."""
+def _beside(baseline: Network, network: Network, limits: tuple[Limit, ...]) -> bool:
+    """Whether a network is a baseline to another under limits: it has these, or none and the other's name in its own.
+
+    A network that stands beside one of another training has a number after its name.
+    """
     if baseline.published:
         return False
     if baseline.limits:
-        return network.limits == baseline.limits
-    return baseline.name.rpartition("-")[0] == network.name
+        return limits == baseline.limits
+    name = baseline.name.rpartition("-")[0]
+    return bool(name) and re.fullmatch(rf"{re.escape(name)}(\.\d+)?", network.name) is not None
 
 
 def role_of(report: TrainedNetwork) -> str:

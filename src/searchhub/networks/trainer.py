@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,24 @@ from searchhub.files import read_json_object, write_json, write_text
 from searchhub.generation import GeneratedArchitecture
 from searchhub.generation.cells import known_costs
 from searchhub.hub.card import eval_results_yaml, model_card
+from searchhub.hub.contents import FACTS
 from searchhub.hub.folder import save_model_folder
 from searchhub.models.identity import name_labels, weights_digest
 from searchhub.models.supernet import Supernet
+from searchhub.networks.alike import differences, in_words, training_of
 from searchhub.networks.card_facts import Provenance, card_facts
 from searchhub.networks.identity import training_identity
-from searchhub.networks.network import BASELINES, MODELS, Network, TrainedNetwork, read_facts
+from searchhub.networks.network import (
+    BASELINES,
+    MODELS,
+    Network,
+    TrainedNetwork,
+    each_once,
+    limits_as_json,
+    limits_of,
+    network_name,
+    read_facts,
+)
 from searchhub.redact import redact_data
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
@@ -57,6 +71,8 @@ class NetworkTrainer:
         publish_as: Function that turns a trained model into the one that is published, e.g. of a stock class. None:
             the trained model itself is published.
         provenance: Origin of the networks, for their cards.
+        replace: Whether a network takes the place of a finished one of its name that was trained otherwise, or that is
+            another. False: that one stays, and the new one gets a folder of its own, `name.2`.
     """
 
     supernet: Supernet
@@ -71,6 +87,7 @@ class NetworkTrainer:
     train_on: Split = "full"
     publish_as: Callable[[PreTrainedModel], PreTrainedModel] | None = None
     provenance: Provenance = field(default_factory=Provenance)
+    replace: bool = False
 
     def __post_init__(self) -> None:
         if self.inherit_weights:
@@ -79,23 +96,30 @@ class NetworkTrainer:
     def train(self, network: Network, on_step: StepCallback | None = None) -> TrainedNetwork:
         """Trains a network and writes its folder, or reads the folder if the network is finished already.
 
+        1. A finished network is not overwritten, unless `replace` says so.
+        2. An architecture is trained once. If a folder of another name holds it, trained alike, that network serves
+           these limits too, and it is returned.
+
         Every process makes this call; the main one writes.
         """
+        place = self._place(network)
+        facts = self._train(place, on_step) if place.facts is None else self._keep(place, place.facts)
         costs = {name: table(network.architecture) for name, table in self.tables(network).items()}
-        facts = self._finished(network)
-        if facts is None:
-            facts = self._train(network, costs, on_step)
-        return TrainedNetwork(
-            network, costs, facts["metrics"], facts, self._path(network) if network.published else None
-        )
+        return TrainedNetwork(place.network, costs, facts["metrics"], facts, place.path if network.published else None)
 
     def train_all(self, networks: Sequence[Network], progress: ProgressDisplay) -> list[TrainedNetwork]:
-        """Trains networks one after another, as a stage of a progress display."""
+        """Trains networks one after another, as a stage of a progress display; equal architectures once."""
         reports: list[TrainedNetwork] = []
+        networks = each_once(networks)
+        for network in networks:
+            for limits in network.also:
+                progress.message(f"`{network_name(limits)}` is the same network as `{network.name}`: trained once.")
         with progress.stage(f"train {len(networks)} networks", len(networks)) as stage:
             for network in networks:
                 stage.begin(network.name)
                 reports.append(self.train(network, stage.step))
+                if reports[-1].network.name != network.name:
+                    progress.message(self._why_there(network, reports[-1]))
                 stage.advance(best=max(r.metrics[self.task.metric_name] for r in reports))
         return reports
 
@@ -128,7 +152,8 @@ class NetworkTrainer:
     def tables(self, network: Network) -> dict[str, CostTable]:
         """Returns the cost tables of the result, and tables of other costs that the network's limits name."""
         known = known_costs(self.result)
-        return {**self.result.costs, **{x.name: known[x.name] for x in network.limits}}
+        named = [x.name for limits in network.limit_sets for x in limits]
+        return {**self.result.costs, **{name: known[name] for name in named if name in known}}
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -152,16 +177,53 @@ class NetworkTrainer:
             return self.folder / MODELS / network.name
         return self.folder / BASELINES / f"{network.name}.json"
 
-    def _finished(self, network: Network) -> dict[str, Any] | None:
+    def _place(self, network: Network) -> _Place:
+        """Returns where a network is, or where it will be."""
+        own, identity = self._path(network), self._identity(network)
+
+        def look() -> _Place:
+            there = _read(own)
+            if there is not None and there.get("identity") == identity:
+                return _Place(own, network if not network.published else _served(own, network, there), there)
+            for path in sorted(own.parent.glob("[!.]*")):
+                facts = _read(path)
+                if facts is not None and facts.get("identity") == identity:
+                    if network.published:
+                        return _Place(path, _served(path, network, facts), facts)
+                    return _Place(own if there is None else path, network, facts)
+            if there is None or "identity" not in there or self.replace:
+                return _Place(own, network, None)
+            free = next(path for path in map(partial(_numbered, own), count(2)) if _read(path) is None)
+            return _Place(free, replace(network, name=free.name) if network.published else network, None)
+
         # The processes may share a disk that the main one writes to meanwhile: only one looks, and decides for all.
-        def read() -> dict[str, Any] | None:
-            path = self._path(network)
-            facts = read_facts(path) if network.published else read_json_object(path)
-            return facts if facts is not None and facts.get("identity") == self._identity(network) else None
+        return OnMain(Processes(self.accelerator))(look)
 
-        return OnMain(Processes(self.accelerator))(read)
+    def _keep(self, place: _Place, facts: dict[str, Any]) -> dict[str, Any]:
+        """Returns the facts of a finished network, after it wrote down what else the network is there for."""
+        network = place.network
+        kept = {**facts, "name": network.name, **_limits(network)}
+        if self.accelerator.is_main_process and kept != _read(place.path):
+            write_json(place.path / FACTS if network.published else place.path, kept)
+        self.accelerator.wait_for_everyone()
+        return kept
 
-    def _train(self, network: Network, costs: Mapping[str, float], on_step: StepCallback | None) -> dict[str, Any]:
+    def _why_there(self, network: Network, report: TrainedNetwork) -> str:
+        """Returns a sentence on a published network that has another name than was asked for."""
+        there = read_facts(self._path(network))
+        if there is None:
+            return f"`{network.name}` is the same network as `{report.network.name}`, which is trained already."
+        trainings = [training_of(there), training_of(report.facts)]
+        names = differences(trainings)
+        how = " and ".join(in_words(t, names) for t in trainings) if names else "another architecture"
+        return (
+            f"`{network.name}` is finished and stays; this one is `{report.network.name}`, for they differ: {how}. To "
+            "replace it, give `--replace`; in Python `replace=True`."
+        )
+
+    def _train(self, place: _Place, on_step: StepCallback | None) -> dict[str, Any]:
+        network = place.network
+        costs = {name: table(network.architecture) for name, table in self.tables(network).items()}
         model = self.model(network.architecture)
         fitted = fit(
             model,
@@ -176,8 +238,8 @@ class NetworkTrainer:
         facts: dict[str, Any] = {
             "name": network.name,
             "identity": self._identity(network),
-            "limits": [{"cost": x.name, "max": x.max, "min": x.min, "equal": x.equal} for x in network.limits],
-            "costs": dict(costs),
+            **_limits(network),
+            "costs": costs,
             "units": {name: table.unit for name, table in self.tables(network).items()},
             "task": redact_data(self.task.source),
             **fitted.to_dict(),
@@ -191,7 +253,7 @@ class NetworkTrainer:
             if network.published:
                 self._publish(network, model, facts)
             else:
-                write_json(self._path(network), facts)
+                write_json(place.path, facts)
         self.accelerator.wait_for_everyone()
         return facts
 
@@ -209,6 +271,36 @@ class NetworkTrainer:
             pictures={"architecture.png": picture},
             eval_results=eval_results_yaml(card),
         )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a network is, under which name, and its facts. None: it will be trained there."""
+
+    path: Path
+    network: Network
+    facts: dict[str, Any] | None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return read_json_object(path) if path.suffix == ".json" else read_facts(path)
+
+
+def _numbered(path: Path, number: int) -> Path:
+    name = path.name.removesuffix(".json")
+    return path.with_name(f"{name}.{number}{path.name.removeprefix(name)}")
+
+
+def _served(path: Path, network: Network, facts: Mapping[str, Any]) -> Network:
+    """Returns the network of a folder, which serves another one's limits too."""
+    limits, *also = limits_of(facts)
+    return replace(network, name=path.name, limits=limits, also=tuple(also)).serving(network.limit_sets)
+
+
+def _limits(network: Network) -> dict[str, Any]:
+    """Returns a network's limits as its facts hold them."""
+    also = {"also_limits": [limits_as_json(limits) for limits in network.also]} if network.also else {}
+    return {"limits": limits_as_json(network.limits), **also}
 
 
 def check_inheritable(supernet: Supernet) -> None:

@@ -18,6 +18,7 @@ from searchhub.files import write_text
 from searchhub.formatting import ABSENT, duration, human
 from searchhub.generation.architecture import objective_facts, optimality
 from searchhub.generation.cells import reachable_range
+from searchhub.networks.alike import trained_alike
 from searchhub.networks.network import TrainedNetwork, comparison, read_original
 from searchhub.redact import REDACTED, is_secret
 from searchhub.reports.architecture_markup import diagram, fits
@@ -38,6 +39,11 @@ MOST_TRIALS = 1000
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _NARROW = (4.6, 3.5)
+RANDOM_ONES = (
+    "Random networks cost as much as the limit, less at most 5 %; where several limits hold, as much as the network beside "
+    "them. Those at its cost stand beside a network that leaves more of its limit."
+)
+"""Caption of a table with random networks."""
 _FOLDED = ("id2label", "label2id")
 
 
@@ -160,18 +166,18 @@ def _networks(run: Run) -> Markup:
     if not run.reports:
         return tag("p", "No network has been trained from this search yet.")
     parts: list[Child] = []
+    original = read_original(run.path)
     if run.metric is not None:
-        original = read_original(run.path)
-        parts.append(table(comparison(run.reports, run.metric, original), class_="cards"))
+        for words, own in trained_alike(run.reports):
+            if words:
+                parts.append(tag("h3", f"Trained with {words}"))
+            parts.append(table(comparison(own, run.metric, original), class_="cards"))
+            if words:
+                parts.append(tag("p", "Do not compare these with networks that were trained otherwise.", class_="note"))
         if original is not None and "note" in original:
             parts.append(tag("p", original["note"], class_="note"))
         if any(r.network.limits and not r.network.published for r in run.reports):
-            parts.append(tag("p", "Random networks cost as much as the limit, less at most 5 %.", class_="caption"))
-    recipes = {str((r.facts.get("identity") or {}).get("training")) for r in run.reports}
-    if len(recipes) > 1:
-        parts.append(
-            tag("p", "Not all of these networks were trained with the same settings: do not compare.", class_="note")
-        )
+            parts.append(tag("p", RANDOM_ONES, class_="caption"))
     space = None if run.result is None else run.result.space
     parts.append(tag("div", *(_network(r, space, f"network{i}") for i, r in enumerate(published)), class_="networks"))
     return joined(parts)
@@ -186,7 +192,7 @@ def _network(report: TrainedNetwork, space: SearchSpace | None, prefix: str) -> 
     examples, seconds = report.facts.get("examples"), report.facts.get("seconds")
     on = f" on {report.facts.get('split', 'test')}" + (f" ({examples:,} examples)" if examples else "")
     rows: list[tuple[str, object]] = [
-        ("limit", " and ".join(str(limit) for limit in network.limits) or None),
+        ("limit", "; ".join(" and ".join(map(str, limits)) for limits in network.limit_sets) or None),
         *((name, f"{value:,.6g}" if value < 1000 else f"{value:,.0f}") for name, value in report.costs.items()),
         *((name + on, value) for name, value in report.metrics.items()),
         ("chosen as", how),
@@ -220,9 +226,10 @@ def _fronts(run: Run) -> Markup:
 def _front(run: Run, result: SearchResult, cost: CostTable, i: int) -> Markup:
     tried = {t.trial.architecture for t in result.history}
     chosen = {
-        " and ".join(str(limit) for limit in r.network.limits): r.network.architecture
+        " and ".join(map(str, limits)): r.network.architecture
         for r in run.reports
-        if r.network.published and any(limit.name == cost.name for limit in r.network.limits)
+        for limits in r.network.limit_sets
+        if r.network.published and any(limit.name == cost.name for limit in limits)
         if fits(result.space, r.network.architecture)
         if result.objective != "score" or Architecture(r.network.architecture) in tried
     }

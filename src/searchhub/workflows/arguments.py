@@ -318,6 +318,10 @@ class RecipeTrainingArguments:
     max_grad_norm: float | None = option(5.0, "Largest norm of gradients; larger ones are clipped.")
     mixed_precision: str = option("no", "Precision of search and final training.", choices=["no", "fp16", "bf16"])
     epochs: int = option(15, "Epochs of the final training of each network.")
+    replace: bool = option(
+        False,
+        "Replace finished networks of the same name that were trained otherwise. Without it they stay beside the new ones.",
+    )
     final_learning_rate: float | None = option(
         None, "Peak of the final training's learning rate, which falls to 0. Default: `learning_rate`."
     )
@@ -341,6 +345,7 @@ class RecipeTrainingArguments:
             "final_training": self.final_settings(),
             "epochs": self.epochs,
             "inherit_weights": self.inherit_weights,
+            "replace": self.replace,
             "seed": run.seed,
         }
         return SearchArguments(**{**fields, **changes})

@@ -40,6 +40,8 @@ class SearchArguments:
         compression: How a checkpoint is prepared before the search. None: the supernet is not a checkpoint to compress.
         publish_as: Function that turns a trained model into the one that is published, e.g. of a stock class. None:
             the trained model itself is published.
+        replace: Whether a network takes the place of a finished one of its name that was trained otherwise. False: that
+            one stays, and the new one gets a folder of its own.
         seed: The seed of everything random, from 0 to 4,294,967,295.
         mixed_precision: "no", "fp16" or "bf16", if the trainer is given no accelerator.
         report_to: Tracker that Accelerate supports, if the trainer is given no accelerator. None: no tracker.
@@ -57,6 +59,7 @@ class SearchArguments:
     inherit_weights: bool | None = None
     compression: CompressionArguments | None = None
     publish_as: Callable[[PreTrainedModel], PreTrainedModel] | None = None
+    replace: bool = False
     seed: int = 0
     mixed_precision: str = "no"
     report_to: str | None = None

@@ -21,7 +21,16 @@ from searchhub.data.task import Task
 from searchhub.errors import SearchhubError
 from searchhub.files import write_text
 from searchhub.formatting import markdown_table, rich_table
-from searchhub.networks.network import MODELS, Network, TrainedNetwork, comparison, read_original
+from searchhub.networks.alike import trained_alike
+from searchhub.networks.network import (
+    MODELS,
+    Network,
+    TrainedNetwork,
+    comparison,
+    notes_of,
+    read_original,
+    read_reports,
+)
 from searchhub.reports.html import write_report
 from searchhub.result import SearchResult
 from searchhub.training.accelerator import make_accelerator
@@ -122,21 +131,44 @@ def summarize_networks(
             short.
         also: More lines to print.
     """
-    pictures = draw_run(result, [n.network for n in networks], folder / "report")
-    original = read_original(folder) or {}
-    rows = comparison(networks, task.metric_name, original or None)
-    below = f"\n{original['note']}\n" if "note" in original else ""
-    write_text(folder / "report" / "networks.md", f"{markdown_table(rows)}\n{below}")
+    pictures = write_tables(result, folder, task.metric_name)
+    rows = comparison(networks, task.metric_name, read_original(folder))
     if reload is not None:
         reload([n.folder for n in networks if n.folder is not None])
     else:
         print(f"Not measured again in a fresh process, where `{task.name}`, put together by hand, cannot be loaded.")
     Console().print(rich_table(rows, title=f"One search of {len(result.history)} trials; networks trained alike"))
-    for line in also:
+    for line in (*notes_of(networks), *also):
         print(line)
     print(f"Networks: {folder / MODELS}; table: {folder / 'report' / 'networks.md'}")
     print(f"Pictures: {', '.join(str(p) for p in pictures)}")
     print(f"Report, one file to open in any browser: {write_report(folder)}")
+
+
+def write_tables(result: SearchResult, folder: Path, metric: str) -> list[Path]:
+    """Writes the table of all networks that a run has trained, and its pictures, into its `report/`.
+
+    Networks that were trained otherwise than others stand in a table of their own, whose heading says how.
+
+    Args:
+        result: The result of the search.
+        folder: The run's folder.
+        metric: Metric to compare by.
+
+    Returns:
+        Paths of the pictures.
+    """
+    reports, original = read_reports(folder), read_original(folder)
+    groups = trained_alike(reports)
+    parts = []
+    for words, own in groups:
+        heading = f"## Trained with {words}\n\nDo not compare across tables.\n\n" if words else ""
+        notes = "".join(f"\n- {note}" for note in notes_of(own))
+        parts.append(f"{heading}{markdown_table(comparison(own, metric, original))}\n{notes and notes + chr(10)}")
+    if original is not None and "note" in original:
+        parts.append(f"{original['note']}\n")
+    write_text(folder / "report" / "networks.md", "\n".join(parts))
+    return draw_run(result, [r.network for r in groups[0][1]] if groups else [], folder / "report")
 
 
 def draw_run(result: SearchResult, networks: Sequence[Network], folder: Path) -> list[Path]:
@@ -147,8 +179,8 @@ def draw_run(result: SearchResult, networks: Sequence[Network], folder: Path) ->
         paths.append(folder / "theta.png")
         plot_distribution(result, paths[-1])
     for name, cost in result.costs.items():
-        limited = [n for n in networks if n.published and n.limits]
-        chosen = {str(n.limits[0]): n.architecture for n in limited if n.limits[0].name == name}
+        limited = [(limits, n) for n in networks if n.published for limits in n.limit_sets if limits]
+        chosen = {str(limits[0]): n.architecture for limits, n in limited if limits[0].name == name}
         if chosen and (result.history or result.distribution is not None):
             paths.append(folder / f"pareto_{name}.png")
             plot_pareto(result, cost, chosen, paths[-1])

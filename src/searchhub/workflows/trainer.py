@@ -364,7 +364,8 @@ class SearchTrainer:
         """Trains the network of each limit and its baselines, all alike. It searches first if need be.
 
         Published networks become Hub-ready folders in the run's `models/`. Only the numbers of baselines are kept. A
-        network that is finished already is read.
+        network that is finished already is read; one that was trained otherwise stays, beside the new one. Limits that
+        give the same architecture share one network.
 
         Args:
             *limits: A limit for each network, or a tuple of several that hold together. In a space of cells the derived
@@ -374,7 +375,7 @@ class SearchTrainer:
             baselines: Functions that find further baselines for each limit, by name.
 
         Returns:
-            The trained networks, in the order of the limits. Its baselines follow each network.
+            The trained networks, in the order of the limits; each knows all its limits. Its baselines follow each.
 
         Raises:
             InfeasibleLimitError: Nothing meets a limit.
@@ -520,6 +521,7 @@ class SearchTrainer:
             "inherit_weights": self.inherit_weights,
             "train_on": args.train_on,
             "publish_as": args.publish_as,
+            "replace": args.replace,
             "provenance": Provenance(
                 start=prepared.start,
                 base_model=self.compression.base_model if self.compression else None,
