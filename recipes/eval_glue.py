@@ -117,8 +117,9 @@ def main(argv: list[str]) -> None:
     found: dict[str, dict[str, dict[str, float]]] = {}
     for row_name, (_, task_name), metrics in zip(row_names(done), done, measured, strict=True):
         found.setdefault(row_name, {})[task_name] = metrics
-    rows = [row_of(name, results) for name, results in found.items()]
-    Console().print(rich_table(rows, title="Dev sets; all in percent"))
+    of_glue = all(task in GLUE_TASKS for results in found.values() for task in results)
+    rows = [row_of(name, results, percent=of_glue) for name, results in found.items()]
+    Console().print(rich_table(rows, title="Dev sets; all in percent" if of_glue else "Test splits"))
     if args.output_dir is not None:
         folder = Path(args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,16 +127,23 @@ def main(argv: list[str]) -> None:
         write_text(folder / "table5.md", markdown_table(rows) + "\n")
 
 
-def row_of(name: str, results: dict[str, dict[str, float]]) -> dict[str, str]:
-    """A row of the table: the primary metric of each task, and the average where it is defined."""
+def row_of(name: str, results: dict[str, dict[str, float]], *, percent: bool) -> dict[str, str]:
+    """A row of the table: the primary metric of each task, and the average where it is defined.
+
+    GLUE alone is told in percent, as in the papers; with other data beside it, as everywhere here.
+    """
+
+    def shown(value: float) -> str:
+        return f"{100 * value:.1f}" if percent else f"{value:.4f}"
+
     order = [*PAPER_TASKS, "stsb", *(task for task in results if task not in GLUE_TASKS)]
     row = {"model": name}
     for task in order:
         if task in results:
             primary = GLUE_TASKS[task].primary if task in GLUE_TASKS else "accuracy"
-            row[task] = f"{100 * results[task][primary]:.1f}"
+            row[task] = shown(results[task][primary])
     if set(PAPER_TASKS) <= set(results):
-        row["average"] = f"{100 * glue_average(results):.1f}"
+        row["average"] = shown(glue_average(results))
     return row
 
 

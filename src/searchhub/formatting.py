@@ -11,6 +11,9 @@ from rich.table import Table
 ABSENT = "–"
 """What a cell shows if it has no value."""
 
+_LONGEST_NUMBER = 20
+"""Most characters of a word that is kept on one line."""
+
 _AMOUNT = re.compile(r"([-+]?)((?:\d{1,3}(?:,\d{3})+|\d[\d_]*)?(?:\.\d+)?(?:e[-+]?\d+)?)([kmgbt]?)", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 
@@ -97,11 +100,17 @@ def markdown_table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[st
 def rich_table(
     rows: Sequence[Mapping[str, object]], *, columns: Sequence[str] | None = None, title: str | None = None
 ) -> Table:
-    """Returns the same table for a terminal, for a `rich.console.Console` to print."""
+    """Returns the same table for a terminal, for a `rich.console.Console` to print. No number is cut off."""
     names = list(columns) if columns is not None else columns_of(rows)
     table = Table(title=title, title_justify="left")
     for name in names:
-        table.add_column(name, justify="right" if is_numeric(rows, name) else "left")
+        words = [word for row in rows for word in cell(row.get(name)).split() if any(c.isdigit() for c in word)]
+        table.add_column(
+            name,
+            justify="right" if is_numeric(rows, name) else "left",
+            overflow="fold",
+            min_width=max((len(word) for word in words if len(word) <= _LONGEST_NUMBER), default=None),
+        )
     for row in rows:
         table.add_row(*(cell(row.get(name)).replace("[", r"\[") for name in names))
     return table

@@ -136,7 +136,10 @@ class BertArguments:
     depths: list[int] | None = option(None, "Numbers of layers on offer. Default: 1/2, 2/3, 5/6 and all.")
     intermediate_sizes: list[int] | None = option(None, "Feed-forward widths on offer. Default: 1/6, 1/4, 1/3 and all.")
     num_heads: list[int] | None = option(None, "Numbers of heads on offer. Default: 1/3, 2/3 and all.")
-    sequence_length: int = option(128, "Tokens of the example on which multiply-adds and latency are counted.")
+    sequence_length: int | None = option(
+        None,
+        "Tokens of the example on which multiply-adds and latency are counted. Default: `max_length`, at most 128.",
+    )
     order: str = option(
         "first_order",
         "Measure of importance that orders heads and neurons.",
@@ -169,7 +172,7 @@ class BertArguments:
             depths=self.depths,
             intermediate_sizes=self.intermediate_sizes,
             num_heads=self.num_heads,
-            sequence_length=self.sequence_length,
+            sequence_length=min(128, task.max_length) if self.sequence_length is None else self.sequence_length,
         )
 
 
