@@ -43,6 +43,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--paths", choices=["fresh", "turns", "together", "trial"], default="fresh")
     parser.add_argument("--score", choices=["likelihood", "metric"], default="likelihood")
     parser.add_argument("--scored", type=int, default=300, help="S: architectures scored on the final weights")
+    parser.add_argument("--first_scored", type=int, help="how many of them answers are from; default: all")
     parser.add_argument("--rivals", action=argparse.BooleanOptionalAction, default=True, help="evolution, too")
     parser.add_argument("--sample", type=int, default=150, help="random networks on which τ is measured")
     parser.add_argument("--alone", type=int, default=0, help="how many of the sample are trained alone")
@@ -179,13 +181,15 @@ class Windows:
         values = one_hot @ np.linalg.lstsq(one_hot, normal_scores(own), rcond=None)[0]
         self.additive = self.best_scored(networks.codes, values)
 
-    def generated(self, result: SearchResult, objective: str, *, low: float = 0.0) -> FloatArray:
-        """Accuracies of the optima that a result generates within (low · ν, ν] of each limit ν."""
+    def generated(
+        self, result: SearchResult, objective: str, *, low: float = 0.0, use_budget: bool = False
+    ) -> FloatArray:
+        """Accuracies of what a result generates within (low · ν, ν] of each limit ν, the optima by default."""
         rows = []
         for limit in self.networks.limits:
             least = math.nextafter(low * limit, math.inf) if low else None
             within = Limit(self.networks.macs, min=least, max=float(limit))
-            found = generate(result, within, objective=objective, use_budget=False)
+            found = generate(result, within, objective=objective, use_budget=use_budget)
             rows.append(self.networks.space.encode(found))
         return np.asarray(self.accuracies[self.networks.index(np.stack(rows))])
 
@@ -218,14 +222,17 @@ def fitted_alone(networks: Networks, pieces: Sequence[Mapping[str, Any]]) -> Sea
     return SearchResult(networks.space, (), prediction=PredictedQuality.of_scores(networks.space, codes, scores))
 
 
-def answers(windows: Windows, run: Mapping[str, Any]) -> dict[str, FloatArray]:
-    """Accuracies [limits] of what each method finds with one seed."""
+def answers(windows: Windows, run: Mapping[str, Any], first_scored: int | None = None) -> dict[str, FloatArray]:
+    """Accuracies [limits] of what each method finds with one seed; None: from all scores of the search."""
     found = {}
     if "search" in run:
         result = searched(run, "search")
-        scored = [r for r in result.history if r.trial.round == SCORING]
+        scored = [r for r in result.history if r.trial.round == SCORING][:first_scored]
+        if first_scored is not None:
+            result = replace(result, prediction=PredictedQuality.fit(result.space, scored))
         codes = [result.space.encode(r.trial.architecture).tolist() for r in scored]
         found["search"] = windows.generated(result, "predicted")
+        found["search, near-ties"] = windows.generated(result, "predicted", use_budget=True)
         found["search, in the window"] = windows.generated(result, "predicted", low=0.95)
         found["E[α] of the search"] = windows.generated(result, "expectation")
         found["random search"] = windows.best_scored(codes, [r.score for r in scored])
@@ -242,9 +249,11 @@ def answers(windows: Windows, run: Mapping[str, Any]) -> dict[str, FloatArray]:
     return found
 
 
-def report_answers(windows: Windows, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def report_answers(
+    windows: Windows, runs: Sequence[Mapping[str, Any]], first_scored: int | None = None
+) -> dict[str, Any]:
     """Print and return the accuracies of what is found, and how far the search is ahead of the rest."""
-    of_seeds = [answers(windows, run) for run in runs]
+    of_seeds = [answers(windows, run, first_scored) for run in runs]
     # What depends on no seed stands in the same table.
     fixed = {
         "window's mean": windows.mean,
@@ -404,7 +413,7 @@ def report(
     if networks.accuracies is not None:
         with_table = agreements(networks, networks.accuracies, runs)
         print_agreements("agreement with the table", with_table)
-        methods = report_answers(Windows(networks), runs)
+        methods = report_answers(Windows(networks), runs, args.first_scored)
         if args.picture:
             draw(networks, methods, args.picture)
         if "search" in runs[0]:
