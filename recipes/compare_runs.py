@@ -7,7 +7,8 @@ searcher or baseline: `random` is the mean of the random architectures in (0.95 
 the space (of a checkpoint, the original at full size, trained on alike), `original` the fine-tuned checkpoint that the
 search began from; these two keep to no limit. Runs of one searcher with other settings have columns of their own, named
 by what differs. Where runs trained their networks from other weights than each other, baselines are each run's own:
-`beside` it.
+`beside` it. Where trainings differ in another way (epochs, settings), networks are never pooled: columns say how theirs
+were trained, and no difference is printed between columns of other training, unless `--trained_otherwise` asks for it.
 
 Then a table a limit, for limits of one seed share a search and are no independent pairs: for each searcher its mean
 difference to every other column over the seeds that have both, with its standard error, how many seeds these are, and
@@ -22,7 +23,7 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,15 @@ import yaml
 from searchhub.errors import InvalidInputError, SearchhubError
 from searchhub.files import read_json_object
 from searchhub.formatting import markdown_table
+from searchhub.networks.alike import differences, in_words, training_of
 from searchhub.networks.network import LARGEST, RANDOM, TRAINING, TrainedNetwork, read_original, read_reports, role_of
 from searchhub.run_folder import ORIGINAL, RESULT, RUN_CONFIG
 
 Row = dict[str, list[float]]
 """Scores by column."""
+
+OF_ITS_OWN = ("seed", "data", "weights to start from")
+"""What may differ in how networks of one task were trained: seeds draw other splits, and starts are told apart."""
 
 ELSEWHERE = ("seed", "tokenizer", "data_dir")
 """What may differ in how runs of one task loaded their data."""
@@ -54,6 +59,7 @@ class Score:
         seed: Seed of the run.
         start: Identity of the weights that its training started from. None: it started from scratch.
         data: What its task was loaded from. Empty: an earlier version did not write it.
+        training: How it was trained, seed and start apart. Empty: it is the original.
     """
 
     value: float
@@ -64,6 +70,7 @@ class Score:
     seed: int
     start: str | None
     data: Mapping[str, Any]
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def found(self) -> bool:
@@ -153,22 +160,25 @@ def read(folder: Path, searcher: str, metric: str) -> Iterator[Score]:
     for report in read_reports(folder):
         network, identity = report.network, report.facts["identity"]
         column = searcher if network.published else role_of(report)
-        limit = " and ".join(map(str, network.limits))
         score = Score(
             value=_metric(report, metric, folder),
             column=LARGEST if network.name == LARGEST else column,
             run=folder,
             searcher=searcher,
-            limit=None if network.name == LARGEST else limit,
+            limit=None,
             seed=identity["seed"],
             start=identity.get("inherited"),
             data=report.facts.get("task") or {},
+            training={k: v for k, v in training_of(report.facts).items() if k not in OF_ITS_OWN},
         )
-        yield score
+        if network.name == LARGEST:
+            yield score
+        else:
+            yield from (replace(score, limit=" and ".join(map(str, limits))) for limits in network.limit_sets)
     original = (read_original(folder) or {}).get("metrics", {}).get(metric)
     if score is not None and original is not None:
         # Runs of one seed fine-tune it alike; where they did not, the score tells.
-        yield replace(score, value=original, column=ORIGINAL, limit=None, start=str(original))
+        yield replace(score, value=original, column=ORIGINAL, limit=None, start=str(original), training={})
 
 
 def _metric(report: TrainedNetwork, metric: str, folder: Path) -> float:
@@ -211,6 +221,21 @@ def told_apart(scores: Sequence[Score]) -> list[Score]:
             starts["" if s.found else ORIGINAL, s.limit, s.seed].add(s.start)
     apart = {kind for (kind, *_), found in starts.items() if len(found) > 1}
     return [s if s.found or (ORIGINAL if s.column == ORIGINAL else "") not in apart else _beside(s) for s in scores]
+
+
+def trained_apart(scores: Sequence[Score]) -> list[Score]:
+    """The same scores; where trainings differ, in columns that say how they were trained."""
+    names = differences([s.training for s in scores if s.training])
+
+    def named_by_training(s: Score) -> Score:
+        words = [in_words(s.training, [name]) for name in names]
+        missing = [word for word in words if word not in s.column]
+        if not (missing and s.training):
+            return s
+        column = f"{s.column} ({', '.join(missing)})"
+        return replace(s, column=column, searcher=column if s.found else s.searcher)
+
+    return [named_by_training(s) for s in scores]
 
 
 def _beside(score: Score) -> Score:
@@ -269,12 +294,17 @@ def difference(rows: Sequence[Mapping[str, Sequence[float]]], one: str, other: s
     }
 
 
-def tell_task(task: str, folders: Sequence[Path], metric: str | None) -> dict[str, Any]:
+def tell_task(
+    task: str, folders: Sequence[Path], metric: str | None, *, trained_otherwise: bool = False
+) -> dict[str, Any]:
     """Print the tables of the runs for one task; differences by limit, searcher and other column."""
     metric = metric or metric_of(folders)
     scores = [s for folder, searcher in named(folders).items() for s in read(folder, searcher, metric)]
+    scores = trained_apart(scores)
     check_alike(scores)
     scores = told_apart(scores)
+    training = {s.column: s.training for s in scores}
+    unlike = set()
     rows, columns = rows_of(scores), columns_of(scores)
     print(f"## {task}: {metric}\n" if task else f"## {metric}\n")
     told = [
@@ -291,6 +321,9 @@ def tell_task(task: str, folders: Sequence[Path], metric: str | None) -> dict[st
                 found = difference(alike, one, other)
                 if found is None or other == one:
                     continue
+                if training[other] and training[other] != training[one] and not trained_otherwise:
+                    unlike.add(f"{one} and {other}")
+                    continue
                 result.setdefault(limit, {}).setdefault(one, {})[other] = found
                 error = found["standard_error"]
                 table.append(
@@ -304,6 +337,8 @@ def tell_task(task: str, folders: Sequence[Path], metric: str | None) -> dict[st
                     }
                 )
         print(f"\n{limit}:\n\n{markdown_table(table)}\n")
+    if unlike:
+        print(f"Not compared, since trained otherwise: {'; '.join(sorted(unlike))}. See --trained_otherwise.\n")
     return result
 
 
@@ -312,11 +347,19 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders of the same settings and limits")
     parser.add_argument("--metric", help="what is compared; default: by what the searches were scored")
+    parser.add_argument(
+        "--trained_otherwise",
+        action="store_true",
+        help="print differences to networks that were trained otherwise, too",
+    )
     args = parser.parse_args(argv)
     by_task: dict[str, list[Path]] = defaultdict(list)
     for folder in args.runs:
         by_task[task_of(folder)].append(folder)
-    result = {task: tell_task(task, folders, args.metric) for task, folders in by_task.items()}
+    result = {
+        task: tell_task(task, folders, args.metric, trained_otherwise=args.trained_otherwise)
+        for task, folders in by_task.items()
+    }
     print("RESULT", json.dumps(result))
 
 

@@ -7,6 +7,7 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import GeneratedArchitecture, Limit, generate
+from searchhub.networks.alike import trained_alike
 from searchhub.networks.choose import check_limits, choose_networks, default_limits, first_within
 from searchhub.networks.network import Network, TrainedNetwork, comparison
 from searchhub.result import SearchResult
@@ -57,7 +58,7 @@ LIMITS = (Limit("macs", max=3_000_000), Limit("macs", max=4_250_000), Limit("par
 
 
 def test_a_network_for_each_limit_with_random_ones_beside_it():
-    networks = choose(*LIMITS)
+    networks = [n for n in choose(*LIMITS) if "at_cost" not in n.name]
     assert [(n.name, n.published) for n in networks] == [
         ("macs-3M", True),
         ("macs-3M-random0", False),
@@ -84,6 +85,52 @@ def test_a_network_for_each_limit_with_random_ones_beside_it():
     assert networks[-1].limits == ()
 
 
+def test_random_networks_at_its_cost_stand_beside_one_that_leaves_a_part_of_its_limit():
+    """Under truthful names; two limits with one network have the same ones."""
+    best = MACS(generate(result()))
+    limits = [Limit("macs", max=round(factor * best)) for factor in (1.02, 1.1, 1.15)]
+    networks = choose(*limits, with_largest=False)
+    at_cost = [n for n in networks if "random_at_cost" in n.name]
+    assert len(at_cost) == 4, "the first limit is used up"
+    assert all(0.95 * best < MACS(n.architecture) <= best for n in at_cost)
+    assert [n.architecture for n in at_cost[:2]] == [n.architecture for n in at_cost[2:]]
+    for n in networks:
+        if n.name.endswith(("-random0", "-random1")):
+            assert 0.95 * n.limits[0].max < MACS(n.architecture) <= n.limits[0].max
+    reports = [TrainedNetwork(n, {}, {"accuracy": 0.5 + 0.3 * ("at_cost" in n.name)}) for n in networks]
+    rows = comparison(reports, "accuracy")
+    assert [row["random at its cost"] for row in rows] == ["", *["0.8000 ± 0.0000 (n=2)"] * 2]
+    assert {row["random within 5 %"] for row in rows} == {"0.5000 ± 0.0000 (n=2)"}
+    # Where there are fewer, there are none, and it is said.
+    space = SearchSpace("one", (Choice("layer", ("x", "y", "z")),))
+    macs, params = (CostTable(name, space, 0.0, (np.array([50.0, 96.0, 100.0]),)) for name in ("macs", "params"))
+    theta = (np.array([0.8, 0.1, 0.1]),)
+    alive = (np.ones(3, dtype=bool),)
+    few = SearchResult(space, (), ArchitectureDistribution(space, theta, theta, alive)).with_costs(macs, params)
+    said = []
+    networks = choose(Limit("macs", max=100), result=few, with_largest=False, on_unmet=said.append)
+    assert [n.name for n in networks] == ["macs-100", "macs-100-random0", "macs-100-random1"]
+    assert said[0].startswith("No random networks at the cost of the network for macs <= 100: ")
+
+
+def test_networks_of_other_training_stand_in_a_table_of_their_own(tmp_path):
+    def report(name, epochs, accuracy, data="3b5c0de0aa11"):
+        identity = {"architecture": {}, "model": {"width": accuracy}, "task": data, "training": {"epochs": epochs}}
+        return TrainedNetwork(
+            Network(name, Architecture({}), (LIMITS[0],)), {}, {"accuracy": accuracy}, {"identity": identity}
+        )
+
+    alike = [report("a", 15, 0.9), report("b", 15, 0.8)]
+    assert [(words, len(own)) for words, own in trained_alike(alike)] == [("", 2)]
+    groups = trained_alike([report("c", 30, 0.95), *alike, report("d", 15, 0.7, data="00ff00ff00ff")])
+    assert [(words, [r.network.name for r in own]) for words, own in groups] == [
+        ("data 3b5c0de0, epochs 15", ["a", "b"]),
+        ("data 3b5c0de0, epochs 30", ["c"]),
+        ("data 00ff00ff, epochs 15", ["d"]),
+    ]
+    assert trained_alike([]) == []
+
+
 def test_the_window_is_open_below():
     """Of three architectures one costs exactly 0.95 ν; only the other two may be drawn."""
     space = SearchSpace("one", (Choice("layer", ("x", "y", "z", "w")),))
@@ -100,7 +147,8 @@ def test_random_networks_depend_on_the_seed_and_their_limit_alone():
     """So that another limit, or another search, leaves the trained ones as they are."""
 
     def drawn(*limits, **changes):
-        return {n.name: n.architecture for n in choose(*limits, **changes) if "random" in n.name}
+        networks = choose(*limits, **changes)
+        return {n.name: n.architecture for n in networks if "random" in n.name and "at_cost" not in n.name}
 
     all_three = drawn(*LIMITS)
     assert drawn(LIMITS[2]).items() <= all_three.items()

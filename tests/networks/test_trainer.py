@@ -25,7 +25,7 @@ from searchhub.models.nasbench201.supernet_nasbench201 import (
 )
 from searchhub.networks import trainer as networks_module
 from searchhub.networks.card_facts import Provenance
-from searchhub.networks.network import read_facts
+from searchhub.networks.network import comparison, read_facts, read_reports
 from searchhub.networks.trainer import Network, NetworkTrainer
 from searchhub.result import SearchResult
 from searchhub.training.settings import TrainingSettings
@@ -240,26 +240,71 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_what_decides_a_training_trains_anew(trainer, network, fits, what):
-    trainer.train(network)
-    before = read_facts(trainer.folder / "models" / network.name)
+def test_what_decides_a_training_trains_anew_in_a_folder_of_its_own(trainer, network, fits, what):
+    first = trainer.train(network)
+    before = content(first.folder)
     changed = dataclasses.replace(trainer, **CHANGES[what])
-    changed.train(network)
+    other = changed.train(network)
     assert len(fits) == 2
-    after = read_facts(trainer.folder / "models" / network.name)
-    assert after["identity"] != before["identity"]
-    changed.train(network)
+    assert other.network.name == other.folder.name == read_facts(other.folder)["name"] == "macs-half.2"
+    assert other.facts["identity"] != first.facts["identity"]
+    assert content(first.folder) == before, "a finished network is never overwritten"
+    assert changed.train(network).folder == other.folder
+    assert trainer.train(network).folder == first.folder
     assert len(fits) == 2
 
 
-def test_another_architecture_under_the_same_name_trains_anew(trainer, network, fits, result):
+def test_only_who_asks_for_it_replaces_a_finished_network(trainer, network, fits, result):
+    baseline = dataclasses.replace(network, name="b", published=False)
+    trainer.train(network)
+    trainer.train(baseline)
+    longer = dataclasses.replace(trainer, epochs=1)
+    longer.train(baseline)
+    assert sorted(p.name for p in (trainer.folder / "baselines").iterdir()) == ["b.2.json", "b.json"]
+    assert {r.network.name for r in read_reports(trainer.folder)} == {"macs-half", "b"}
+    third = dataclasses.replace(longer, seed=9).train(network)
+    assert third.folder.name == "macs-half.2"
+    replaced = dataclasses.replace(longer, replace=True).train(network)
+    assert replaced.folder.name == "macs-half"
+    assert read_facts(replaced.folder)["epochs"] == 1
+    assert len(fits) == 5
+
+
+def test_another_architecture_under_the_same_name_gets_a_folder_of_its_own(trainer, network, fits, result):
     trainer.train(network)
     other = result.space.decode([3, 3])
     assert other != network.architecture
-    trainer.train(dataclasses.replace(network, architecture=other))
+    trained = trainer.train(dataclasses.replace(network, architecture=other))
     assert len(fits) == 2
-    config = json.loads((trainer.folder / "models" / network.name / "config.json").read_text())
+    config = json.loads((trainer.folder / "models" / "macs-half.2" / "config.json").read_text())
     assert config["blocks"] == list(other.values())
+    assert trained.folder.name == "macs-half.2"
+
+
+def test_one_architecture_is_trained_once_and_named_for_all_its_limits(trainer, network, fits):
+    """Limits of one call, and one that comes later; baselines of the same architecture share the numbers."""
+    said = io.StringIO()
+    wide, wider = (Limit("macs", max=factor * network.limits[0].max) for factor in (1.5, 2))
+    others = [dataclasses.replace(network, name=f"macs-{i}", limits=(x,)) for i, x in enumerate((wide, wider))]
+    with ProgressDisplay(1, file=said) as progress:
+        [report] = trainer.train_all([network, others[0]], progress)
+    assert report.network.limit_sets == (network.limits, (wide,))
+    assert "is the same network as `macs-half`: trained once." in said.getvalue()
+    assert str(int(wide.max)) in (report.folder / "README.md").read_text().replace(",", "")
+    with ProgressDisplay(1, file=said) as progress:
+        [again] = trainer.train_all([others[1]], progress)
+    assert "`macs-1` is the same network as `macs-half`, which is trained already." in said.getvalue()
+    assert (again.network.name, again.folder) == ("macs-half", report.folder)
+    random = [dataclasses.replace(network, name=f"macs-half-random{i}", published=False) for i in range(2)]
+    first, second = [trainer.train(n) for n in random]
+    assert first.metrics == second.metrics
+    assert len(fits) == 2
+    [published, *_] = read_reports(trainer.folder)
+    assert published.network.limit_sets == (network.limits, (wide,), (wider,))
+    rows = comparison(read_reports(trainer.folder), "accuracy")
+    assert [row["limit"] for row in rows] == [f"{x} (macs-half)" for x in (*network.limits, wide, wider)]
+    assert [row["random within 5 %"] != "" for row in rows] == [True, False, False]
+    assert sorted(p.name for p in (trainer.folder / "models").iterdir()) == ["macs-half"]
 
 
 def test_inherited_weights_that_changed_train_anew(trainer, network, fits):
@@ -267,8 +312,9 @@ def test_inherited_weights_that_changed_train_anew(trainer, network, fits):
     inheriting.train(network)
     inheriting.train(network)
     assert len(fits) == 1
-    dataclasses.replace(inheriting, supernet=small_supernet(5)).train(network)
+    other = dataclasses.replace(inheriting, supernet=small_supernet(5)).train(network)
     assert len(fits) == 2
+    assert other.folder.name == "macs-half.2"
     assert "`start`: weights of the supernet" in (trainer.folder / "models" / network.name / "README.md").read_text()
 
 

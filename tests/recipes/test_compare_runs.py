@@ -11,9 +11,10 @@ from .harness import RECIPES
 COMPARE = runpy.run_path(str(RECIPES / "compare_runs.py"))["main"]
 
 
-def write(file, name, accuracy, seed, maximum=100.0, start=None, **task):
+def write(file, name, accuracy, seed, maximum=100.0, start=None, epochs=None, **task):
     limits = [{"cost": "macs", "max": maximum, "min": None, "equal": None}] if maximum else []
     identity = {"architecture": {"a": "x"}, "seed": seed, "inherited": start}
+    identity |= {} if epochs is None else {"training": {"epochs": epochs}}
     facts = {"name": name, "identity": identity, "limits": limits, "task": task}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({**facts, "costs": {"macs": 99.0}, "metrics": {"accuracy": accuracy}}))
@@ -117,6 +118,42 @@ def test_networks_that_started_from_other_weights_are_not_pooled(tmp_path, compa
         write(run / "baselines" / "macs-100-random0.json", "macs-100-random0", beside, 0, start="o")
     _, result = compared(tmp_path / "alike" / "A", tmp_path / "alike" / "B")
     assert result[""]["macs <= 100"]["A"]["random"]["difference"] == 0.3
+
+
+def test_networks_of_other_training_are_marked_and_never_pooled(tmp_path, compared):
+    for name, own, beside, epochs in (("A", 0.9, 0.8, 30), ("B", 0.7, 0.4, 15)):
+        run = write_run(tmp_path / name, own, searcher=name, epochs=epochs)
+        write(run / "baselines" / "macs-100-random0.json", "macs-100-random0", beside, 0, epochs=epochs)
+    runs = tmp_path / "A", tmp_path / "B"
+    said, result = compared(*runs)
+    found = {
+        one: {other: of["difference"] for other, of in others.items()}
+        for one, others in result[""]["macs <= 100"].items()
+    }
+    assert found == {
+        "A (epochs 30)": {"random (epochs 30)": 0.1},
+        "B (epochs 15)": {"random (epochs 15)": 0.3},
+    }
+    assert "Not compared, since trained otherwise: A (epochs 30) and B (epochs 15); A (epochs 30) and random (" in said
+    assert "| 0.9000 | 0.7000 | 0.4000 | 0.8000 |" in said
+    _, result = compared(*runs, "--trained_otherwise")
+    assert result[""]["macs <= 100"]["A (epochs 30)"]["B (epochs 15)"]["difference"] == 0.2
+    # Two trainings in one run's folder are no two runs of one training.
+    more = tmp_path / "A" / "models" / "macs-100.2" / FACTS
+    write(more, "macs-100.2", 0.95, 0, epochs=60)
+    _, result = compared(tmp_path / "A")
+    assert set(result[""]["macs <= 100"]) == {"A (epochs 30)"}
+
+
+def test_a_network_that_serves_two_limits_stands_in_both_rows(tmp_path, compared):
+    run = write_run(tmp_path / "a", 0.9)
+    file = run / "models" / "macs-100.0" / FACTS
+    more = {"also_limits": [[{"cost": "macs", "max": 200.0, "min": None, "equal": None}]]}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **more}))
+    write(run / "baselines" / "macs-200-random0.json", "macs-200-random0", 0.6, 0, 200.0)
+    said, result = compared(run)
+    assert result[""]["macs <= 200"]["DDPSearcher"]["random"]["difference"] == 0.3
+    assert "| macs <= 100 | 0 | 0.9000 |" in said
 
 
 def test_tasks_stand_apart(tmp_path, compared):

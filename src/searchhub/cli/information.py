@@ -80,6 +80,7 @@ def report(
 
 def _run(run: ReadRun) -> dict[str, Any]:
     from searchhub.generation.cells import reachable_range
+    from searchhub.generation.undecided import undecided
     from searchhub.networks.alike import training_of
 
     result = run.result
@@ -121,6 +122,7 @@ def _run(run: ReadRun) -> dict[str, Any]:
             for table in result.costs.values()
             for low, high in [reachable_range(table)]
         ]
+        data["undecided"] = undecided(result) or None
         data["theta"] = theta_by_entropy(result)
         data["clusters"] = winners(result) if result.division else None
     return data
@@ -195,6 +197,8 @@ def _show_run(run: ReadRun, data: Mapping[str, Any]) -> None:
         rows.append(("best trial", f"{best['trial']}, score {best['score']:.4f}"))
         rows.append(("its architecture", " · ".join(map(str, best["architecture"].values()))))
     print_facts(rows)
+    if data.get("undecided"):
+        print_line(data["undecided"])
     print_table(
         [
             {**row, "smallest": number(row["smallest"]), "largest": number(row["largest"])}
@@ -213,8 +217,9 @@ def _show_run(run: ReadRun, data: Mapping[str, Any]) -> None:
         for row in data.get("clusters") or ()
     ]
     print_table(rows_of_winners, title="Winners of the clusters, best first")
-    groups = trained_alike(run.reports) if run.metric else []
-    for words, own in groups:
+    if not run.metric:
+        return
+    for words, own in trained_alike(run.reports):
         title = f"Networks trained with {words}: not to be compared with the others" if words else TRAINED
         print_table(comparison(own, run.metric, read_original(run.path)), title=title)
         for note in notes_of(own):

@@ -130,11 +130,11 @@ def train(
     result, folder = load_result(str(run))
     result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
     limits = read_limits(maximum, minimum, equal, largest_of(result.costs.values()))
-    name = network_name(limits) if name is None else name
     architecture = generate(result, *limits, candidates=candidates.value, use_budget=use_budget)
-    check_name(name, folder, architecture, replacing=replace)
+    if name is not None:
+        check_name(name, folder, architecture, replacing=replace)
     refuse_mixed(folder, result.costs.values())
-    network = Network(name, architecture, tuple(limits))
+    network = Network(network_name(limits) if name is None else name, architecture, tuple(limits))
     hide_loading()
     given = read_settings(data, task)
     trainer = load_trainer(folder, data=given, trust_code=trust_code)

@@ -27,8 +27,8 @@ MODELS, BASELINES = "models", "baselines"
 """Subfolders of a run's folder for published networks and for baselines."""
 
 LARGEST, RANDOM, AT_COST = "largest", "random", "random_at_cost"
-"""Roles of baselines: the largest network, random ones at the limit, and random ones at the cost of a network that leaves
-a part of its limit."""
+"""Roles of baselines: the largest network, random ones at the limit, and random ones at the cost of a network that
+leaves a part of its limit."""
 
 _LONGEST_NAME = 200
 """Most bytes of a folder's name. File systems take 255, and the temporary folder that is written first has a longer
@@ -72,7 +72,7 @@ class Network:
 
 
 def each_once(networks: Sequence[Network]) -> list[Network]:
-    """Returns networks of which no two published ones have the same architecture: the first serves the limits of all."""
+    """Returns the networks, but of published ones with the same architecture the first, which serves all limits."""
     found: list[Network] = []
     for network in networks:
         alike = [i for i, n in enumerate(found) if n.published and n.architecture == network.architecture]
@@ -241,7 +241,7 @@ def comparison(
     units = {name: unit for r in reports for name, unit in r.facts.get("units", {}).items()}
     macs = "MACs" + units.get("macs", "").removeprefix("multiply-adds")
     shown = [r for r in reports if r.network.published or r.network.name == LARGEST]
-    for report, limits in ((report, limits) for report in shown for limits in report.network.limit_sets):
+    for report, limits in [(r, limits) for r in shown for limits in r.network.limit_sets]:
         network = report.network
         alike = [r for r in reports if _beside(r.network, network, limits) and metric in r.metrics]
         others_alike = {role_of(r): _shown(r.metrics[metric], ".4f") for r in alike}

@@ -18,6 +18,7 @@ from searchhub.files import write_text
 from searchhub.formatting import ABSENT, duration, human
 from searchhub.generation.architecture import objective_facts, optimality
 from searchhub.generation.cells import reachable_range
+from searchhub.generation.undecided import undecided
 from searchhub.networks.alike import trained_alike
 from searchhub.networks.network import TrainedNetwork, comparison, read_original
 from searchhub.redact import REDACTED, is_secret
@@ -40,8 +41,8 @@ MOST_TRIALS = 1000
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _NARROW = (4.6, 3.5)
 RANDOM_ONES = (
-    "Random networks cost as much as the limit, less at most 5 %; where several limits hold, as much as the network beside "
-    "them. Those at its cost stand beside a network that leaves more of its limit."
+    "Random networks cost as much as the limit, less at most 5 %; where several limits hold, as much as the network "
+    "beside them. Those at its cost stand beside a network that leaves more of its limit."
 )
 """Caption of a table with random networks."""
 _FOLDED = ("id2label", "label2id")
@@ -137,6 +138,8 @@ def _headline(run: Run) -> Markup:
                 class_="note",
             )
         )
+    elif told := undecided(result):
+        lines.append(tag("p", told, class_="note"))
     if run.unreadable:
         lines.append(tag("p", f"Lines of the journal that cannot be read: {run.unreadable}.", class_="note"))
     return joined([*lines, tag("ul", *boxes, class_="tiles")])

@@ -320,7 +320,7 @@ class RecipeTrainingArguments:
     epochs: int = option(15, "Epochs of the final training of each network.")
     replace: bool = option(
         False,
-        "Replace finished networks of the same name that were trained otherwise. Without it they stay beside the new ones.",
+        "Replace finished networks of that name that were trained otherwise. They stay beside the new ones, else.",
     )
     final_learning_rate: float | None = option(
         None, "Peak of the final training's learning rate, which falls to 0. Default: `learning_rate`."
@@ -468,6 +468,9 @@ def parse(kinds: Sequence[type], argv: Sequence[str], description: str | None) -
     """
     _refuse_repeated(kinds, argv)
     parser = HfArgumentParser(kinds, description=description, allow_abbrev=False)
+    for action in parser._actions:  # transformers gives `--no_x` the help of `--x`
+        if action.option_strings and action.option_strings[0].startswith("--no_"):
+            action.help = f"The opposite of --{action.dest}."
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
     path = finder.parse_known_args(argv)[0].config

@@ -36,6 +36,7 @@ from searchhub.result import SearchResult
 from searchhub.training.accelerator import make_accelerator
 from searchhub.visualization.figures import plot_distribution, plot_pareto
 from searchhub.workflows.arguments import RecipeTrainingArguments, RunArguments
+from searchhub.workflows.words import for_recipes
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ def run(main: Callable[[list[str]], None], *, way_on: str = "Run the same comman
     try:
         main(sys.argv[1:])
     except SearchhubError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {for_recipes(str(error))}")
     except KeyboardInterrupt:
         print(f"Interrupted. {way_on}", file=sys.stderr)
         sys.exit(130)
