@@ -56,6 +56,20 @@ def test_markdown_of_some_columns():
     ]
 
 
+def test_a_narrow_terminal_cuts_no_number_off():
+    row = {
+        "a rather long limit": "macs <= 708,985,624 and more words",
+        "MACs": "708,985,624",
+        "parameters": "4,123,456",
+    }
+    console = Console(file=io.StringIO(), width=50)
+    console.print(rich_table([row]))
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert text.count("708,985,624") == 2
+    assert "4,123,456" in text
+
+
 def test_rich_table_shows_text_as_it_is():
     console = Console(file=io.StringIO(), width=80)
     console.print(rich_table([{"name": "[red]x[/red]", "n": 3}], title="Networks"))

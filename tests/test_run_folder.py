@@ -134,6 +134,16 @@ class TestMismatch:
         assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
         assert reopen().restore().trial == 0
 
+    def test_a_finished_search_names_the_command_for_another_limit(self, path, reopen):
+        other = {**SETTINGS, "environment": {"threads": 2}}
+        reopen().restore()
+        with pytest.raises(RunMismatchError) as caught:
+            reopen(other)
+        assert "searchhub train" not in str(caught.value)
+        (path / "result.json").write_text("{}")
+        with pytest.raises(RunMismatchError, match=r"is finished, so `searchhub train \S+ --max COST=VALUE` trains"):
+            reopen(other)
+
     def test_many_changes_are_cut_short(self, reopen):
         reopen({"a": list(range(20))}).restore()
         with pytest.raises(RunMismatchError, match=r"\(and 12 more\)"):

@@ -38,6 +38,32 @@ def test_train_finds_what_the_run_trained(cli, run):
     assert (run / "models" / "macs-100K" / "searchhub.json").read_text() == before
 
 
+def test_a_network_of_other_training_stands_beside_and_is_marked(cli, run):
+    """Tables and the report are those of all networks; the one that was finished stays."""
+    before = (run / "models" / "macs-100K" / "searchhub.json").read_bytes()
+    done = cli("train", run, "--max", "macs=100K", "--epochs", "2")
+    assert "`macs-100K` is finished and stays; this one is `macs-100K.2`, for they differ: epochs 1 and" in done.stderr
+    assert (run / "models" / "macs-100K" / "searchhub.json").read_bytes() == before
+    assert json.loads((run / "models" / "macs-100K.2" / "searchhub.json").read_text())["epochs"] == 2
+    table = (run / "report" / "networks.md").read_text()
+    assert table.count("| macs <= 100,000 |") == 2
+    assert "## Trained with epochs 1\n\nDo not compare across tables." in table
+    assert (run / "report" / "pareto_macs.png").is_file()
+    assert "Trained with epochs 2" in (run / "report" / "report.html").read_text()
+    shown = cli("info", run).stdout
+    assert "Networks trained with epochs 2: not to be compared with the others" in shown
+    assert [n["training"]["epochs"] for n in json.loads(cli("info", run, "--json").stdout)["networks"]] == [1, 2]
+    # A wide limit has the same best network as none: it is trained once.
+    for limit in ("macs=9M", "macs=8M"):
+        done = cli("train", run, "--max", limit, "--optimum")
+    assert "`macs-8M` is the same network as `macs-9M`, which is trained already." in done.stderr
+    assert f"{run / 'models' / 'macs-9M'}" in done.stdout.replace("\n", "")
+    assert "macs <= 8,000,000 (macs-9M)" in (run / "report" / "networks.md").read_text()
+    assert "- macs-9M: `macs <= 9,000,000` does not bind" in (run / "report" / "networks.md").read_text()
+    cli("train", run, "--max", "macs=100K", "--epochs", "3", "--replace")
+    assert json.loads((run / "models" / "macs-100K" / "searchhub.json").read_text())["epochs"] == 3
+
+
 @pytest.mark.parametrize("name", ["", "..", "a/b"])
 def test_train_refuses_a_name_that_is_no_folders(cli, run, name):
     assert "`--name` must be" in cli("train", run, "--max", "macs=100K", "--name", name).stderr

@@ -77,6 +77,12 @@ def test_all_tasks_of_the_paper_have_an_average(run_folder, tmp_path, capsys):
     assert cells[8] == f"{100 * found[NAME]['stsb']['combined_score']:.1f}"
 
 
+def test_other_data_than_glues_are_told_as_everywhere():
+    row_of = RECIPE["row_of"]
+    assert row_of("m", {"reviews.csv": {"accuracy": 0.9111}}, percent=False) == {"model": "m", "reviews.csv": "0.9111"}
+    assert row_of("m", {"sst2": {"accuracy": 0.9111}}, percent=True) == {"model": "m", "sst2": "91.1"}
+
+
 @pytest.mark.slow
 def test_no_average_of_fewer_tasks_and_a_row_a_name(run_folder, tmp_path, capsys):
     runs = [run_folder("sst2"), run_folder("rte"), run_folder("cola", "other")]

@@ -7,7 +7,7 @@ import torch
 from searchhub.data.images import Augmentation
 from searchhub.data.loading import load_image_task
 from searchhub.errors import InvalidInputError
-from searchhub.generation import Limit
+from searchhub.generation import Limit, generate
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.evolution import EvolutionSearcher
 from searchhub.searchers.named import SEARCHERS
@@ -234,6 +234,21 @@ def test_help_names_every_setting(capsys):
 
 
 # -- what becomes of them ---------------------------------------------------------------------------------------------
+
+
+def test_help_of_an_option_that_switches_off_is_not_that_of_its_opposite(capsys):
+    with pytest.raises(SystemExit):
+        parse(KINDS, ["--help"], "What it does.")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--no_use_budget, --no-use-budget The opposite of --use_budget." in said
+
+
+def test_near_ties_are_left_to_the_optimum_where_that_is_asked_for():
+    space = SearchSpace("s", (Choice("a", ("x", "y")),))
+    _, default, *_ = parse(KINDS, [], None)
+    _, asked, *_ = parse(KINDS, ["--no_use_budget"], None)
+    assert default.finder(space) is generate
+    assert asked.finder(space).keywords == {"use_budget": False}
 
 
 def test_searchers_of_each_name():
