@@ -309,7 +309,9 @@ def test_networks_trained_differently_are_not_to_be_compared(tmp_path):
     network = read_reports(run)[0].network
     macs = CostTable("macs", space_of(), 0.0, (np.ones(3), np.ones(4)))
     write_network(run / "models" / "other" / "searchhub.json", "other", network.architecture, macs, 0.5, epochs=9)
-    assert "do not compare" in check(write_report(run)).visible
+    page = check(write_report(run)).visible
+    assert "Do not compare these with networks that were trained otherwise" in page
+    assert "Trained with epochs 9" in page
 
 
 def test_many_trials_are_cut_to_the_best(tmp_path, monkeypatch):

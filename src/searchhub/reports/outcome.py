@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from searchhub.generation import Limit
-from searchhub.networks.network import LARGEST, RANDOM, TrainedNetwork, read_original, role_of
+from searchhub.networks.alike import trained_alike
+from searchhub.networks.network import AT_COST, LARGEST, RANDOM, TrainedNetwork, read_original, role_of
 from searchhub.reports.inline_svg import inline_svg
 from searchhub.reports.markup import Child, Markup, joined, tag
 from searchhub.reports.run import Run
@@ -20,7 +21,11 @@ _SHARES = ("accuracy", "matched_accuracy", "mismatched_accuracy")
 
 _MOST_LIMITS = 6
 _COSTS = {"macs": "multiply-adds", "params": "parameters", "encoder_params": "parameters of the encoder"}
-_ROLES = {RANDOM: "random, within the same limits", LARGEST: "the largest"}
+_ROLES = {
+    RANDOM: "random, within the same limits",
+    AT_COST: "random, at the cost of a chosen one",
+    LARGEST: "the largest",
+}
 
 
 def standard_error(report: TrainedNetwork, metric: str) -> float | None:
@@ -43,7 +48,8 @@ def outcome_section(run: Run, size: tuple[float, float]) -> Markup:
         size: Width and height of a picture in inches.
     """
     metric = run.metric
-    reports = _trained_alike(run.reports)
+    groups = trained_alike(run.reports)
+    reports = groups[0][1] if groups else []
     published = [r for r in reports if r.network.published and metric in r.metrics]
     if run.result is None or metric is None or not published:
         return joined([])
@@ -67,17 +73,9 @@ def outcome_section(run: Run, size: tuple[float, float]) -> Markup:
     return tag("section", *parts, class_="outcome")
 
 
-def _trained_alike(reports: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
-    """Returns the networks that compare: of those of one training the most."""
-    groups: dict[str, list[TrainedNetwork]] = {}
-    for report in reports:
-        groups.setdefault(str((report.facts.get("identity") or {}).get("training")), []).append(report)
-    return max(groups.values(), key=len, default=[])
-
-
 def _searched_for(run: Run, published: Sequence[TrainedNetwork]) -> str:
     assert run.result is not None
-    sets = dict.fromkeys(r.network.limits for r in published if r.network.limits)
+    sets = dict.fromkeys(limits for r in published for limits in r.network.limit_sets if limits)
     listed = [" and ".join(map(_in_words, limits)) for limits in sets]
     words = "; ".join(listed[:_MOST_LIMITS]) + ("; and more" if len(sets) > _MOST_LIMITS else "")
     limits = {0: "", 1: f" with {words}"}.get(len(sets), f" under each of {len(sets)} limits: {words}")
@@ -138,8 +136,14 @@ def _ahead_of_random(reports: Sequence[TrainedNetwork], metric: str) -> list[flo
     measured = [r for r in reports if metric in r.metrics]
     ahead = []
     for report in measured:
-        name = f"{report.network.name}-{RANDOM}"
-        beside = [r.metrics[metric] for r in measured if not r.network.published and r.network.name.startswith(name)]
+        name, sets = f"{report.network.name}-{RANDOM}", report.network.limit_sets
+        beside = [
+            r.metrics[metric]
+            for r in measured
+            if not r.network.published
+            and role_of(r) == RANDOM
+            and (r.network.limits in sets if r.network.limits else r.network.name.startswith(name))
+        ]
         if report.network.published and beside:
             ahead.append(report.metrics[metric] - float(np.mean(beside)))
     return ahead
@@ -156,8 +160,9 @@ def _pictures(run: Run, reports: Sequence[TrainedNetwork], metric: str, size: tu
             if name in r.costs
         ]
         points += _original(run, metric, name)
-        named = {r.network.name for r in measured if any(x.name == name for x in r.network.limits)}
-        ends = {end for r in measured for x in r.network.limits if x.name == name for end in (x.low, x.high)}
+        wanted = [(r, x) for r in measured for limits in r.network.limit_sets for x in limits if x.name == name]
+        named = {r.network.name for r, _ in wanted}
+        ends = {end for _, x in wanted for end in (x.low, x.high)}
         limits = filter(math.isfinite, ends)
         unit = next((r.facts["units"][name] for r in measured if name in r.facts.get("units", {})), "")
         found.append(_picture(points, named, name, unit, metric, sorted(limits), size, f"outcome{i}"))
