@@ -16,18 +16,17 @@ from searchhub.workflows.arguments import (
     ImageDataArguments,
     ImageSearcherArguments,
     NetworkArguments,
-    RecipeTrainingArguments,
     RunArguments,
     parse,
 )
-from searchhub.workflows.mobile_arguments import MobileArguments
+from searchhub.workflows.mobile_arguments import MobileArguments, MobileTrainingArguments
 from searchhub.workflows.stages import main_first, run, settings_of, start_run
 
 KINDS = (
     ImageDataArguments,
     MobileArguments,
     ImageSearcherArguments,
-    RecipeTrainingArguments,
+    MobileTrainingArguments,
     NetworkArguments,
     RunArguments,
 )

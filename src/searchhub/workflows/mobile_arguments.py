@@ -19,7 +19,7 @@ from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, Mobile
 from searchhub.networks.choose import LimitSet
 from searchhub.space import Architecture
 from searchhub.spaces.mobile import ZERO
-from searchhub.workflows.arguments import option
+from searchhub.workflows.arguments import RecipeTrainingArguments, option
 
 PRESETS: dict[int, dict[str, Any]] = {
     8: {
@@ -74,6 +74,17 @@ def preset_for(image_size: int) -> int:
     [8, 8, 32, 64, 224]
     """
     return min(PRESETS, key=lambda size: abs(math.log(image_size / size)))
+
+
+@dataclass
+class MobileTrainingArguments(RecipeTrainingArguments):
+    """Settings by which search trials and final networks are trained.
+
+    Paths that change every step train each candidate only now and then, so that the rate is higher than where a trial
+    trains its own.
+    """
+
+    learning_rate: float = option(0.1, "Peak of the learning rate in the search.")
 
 
 @dataclass
