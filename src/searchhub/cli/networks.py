@@ -40,7 +40,7 @@ TaskKind: TypeAlias = Annotated[
     typer.Option(
         "--task",
         metavar="KIND",
-        help="Loader of the data: image, glue, text, or your own `package.module:function`, which no folder may name "
+        help="Loader of the data: image, glue, segmentation, text, or your own `package.module:function`, which no folder may name "
         "for you. Default: the one that the run, or the model's folder, names.",
         show_default=False,
     ),
@@ -183,7 +183,15 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples of one forward pass.")] = 256,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            min=1,
+            help="Examples of one forward pass. Default: 256, or one picture where each pixel has a label.",
+            show_default=False,
+        ),
+    ] = None,
     mixed_precision: Annotated[
         Precision | None,
         typer.Option(
@@ -213,7 +221,7 @@ def evaluate(
     from searchhub.errors import InvalidInputError
     from searchhub.files import write_json
     from searchhub.training.accelerator import make_accelerator
-    from searchhub.workflows.evaluation import evaluate_networks, recorded_precision
+    from searchhub.workflows.evaluation import class_rows, evaluate_networks, recorded_precision
 
     if as_json and lines:
         raise InvalidInputError("Either `--json` or `--lines` can be printed, but both are asked for. Drop one.")
@@ -242,6 +250,8 @@ def evaluate(
             print_json({"networks": rows})
         elif not lines:
             print_table([_row(row) for row in rows])
+            for name, values in class_rows(rows).items():
+                print_table(values, title=f"{name} of each class")
     if check:
         for network in found:
             network.check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import transformers
 from accelerate import Accelerator
+from torch import nn
 from transformers import PreTrainedModel
 
 from searchhub.data.loading import load_image_splits
@@ -45,6 +46,9 @@ _NOT_OF_EXAMPLES = {
 """Arguments of searchhub's loaders that choose neither examples nor labels."""
 
 PRECISIONS = ("no", "fp16", "bf16")
+
+BATCH_SIZE = 256
+"""Examples of one forward pass. Where each pixel has a label it is one picture, since that may be of any size."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class EvaluatedNetwork:
 
     def _tolerance(self, metric: str) -> float:
         """Returns how far a metric may move because sums round otherwise in batches of another size."""
+        if self.by_class:  # metrics of pixels, of which one example has many
+            return 5e-3
         exact = metric == "accuracy" and self.mixed_precision == _precision(self.facts) == "no"
         return 1.5 / self.examples if exact else max(1.5 / self.examples, 5e-3)
 
@@ -133,8 +139,9 @@ def evaluate_networks(
     accelerator: Accelerator,
     *,
     split: Split = "test",
-    batch_size: int = 256,
+    batch_size: int | None = None,
     data: Mapping[str, Any] | None = None,
+    wrap: Callable[[nn.Module], nn.Module] | None = None,
 ) -> Iterator[EvaluatedNetwork]:
     """Evaluates networks one after another, each on the task that its folder, or the run around it, names.
 
@@ -142,8 +149,9 @@ def evaluate_networks(
         folders: Folders of models, or their Hub ids.
         accelerator: Device and precision.
         split: The split to evaluate on.
-        batch_size: Examples of one forward pass.
+        batch_size: Examples of one forward pass. None: `BATCH_SIZE`, or one where each pixel has a label.
         data: Other arguments for the task's loader. Their "kind" may name your own loader; no folder may name one.
+        wrap: Function that turns a model into the one that is measured, see `evaluate_network`.
 
     Raises:
         InvalidInputError: A folder holds no network, or its data are unknown, cannot be loaded, or have other labels
@@ -156,7 +164,7 @@ def evaluate_networks(
         if task is None or wanted != source:
             source, task = wanted, None  # the data of one run are freed before those of another are loaded
             task = _load(wanted, trusted="kind" in given)
-        yield evaluate_network(folder, task, accelerator, split=split, batch_size=batch_size)
+        yield evaluate_network(folder, task, accelerator, split=split, batch_size=batch_size, wrap=wrap)
 
 
 def evaluate_network(
@@ -165,8 +173,9 @@ def evaluate_network(
     accelerator: Accelerator,
     *,
     split: Split = "test",
-    batch_size: int = 256,
+    batch_size: int | None = None,
     same_names: bool = True,
+    wrap: Callable[[nn.Module], nn.Module] | None = None,
 ) -> EvaluatedNetwork:
     """Evaluates a published network on a task.
 
@@ -175,8 +184,10 @@ def evaluate_network(
         task: Data and metric.
         accelerator: Device and precision.
         split: The split to evaluate on.
-        batch_size: Examples of one forward pass.
+        batch_size: Examples of one forward pass. None: `BATCH_SIZE`, or one where each pixel has a label.
         same_names: Whether the model's labels must have the names of the task's. False: only their number must agree.
+        wrap: Function that turns the model into the one that is measured, e.g. one that sees parts of pictures. None:
+            the model itself is measured.
 
     Raises:
         InvalidInputError: The folder holds no network of the task's kind, or one with other labels.
@@ -186,7 +197,9 @@ def evaluate_network(
     model = _load_model(place, task)
     _check_labels(model, task, folder, same_names)
     model.to(accelerator.device)
-    measured = evaluate(model, task.processed_by(place), split, batch_size, accelerator)
+    seen = model if wrap is None else wrap(model)
+    size = batch_size or (1 if task.dense else BATCH_SIZE)
+    measured = evaluate(seen, task.processed_by(place), split, size, accelerator)
     return EvaluatedNetwork(
         name=str(facts.get("name", place.name)),
         path=str(folder),
@@ -232,6 +245,23 @@ def networks_in(folder: str | Path) -> list[Path]:
             f"{MODEL_CONFIG} nor {MODELS}/*/{MODEL_CONFIG}. Train one: `searchhub train {folder} --max macs=…`."
         )
     return found
+
+
+def class_rows(networks: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, str]]]:
+    """Returns a table for each metric of single classes: a row a class, a column a network.
+
+    Args:
+        networks: What `EvaluatedNetwork.to_dict` returned. Those that have the name of another one are called by their
+            folders.
+    """
+    names = [str(row["name"]) for row in networks]
+    columns = [name if names.count(name) == 1 else str(row["folder"]) for name, row in zip(names, networks, strict=True)]
+    tables: dict[str, dict[str, dict[str, str]]] = {}
+    for column, row in zip(columns, networks, strict=True):
+        for metric, values in row.get("by_class", {}).items():
+            for label, value in values.items():
+                tables.setdefault(metric, {}).setdefault(label, {"class": label})[column] = f"{value:.4f}"
+    return {metric: list(rows.values()) for metric, rows in tables.items()}
 
 
 # -- inside -----------------------------------------------------------------------------------------------------------

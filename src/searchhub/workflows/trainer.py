@@ -567,7 +567,8 @@ class SearchTrainer:
 
     def _reload(self, folders: Sequence[Path]) -> None:
         kind = self.final_task.source.get("kind")
-        reload_networks(folders, mixed_precision=str(self.accelerator.mixed_precision), kind=kind)
+        precision, size = str(self.accelerator.mixed_precision), self.final_training.eval_batch_size
+        reload_networks(folders, mixed_precision=precision, batch_size=size, kind=kind)
 
 
 def default_costs(supernet: Supernet, *, compressed: bool) -> list[CostTable]:
