@@ -10,6 +10,7 @@ from torch.nn import functional
 from transformers import AutoImageProcessor
 
 from searchhub.data.distilled import DistilledTask
+from searchhub.data.mask_folders import CITYSCAPES, cityscapes_table
 from searchhub.data.pairs import PairAugmentation
 from searchhub.data.reduced import ReducedTask
 from searchhub.data.segmentation import SegmentationTask
@@ -142,6 +143,24 @@ def test_scores_are_taken_at_the_masks_own_size_as_users_take_them(tmp_path):
 
 
 SIZES = [(1, (64, 96)), (2, (40, 56))]
+
+
+def test_official_rules_of_cityscapes_by_a_confusion_matrix_made_by_hand():
+    """Pixels whose truth is not evaluated count nowhere, not as wrong predictions either; absent classes do not."""
+    ids = np.array([[7, 7, 8, 0], [11, 26, 26, 3]], dtype=np.uint8)  # road road sidewalk – / building car car –
+    said = torch.tensor([[0, 1, 1, 13], [2, 13, 0, 13]])  # a car where nothing is evaluated, twice
+    names = [name for name, _ in CITYSCAPES.values()]
+    mask, picture = PILImage.fromarray(ids), PILImage.fromarray(np.zeros((2, 4, 3), dtype=np.uint8))
+    task = task_of(*[rows([picture], [mask])] * 3, label_names=names, table=cityscapes_table(), image_size=(2, 4))
+    logits = functional.one_hot(said, 19).permute(2, 0, 1)[None].float()
+    matrix, _ = tally = task.tally(logits, batch(task, [0], "test")["labels"])
+    expected = torch.zeros(19, 19, dtype=torch.int64)
+    for truth, prediction in [(0, 0), (0, 1), (1, 1), (2, 2), (13, 13), (13, 0)]:
+        expected[truth, prediction] += 1
+    assert torch.equal(matrix, expected)
+    measured = task.total(tally)
+    assert measured.by_class["iou"] == pytest.approx({"road": 1 / 3, "sidewalk": 1 / 2, "building": 1, "car": 1 / 2})
+    assert measured.metrics == pytest.approx({"mean_iou": 7 / 12, "pixel_accuracy": 4 / 6})
 
 
 def test_scores_do_not_depend_on_how_pictures_are_shared_out(task):

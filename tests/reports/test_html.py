@@ -38,7 +38,7 @@ SECTIONS = [
     "Settings",
     "Versions",
 ]
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "img"}
 
 
 class Page(HTMLParser):

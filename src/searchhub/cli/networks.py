@@ -40,8 +40,8 @@ TaskKind: TypeAlias = Annotated[
     typer.Option(
         "--task",
         metavar="KIND",
-        help="Loader of the data: image, glue, segmentation, text, or your own `package.module:function`, which no folder may name "
-        "for you. Default: the one that the run, or the model's folder, names.",
+        help="Loader of the data: image, glue, segmentation, text, or your own `package.module:function`, which no "
+        "folder may name for you. Default: the one that the run, or the model's folder, names.",
         show_default=False,
     ),
 ]

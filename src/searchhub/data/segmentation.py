@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
+from PIL import Image as PILImage
 from torch.nn import functional
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
@@ -149,6 +150,10 @@ class SegmentationTask(Task):
             return self.pixel_counts("train") + self.pixel_counts("validation")
         counts = self._pairs.counts(split)
         return torch.from_numpy(np.append(counts[: self.num_labels], counts[VOID]))
+
+    def example(self, split: Split, index: int) -> tuple[PILImage.Image, np.ndarray]:
+        """Returns a picture, as it is, and the class of each of its pixels or `VOID`, uint8 [height, width]."""
+        return self._files[split].decode(index, split, self.name), self._pairs.labels(split, index)
 
     def repeated(self, split: Split, others: Sequence[Split]) -> int:
         return self._pairs.repeated(split, others)

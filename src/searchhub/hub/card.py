@@ -104,6 +104,8 @@ class CardFacts:
         macs: Multiply-adds of one input.
         macs_unit: What they are of, e.g. "multiply-adds at 128 tokens".
         evaluations: What was measured on it. The first is the one to compare by.
+        by_class: Metrics of single classes on the first split that `evaluations` name: maps a metric's name to (class
+            name, value). They are a table of the card, and not in its metadata.
         comparison: Rows of a table that sets it beside others, e.g. random architectures trained alike.
         space_name: The name of the search space.
         search_settings: The settings of the searcher and the evaluator.
@@ -147,6 +149,7 @@ class CardFacts:
     macs: int | None = None
     macs_unit: str = "multiply-adds"
     evaluations: tuple[Evaluation, ...] = ()
+    by_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     comparison: tuple[Mapping[str, object], ...] = ()
     space_name: str | None = None
     search_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -288,7 +291,21 @@ def _usage(facts: CardFacts) -> str:
             "\n\nWithout searchhub, from the modeling files beside the weights. `trust_remote_code=True` runs those "
             f"files: read them first, and pin a `revision`.\n\n```python\n{without}\n```"
         )
+    if facts.pipeline_tag == "image-segmentation" and facts.processor_class:
+        text += f"\n\nEither way, the class of each pixel of a picture:\n\n```python\n{_SEGMENT}\n```"
     return text
+
+
+_SEGMENT = """\
+import torch
+from PIL import Image
+
+picture = Image.open("picture.jpg")
+with torch.no_grad():
+    outputs = model(**processor(picture, return_tensors="pt"))
+size = (picture.height, picture.width)
+classes = processor.post_process_semantic_segmentation(outputs, target_sizes=[size])[0]  # int64 [height, width]
+names = [model.config.id2label[i] for i in classes.unique().tolist()]"""
 
 
 def _architecture(facts: CardFacts) -> str:
@@ -327,6 +344,14 @@ def _results(facts: CardFacts) -> str:
         {"metric": e.metric, "value": e.value, "split": e.split, "examples": e.num_examples} for e in facts.evaluations
     ]
     parts = [markdown_table(rows)] if rows else []
+    if facts.by_class:
+        names = dict.fromkeys(name for values in facts.by_class.values() for name in values)
+        by_class = [
+            {"class": redact(name), **{metric: values.get(name) for metric, values in facts.by_class.items()}}
+            for name in names
+        ]
+        on = f" on {facts.evaluations[0].split}" if facts.evaluations else ""
+        parts.append(f"By class{on}:\n\n{markdown_table(by_class)}")
     if facts.comparison:
         clean = [{k: redact(v) if isinstance(v, str) else v for k, v in row.items()} for row in facts.comparison]
         parts.append("Beside others, trained alike:\n\n" + markdown_table(clean))

@@ -95,11 +95,13 @@ def card_facts(
             *_evaluations(task, facts["split"], facts),
             *_evaluations(task, "validation", facts.get("validation")),
         ),
+        by_class=facts.get("by_class", {}),
         space_name=trainer.result.space.name,
         search_settings=told.search_settings,
         search_cost=told.search_cost,
         training_settings={
             **trainer.settings.to_dict(),
+            **_parts(task),
             "start": told.start if trainer.inherit_weights else "from scratch",
             **_original_settings(original),
         },
@@ -150,6 +152,12 @@ def _evaluations(task: Task, split: str, found: Mapping[str, Any] | None) -> lis
         Evaluation(metric=metric, value=found["metrics"][name], split=where, num_examples=examples)
         for name, (metric, where, examples) in known.items()
     ]
+
+
+def _parts(task: Task) -> dict[str, Any]:
+    """Returns how training parts are cut where each pixel has a label, as the task's source says it."""
+    augmentation = task.source.get("augmentation") if task.dense else None
+    return {} if augmentation is None else {"augmentation": augmentation}
 
 
 def _original_settings(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,13 @@ TRAINING = "training.json"
 MODELS, BASELINES = "models", "baselines"
 """Subfolders of a run's folder for published networks and for baselines."""
 
+EXAMPLES = "report/examples"
+"""Subfolder of a run's folder for a few pictures of the test split, their masks, and what each network takes them for.
+They are for the run's report alone: no terms of a data set are known here, so they are never published."""
+
+EXAMPLES_INDEX = "examples.json"
+"""File there that says which pictures these are, and the colour of each class."""
+
 LARGEST, RANDOM, AT_COST = "largest", "random", "random_at_cost"
 """Roles of baselines: the largest network, random ones at the limit, and random ones at the cost of a network that
 leaves a part of its limit."""

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.costs.table import CostTable
+from searchhub.data.segmentation import SegmentationTask
 from searchhub.data.task import Split, Task
 from searchhub.distributed import OnMain
 from searchhub.errors import InvalidInputError
@@ -29,6 +30,7 @@ from searchhub.models.identity import name_labels, weights_digest
 from searchhub.models.supernet import Supernet
 from searchhub.networks.alike import differences, in_words, training_of
 from searchhub.networks.card_facts import Provenance, card_facts
+from searchhub.networks.examples import save_examples
 from searchhub.networks.identity import training_identity
 from searchhub.networks.network import (
     BASELINES,
@@ -251,6 +253,8 @@ class NetworkTrainer:
             facts["validation"] = {"metrics": measured.metrics, "examples": self.task.size("validation")}
         if self.accelerator.is_main_process:
             if network.published:
+                if isinstance(self.task, SegmentationTask):
+                    save_examples(model, self.task, network.name, self.folder, self.accelerator)
                 self._publish(network, model, facts)
             else:
                 write_json(place.path, facts)

@@ -29,6 +29,7 @@ from searchhub.reports.inline_svg import inline_svg
 from searchhub.reports.markup import Child, Markup, details, facts, joined, table, tag
 from searchhub.reports.outcome import outcome_section
 from searchhub.reports.run import JournalTrial, Run, read_run
+from searchhub.reports.segmentation import classes_section
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, SearchSpace
 from searchhub.trial import SCORING, WARMUP
@@ -76,6 +77,7 @@ def report_page(run: Run) -> str:
     """Returns the whole page."""
     sections = {
         "Networks": _networks(run),
+        **({"Classes": classes} if (classes := classes_section(run)) else {}),
         "Pareto fronts": _fronts(run),
         "θ over the rounds": _theta(run),
         **({"Clusters": division_section(run.result)} if run.result is not None and run.result.division else {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import math
 import re
@@ -11,7 +12,7 @@ from typing import TypeAlias
 from searchhub.formatting import ABSENT, cell, columns_of, is_numeric
 from searchhub.redact import redact
 
-VOID = frozenset({"meta", "br"})
+VOID = frozenset({"meta", "br", "img"})
 
 
 class Markup(str):
@@ -40,6 +41,19 @@ def tag(name: str, /, *children: Child, **attributes: str) -> Markup:
     """
     given = "".join(f' {key.rstrip("_").replace("_", "-")}="{text(value)}"' for key, value in attributes.items())
     return Markup(f"<{name}{given}>" if name in VOID else f"<{name}{given}>{joined(children)}</{name}>")
+
+
+def image(file: bytes, kind: str, alt: str, **attributes: str) -> Markup:
+    """Returns a picture that the page itself holds.
+
+    Args:
+        file: The encoded picture.
+        kind: Its format, "png" or "jpeg".
+        alt: Words for those who do not see it.
+        **attributes: Further attributes, see `tag`.
+    """
+    source = Markup(f"data:image/{kind};base64,{base64.b64encode(file).decode('ascii')}")  # nothing to redact or escape
+    return tag("img", src=source, alt=alt, **attributes)
 
 
 def joined(children: Iterable[Child]) -> Markup:

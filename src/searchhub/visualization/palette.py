@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Iterable, Mapping
 
 from matplotlib import colormaps
@@ -70,6 +71,20 @@ def architecture_colors(
     if space is not None:
         return space_colors(space)
     return candidate_colors(sorted(set(architecture.values()), key=str))
+
+
+def class_colours(number: int) -> list[tuple[int, int, int]]:
+    """Returns a colour (red, green, blue) for each class of a data set that has none of its own; none is near black.
+
+    >>> class_colours(2)
+    [(230, 69, 69), (83, 112, 184)]
+    """
+    colours = []
+    for i in range(number):
+        hue = i * 0.6180339887 % 1  # the golden ratio spreads any number of hues
+        red, green, blue = colorsys.hsv_to_rgb(hue, (0.7, 0.55)[i % 2], (0.9, 0.72, 0.55)[i % 3])
+        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return colours
 
 
 def ink_on(color: str) -> str:

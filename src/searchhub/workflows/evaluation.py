@@ -255,7 +255,9 @@ def class_rows(networks: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str
             folders.
     """
     names = [str(row["name"]) for row in networks]
-    columns = [name if names.count(name) == 1 else str(row["folder"]) for name, row in zip(names, networks, strict=True)]
+    columns = [
+        name if names.count(name) == 1 else str(row["folder"]) for name, row in zip(names, networks, strict=True)
+    ]
     tables: dict[str, dict[str, dict[str, str]]] = {}
     for column, row in zip(columns, networks, strict=True):
         for metric, values in row.get("by_class", {}).items():
