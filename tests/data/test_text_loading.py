@@ -503,7 +503,11 @@ GOOD = lines_of("ab" * 20)
         ("x.csv", GOOD + "b,\n", "`train` .* must have a label, but in line 42 of `.*x.csv` `label` is empty. 1 of 41"),
         ("x.csv", '"te\nxt",text,label\n' + "a,b,c\n\n,,d\n" * 20, "must have a `text`, but in line 5 of `.*x.csv`"),
         ("x.csv", "", "must begin with a line of column names, but is empty"),
-        ("x.csv.gz", gzip.compress(GOOD.encode())[:40], "must be a file that can be read, but: Compressed file ended"),
+        (
+            "x.csv.gz",
+            gzip.compress(GOOD.encode(), mtime=0)[:40],
+            "must be a file that can be read, but: Compressed file ended",
+        ),
         ("x.csv.gz", GOOD, "must be a file that can be read, but: Not a gzipped file"),
         ("x.jsonl", '{"text": "a"}\n\n{"text": "b",}\n', "in line 3, character 14: "),
         ("x.jsonl", '{"text": "a"}\n["b"]\n', "in line 2 stands a list"),
