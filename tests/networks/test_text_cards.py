@@ -47,7 +47,7 @@ def published(tmp_path, monkeypatch):
         )
         limit = Limit("macs", max=sum(costs[0].bounds()) / 2)
         report = trainer.train(Network("macs-half", generate(result, limit), (limit,)))
-        return report, run / "models" / "macs-half"
+        return report, report.folder
 
     return publish
 

@@ -121,7 +121,7 @@ def test_a_checkpoint_becomes_smaller(bert_once):
     assert largest["costs"]["params"] == sizes(stock)[0]
     before = json.loads((folder / "original" / "original.json").read_text())
     assert before["costs"] == {name: largest["costs"][name] for name in ("macs", "params")}
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
     at = rows[0].index("test accuracy")
     known = {row[0]: (row[2], row[at]) for row in rows}
     both = {"full size, trained on alike": largest, "the original, before the search": before}
@@ -324,19 +324,20 @@ def test_networks_may_start_from_the_search_and_learn_from_the_original(finished
     before, result = weights(finished), (finished / "result.json").read_bytes()
     architecture = read_facts(finished / "models" / NAME)["identity"]["architecture"]
     searched = (finished / "supernet" / "model.safetensors").read_bytes()
+    # What is trained otherwise gets a folder of its own beside what is finished.
+    started, taught = f"{NAME}.2", f"{NAME}.3"
     finish(finished, "--start=supernet", *ALONE)
-    from_search = weights(finished)
-    assert "`start`: weights of the supernet" in card(finished)
+    assert "`start`: weights of the supernet" in card(finished, started)
     # What is published as the supernet, and looked at as shared weights, is what was searched.
     assert (finished / "supernet" / "model.safetensors").read_bytes() == searched
     # A network trained later starts as the others did: the same one is found to be done.
     later, name = load_trainer(finished), Network(NAME, Architecture(architecture))
-    assert later._identity(name) == read_facts(finished / "models" / NAME)["identity"]
+    assert later._identity(name) == read_facts(finished / "models" / started)["identity"]
     finish(finished, "--distillation_weight=0.5", *ALONE)
-    taught = weights(finished)
-    assert "`distillation_weight`: 0.5" in card(finished)
-    assert "`start`: weights of the fine-tuned checkpoint" in card(finished)
-    assert len({before, from_search, taught}) == 3
+    assert "`distillation_weight`: 0.5" in card(finished, taught)
+    assert "`start`: weights of the fine-tuned checkpoint" in card(finished, taught)
+    assert weights(finished) == before
+    assert len({before, weights(finished, started), weights(finished, taught)}) == 3
     # The search is the same one, and so is what came out of it.
     assert (finished / "result.json").read_bytes() == result
     assert read_facts(finished / "models" / NAME)["identity"]["architecture"] == architecture

@@ -34,10 +34,14 @@ def training_identity(
         **more: What else decides it, by its key in the facts; "inherit_weights" is kept with the settings.
     """
     training = {**settings.to_dict(), "epochs": epochs}
+    model = plain_config(config)
+    # transformers fills the type in where a supernet is saved, which may come between two looks at one network.
+    if "dtype" in model:
+        model["dtype"] = model["dtype"] or "float32"
     if "inherit_weights" in more:
         training["inherit_weights"] = more.pop("inherit_weights")
     return {
-        "model": plain_config(config),
+        "model": model,
         "task": task.fingerprint(),
         "training": training,
         "seed": seed,

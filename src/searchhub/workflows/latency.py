@@ -68,12 +68,16 @@ def with_latency(
         allow_other_device: Whether to accept tables that were measured elsewhere.
         missing: Milliseconds of a block that a phone's table lacks.
     """
-    from searchhub.networks.saved_trainer import SUPERNET, supernet_config
+
+    def sizes() -> Any:
+        from searchhub.networks.saved_trainer import SUPERNET, supernet_config  # takes torch, and most need none
+
+        return supernet_config(folder / SUPERNET)
 
     tables = read_tables(
         result.space,
         files,
-        sizes=lambda: supernet_config(folder / SUPERNET),
+        sizes=sizes,
         allow_other_device=allow_other_device,
         missing=missing,
     )
