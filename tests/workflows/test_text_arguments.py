@@ -39,10 +39,10 @@ def settings(*argv):
 
 def test_multiply_adds_are_those_of_the_longest_text(monkeypatch):
     """128 tokens, as in the papers, unless texts are cut before or another length is given."""
-    monkeypatch.setattr("searchhub.workflows.text_arguments.load_checkpoint", lambda *_, **options: options)
+    monkeypatch.setattr("searchhub.workflows.text_arguments.load_original", lambda *_, **options: options)
     for length, given, counted in ((32, None, 32), (256, None, 128), (32, 64, 64)):
         task = types.SimpleNamespace(max_length=length)
-        assert BertArguments(sequence_length=given).supernet(task, 0, None)["sequence_length"] == counted
+        assert BertArguments(sequence_length=given).original(task, 0, None)["sequence_length"] == counted
 
 
 def test_no_name_comes_twice():

@@ -53,8 +53,11 @@ def save_model_folder(
         InvalidInputError: The model does not belong to a searchhub family.
     """
     folder = Path(folder)
-    code = Path(str(sys.modules[type(model).__module__].__file__))
-    auto_map = {} if is_stock(model) else _without_other_tasks(auto_classes_of(model), code.stem)
+    auto_map: Mapping[str, str] = {}
+    if not is_stock(model):
+        own = auto_classes_of(model)
+        code = Path(str(sys.modules[type(model).__module__].__file__))
+        auto_map = _without_other_tasks(own, code.stem)
     with replacing_folder(folder) as temporary:
         _save_model(model, temporary, auto_map)
         for module in {path.partition(".")[0] for path in auto_map.values()}:
