@@ -61,11 +61,12 @@ def test_as_many_of_each_branch_on_request(way):
     choices = [Choice(f"c{i}", tuple(range(n)), condition=c) for i, (n, c) in enumerate(zip(sizes, deep, strict=True))]
     space = SearchSpace("s", (Choice("depth", (1, 2, 3)), *choices))
     for n, expected in ((6, {1: 2, 2: 2, 3: 2}), (11, {1: 2, 2: 5, 3: 4}), (20, {1: 2, 2: 9, 3: 9})):
-        drawn = sample_within(space, [], n, np.random.default_rng(0), by_branch=True)
+        drawn = sample_within(space, [], n, np.random.default_rng(0), max_draws=5_000, by_branch=True)
         assert len(set(drawn)) == n
         assert Counter(a["depth"] for a in drawn) == expected
     table = CostTable("size", space, 0.0, (np.array([0.0, 10.0, 20.0]), *(np.arange(float(n)) for n in sizes)))
-    drawn = sample_within(space, [Limit(table, min=10, max=30)], 8, np.random.default_rng(0), by_branch=True)
+    limit = Limit(table, min=10, max=30)
+    drawn = sample_within(space, [limit], 8, np.random.default_rng(0), max_draws=5_000, by_branch=True)
     assert Counter(a["depth"] for a in drawn) == {2: 4, 3: 4}, "depth 1 costs less than 10"
 
 

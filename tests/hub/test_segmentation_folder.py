@@ -103,7 +103,7 @@ with torch.no_grad():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "searchhub_here"), [("mobile", True), ("mobile", False), ("darts", False)])
+@pytest.mark.parametrize(("family", "searchhub_here"), [("mobile", True), ("darts", False)])
 def test_loads_in_a_fresh_process(tmp_path, family, searchhub_here):
     model = save_segmentation(family, tmp_path / "x")
     x = torch.randn(2, 3, 45, 61)
