@@ -92,7 +92,7 @@ def show_generated(result: SearchResult, architecture: GeneratedArchitecture, li
     from searchhub.cli.output import print_facts, print_table
     from searchhub.generation.architecture import objective_facts, optimality
     from searchhub.generation.cells import known_costs
-    from searchhub.generation.limits import number
+    from searchhub.generation.limits import within
 
     certificate, costs = architecture.certificate, known_costs(result)
     print_table([{"choice": name, "candidate": str(chosen)} for name, chosen in architecture.items()])
@@ -100,7 +100,7 @@ def show_generated(result: SearchResult, architecture: GeneratedArchitecture, li
         [
             {
                 "cost": name,
-                "value": number(value),
+                "value": within(value, up=True),
                 "unit": costs[name].unit,
                 "limit": " and ".join(str(limit) for limit in limits if limit.name == name),
             }
@@ -206,7 +206,7 @@ def _reached(certificate: Certificate) -> dict[str, object]:
 
 def _show_front(result: SearchResult, cost: str, front: Sequence[GeneratedArchitecture]) -> None:
     from searchhub.cli.output import print_line, print_table
-    from searchhub.generation.limits import number
+    from searchhub.generation.limits import within
 
     last = len(front) - 1
     shown = (
@@ -218,7 +218,7 @@ def _show_front(result: SearchResult, cost: str, front: Sequence[GeneratedArchit
         certificate = front[i].certificate
         rows.append(
             {
-                **{name: number(certificate.costs[name]) for name in (cost, *others)},
+                **{name: within(certificate.costs[name], up=True) for name in (cost, *others)},
                 **_reached(certificate),
             }
         )
