@@ -62,6 +62,7 @@ def main(argv: list[str]) -> None:
     else:
         check_no_search(Path(where.output_dir))
         searcher = UniformSearcher(space, rule=RULE)
+        accelerator.print(f"No search: `{form.transfer}`, in its own sizes, under the head")
     trainer = SearchTrainer(
         supernet,
         task,

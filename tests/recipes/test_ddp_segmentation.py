@@ -88,7 +88,8 @@ def test_it_searches_on_segmentation_itself(context, data, tmp_path):
 @pytest.mark.slow
 def test_a_classifiers_blocks_go_under_the_head_without_a_search(context, data, classifier, tmp_path):
     folder = tmp_path / "run"
-    finish(context, data, folder, f"--transfer={classifier}")
+    said = finish(context, data, folder, f"--transfer={classifier}", "--stem_width=16", "--width_multiplier=0.5")
+    assert "in its own sizes" in said
     model = AutoModelForSemanticSegmentation.from_pretrained(folder / "models" / "transferred")
     assert (model.config.blocks, model.config.stage_widths) == (BLOCKS, SIZES["stage_widths"])
     assert not (folder / "result.json").exists() or not SearchResult.load(folder / "result.json").history
@@ -114,7 +115,7 @@ def test_cells_are_searched_on_segmentation_too(context, data, tmp_path):
     ("argv", "message"),
     [
         (["--dataset="], "`--dataset` must name pictures and masks"),
-        (["--transfer={classifier}", "--stem_width=16"], "With `--transfer` sizes are those of the network"),
+        (["--transfer={classifier}", "--kernel_sizes=3"], "mbconv_e6_k5"),
         (["--output_stride=3", *words(SIZES)], "`output_stride` must be among"),
         (["--crop_size", "1", "2", "3"], "`--crop_size` must be a height and a width"),
     ],

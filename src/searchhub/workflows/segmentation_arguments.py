@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -115,8 +114,8 @@ class SegmentationNetworkArguments:
     family: str = option("mobile", "Backbones to search.", choices=list(FAMILIES))
     transfer: str | None = option(
         None,
-        "No search: a network that was found on another task, under the head. A classifier's folder or Hub id; of "
-        "cells also a genotype, or a file that holds it.",
+        "No search: a network that was found on another task, under the head, in its own sizes. A classifier's folder "
+        "or Hub id; of cells also a genotype, or a file that holds it.",
     )
     segmentation_head: str = option("aspp", "Head: DeepLabV3's or MobileNetV3's.", choices=["aspp", "lraspp"])
     output_stride: int | None = option(
@@ -132,6 +131,8 @@ class SegmentationNetworkArguments:
 
     def supernet(self, task: SegmentationTask, mobile: MobileArguments, cells: CellArguments, seed: int) -> Supernet:
         """Returns the supernet, with weights that start from a seed.
+
+        A mobile network that was found elsewhere brings its sizes: they take the place of those in `mobile`.
 
         Raises:
             InvalidInputError: The sizes do not make a network.
@@ -151,7 +152,10 @@ class SegmentationNetworkArguments:
         if self.family == "darts":
             return DartsSupernetForSemanticSegmentation(cells.config(**fields))
         try:
-            config = mobile.config(min(task.image_size), **self._sizes(mobile), **fields)
+            if self.transfer is not None:
+                sizes = {name: getattr(self._source(), name) for name in mobile.sizes(32)}
+                mobile = dataclasses.replace(mobile, **sizes, width_multiplier=1.0)
+            config = mobile.config(min(task.image_size), **fields)
         except (ValueError, TypeError, StrictDataclassError) as error:
             raise InvalidInputError(f"Sizes must make a network, but: {error}") from error
         return MobileSupernetForSemanticSegmentation(config)
@@ -181,20 +185,6 @@ class SegmentationNetworkArguments:
                 "For cells add `--family darts`."
             )
         return config
-
-    def _sizes(self, mobile: MobileArguments) -> Mapping[str, Any]:
-        """Returns the sizes of the network that was found elsewhere, which are those of its blocks; {} in a search."""
-        if self.transfer is None:
-            return {}
-        names = mobile.sizes(32)
-        given = [name for name in names if getattr(mobile, name) is not None]
-        if given or mobile.width_multiplier != 1.0:
-            raise InvalidInputError(
-                f"With `--transfer` sizes are those of the network, but {', '.join(f'`{n}`' for n in given)} "
-                "and `width_multiplier` were given too. Drop these."
-            )
-        source = self._source()
-        return {name: getattr(source, name) for name in names}
 
 
 def _height_and_width(name: str, size: list[int] | None) -> tuple[int, int] | None:
