@@ -3,7 +3,7 @@
     python recipes/ddp_segmentation.py --config recipes/ddp_segmentation_camvid.yaml --dataset path/to/camvid \
         --output_dir runs/camvid
     python recipes/ddp_segmentation.py --config recipes/ddp_segmentation_camvid.yaml --dataset path/to/camvid \
-        --transfer runs/cifar10/models/macs-1.1M --output_dir runs/camvid-transfer
+        --transfer runs/cifar10/models/macs-1.1M --output_stride 8 --output_dir runs/camvid-transfer
 
 A search trains shared weights of all backbones and of the head, scores them by exp(-validation loss), or with
 `--score metric` by mean IoU, and generates a network for each limit. Limits, multiply-adds and measured latency refer
