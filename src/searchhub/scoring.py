@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from searchhub.costs.structure import cells_of
+from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.effects import PredictedQuality
 from searchhub.errors import InvalidInputError
 from searchhub.generation.cell_sampling import draw_cells
+from searchhub.generation.size_sampling import SizeSampler
 from searchhub.result import SearchResult
 from searchhub.searchers.base import Searcher
 from searchhub.space import Codes
@@ -27,8 +29,8 @@ MOST_DRAWS = 20
 class ScoringSearcher(Searcher):
     """Lets another searcher search, then scores `scored` architectures on the final shared weights without training.
 
-    They are drawn uniformly (`SearchSpace.sample`), since effects that add up are to be fitted to their scores
-    (`PredictedQuality`), by which `generate` then chooses.
+    They are drawn uniformly (`SearchSpace.sample`), or with `sizes` so that their sizes are spread evenly. Effects that
+    add up are fitted to their scores (`PredictedQuality`), by which `generate` then chooses.
 
     1. These trials have the budget `SCORED` and the round `SCORING`. They train nothing and are in no schedule.
     2. The result has θ as the searcher left it, and the effects of all scores that compare (`SearchResult.prediction`).
@@ -42,14 +44,17 @@ class ScoringSearcher(Searcher):
     Args:
         searcher: A new searcher, whose trials train shared weights.
         scored: S, number of architectures to score, at least 1.
+        sizes: Cost of which the logarithm is spread evenly over what is scored (`SizeSampler`). None: each candidate of
+            a choice is drawn alike.
     """
 
-    def __init__(self, searcher: Searcher, *, scored: int) -> None:
+    def __init__(self, searcher: Searcher, *, scored: int, sizes: CostTable | None = None) -> None:
         super().__init__(searcher.space, seed=searcher.seed, budget=searcher.budget)
         if scored < 1:
             raise InvalidInputError(f"`scored >= 1` must hold, but got {scored}.")
         self.searcher = searcher
         self.scored = scored
+        self.sizes = sizes
         self.rng = np.random.default_rng([searcher.seed, 2])
         self.round = searcher.round
 
@@ -67,7 +72,8 @@ class ScoringSearcher(Searcher):
 
     @property
     def config(self) -> dict[str, Any]:
-        return {**self.searcher.config, "scored": self.scored}
+        sizes = {} if self.sizes is None else {"scored_sizes": self.sizes.name}
+        return {**self.searcher.config, "scored": self.scored, **sizes}
 
     def budget_in(self, round: int) -> Budget:
         return SCORED if round == SCORING else self.searcher.budget_in(round)
@@ -84,9 +90,13 @@ class ScoringSearcher(Searcher):
     def _draw(self, n: int) -> Codes:
         """Draws distinct architectures, or some again where the space has hardly others."""
         cells = cells_of(self.space) is not None
+        sampler = None if self.sizes is None else SizeSampler(self.sizes)
         known: dict[bytes, Codes] = {}
         for _ in range(MOST_DRAWS if n else 0):
-            drawn = draw_cells(self.space, n, self.rng) if cells else self.space.sample(n, self.rng)
+            if sampler is not None:
+                drawn = sampler.draw_many(n, self.rng)
+            else:
+                drawn = draw_cells(self.space, n, self.rng) if cells else self.space.sample(n, self.rng)
             for row in drawn:
                 known.setdefault(row.tobytes(), row)
             if len(known) >= n:

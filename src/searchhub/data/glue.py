@@ -20,7 +20,9 @@ from searchhub.data.tables import read_tables, read_text
 from searchhub.data.task import Published
 from searchhub.data.text import TextTask, longest_first
 from searchhub.data.text_loading import load_tokenizer, source
+from searchhub.data.unlabelled import read_unlabelled
 from searchhub.errors import InvalidInputError
+from searchhub.hub_client import kept_path
 
 logger = logging.getLogger(__name__)
 
@@ -232,6 +234,7 @@ def load_glue_task(
     max_train_samples: int | None = None,
     max_eval_samples: int | None = None,
     contained_together: bool = False,
+    unlabelled: str | None = None,
     seed: int = 0,
 ) -> GlueTask:
     """Loads a GLUE task for a search: the official dev set to report on, and a part of train to validate on.
@@ -249,6 +252,7 @@ def load_glue_task(
         max_eval_samples: How many validation examples, and how many of each dev set, to take. None: all.
         contained_together: Whether no text that is validated on stands, word for word, in one that is trained on, as
             38 % do of SST-2's phrases otherwise.
+        unlabelled: A file of further texts without labels, see `load_text_task`. None: there is none.
         seed: Seed of splitting and shuffling.
 
     Raises:
@@ -280,6 +284,7 @@ def load_glue_task(
         "max_eval_samples": max_eval_samples,
         "seed": seed,
         **({"contained_together": True} if contained_together else {}),  # else as sources of earlier runs
+        **({} if unlabelled is None else {"unlabelled": kept_path(unlabelled)}),
     }
     return GlueTask(
         task_name,
@@ -289,6 +294,7 @@ def load_glue_task(
         max_length=max_length,
         pad_to_multiple_of=pad_to_multiple_of,
         source=source("glue", tokenizer, options),
+        unlabelled=None if unlabelled is None else read_unlabelled(unlabelled, definition.columns),
     )
 
 

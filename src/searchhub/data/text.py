@@ -106,6 +106,7 @@ class TextTask(Task):
         source: What loads the task again, see `Task`.
         own_splits: The data set's own names of the splits, see `Task`.
         notes: What was decided about the data, see `Task`.
+        unlabelled: Further texts without labels, in the same columns, see `searchhub.data.unlabelled`. None: none.
 
     Raises:
         InvalidInputError: A split is empty or lacks a column, a text is missing, a label is out of range, or the
@@ -132,6 +133,7 @@ class TextTask(Task):
         source: Mapping[str, Any] | None = None,
         own_splits: Mapping[str, str] | None = None,
         notes: Sequence[str] = (),
+        unlabelled: datasets.Dataset | None = None,
     ) -> None:
         super().__init__(name, label_names, metric_name, source, own_splits)
         self.notes = tuple(notes)
@@ -143,7 +145,7 @@ class TextTask(Task):
         self._seen: dict[str, Counter[bytes]] = {}
         self._labels: dict[str, torch.Tensor] = {}
         for split in ("train", "validation", "test"):
-            columns = _columns(splits, split, (*text_columns, label_column), name)
+            columns = _columns(splits[split], f"the split `{split}` of `{name}`", text_columns, label_column)
             labels = _labels(columns.pop(), split, name, self.num_labels, regression)
             rows = self._tokenised(columns)
             self._seen[split] = Counter(_hash(texts) for texts in zip(*columns, strict=True))
@@ -151,6 +153,9 @@ class TextTask(Task):
                 order = self._evaluation_order(split, rows.lengths)
                 rows, labels = rows.select(order), labels[order]
             self._rows[split], self._labels[split] = rows, labels
+        self.unlabelled: TokenRows | None = None
+        if unlabelled is not None:
+            self.unlabelled = self._tokenised(_columns(unlabelled, "the unlabelled texts", text_columns))
         self._rows["full"] = self._rows["train"] + self._rows["validation"]
         self._labels["full"] = torch.cat([self._labels["train"], self._labels["validation"]])
 
@@ -196,6 +201,10 @@ class TextTask(Task):
     def size(self, split: Split) -> int:
         return len(self._labels[split])
 
+    def rows(self, split: Split) -> TokenRows:
+        """Returns the tokens of each example."""
+        return self._rows[split]
+
     def lengths(self, split: Split) -> torch.Tensor:
         """Returns the number of tokens of each example, int64 [size]."""
         return self._rows[split].lengths
@@ -208,16 +217,7 @@ class TextTask(Task):
 
     def order(self, split: Split, *, batch_size: int, seed: int) -> torch.Tensor:
         """Groups batches by length, in random order; which examples a ragged last batch holds is random too."""
-        generator = torch.Generator().manual_seed(seed)
-        shuffled = torch.randperm(self.size(split), generator=generator)
-        whole = len(shuffled) - len(shuffled) % batch_size
-        lengths = self.lengths(split)
-        groups = shuffled[:whole].split(BATCHES_SORTED_AT_ONCE * batch_size)
-        batches = torch.cat([group[lengths[group].argsort(stable=True)] for group in groups]).view(
-            whole // batch_size, batch_size
-        )
-        mixed = batches[torch.randperm(len(batches), generator=generator)]
-        return torch.cat([mixed.flatten(), shuffled[whole:]])
+        return grouped_by_length(self.lengths(split), batch_size, seed)
 
     def repeated(self, split: Split, others: Sequence[Split]) -> int:
         there = set().union(*(self._seen[other] for other in others))
@@ -249,12 +249,28 @@ class TextTask(Task):
             digest.update(self._rows[split].ids.numpy())
             digest.update(self._rows[split].starts.numpy())
             digest.update(self._labels[split].numpy())
+        if self.unlabelled is not None:
+            digest.update(self.unlabelled.ids.numpy())
+            digest.update(self.unlabelled.starts.numpy())
         return digest.hexdigest()
 
     def fingerprint(self) -> str:
         """Returns a hash of texts, tokens, labels, tokenizer and lengths."""
         settings = (self.label_names, self.max_length, self.pad_to_multiple_of, self._digest)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+
+
+def grouped_by_length(lengths: torch.Tensor, batch_size: int, seed: int) -> torch.Tensor:
+    """Returns a random order, int64 [n], in which each batch holds texts of similar length."""
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(lengths), generator=generator)
+    whole = len(shuffled) - len(shuffled) % batch_size
+    groups = shuffled[:whole].split(BATCHES_SORTED_AT_ONCE * batch_size)
+    batches = torch.cat([group[lengths[group].argsort(stable=True)] for group in groups]).view(
+        whole // batch_size, batch_size
+    )
+    mixed = batches[torch.randperm(len(batches), generator=generator)]
+    return torch.cat([mixed.flatten(), shuffled[whole:]])
 
 
 def longest_first(lengths: torch.Tensor) -> torch.Tensor:
@@ -278,22 +294,22 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, max_length: int, multip
         raise InvalidInputError(f"`pad_to_multiple_of >= 1` must hold, but got {multiple_of}.")
 
 
-def _columns(splits: Mapping[str, datasets.Dataset], split: str, names: Sequence[str], task: str) -> list[list[Any]]:
-    """Returns the values of columns; all but the last are texts."""
-    data = splits[split]
+def _columns(data: datasets.Dataset, what: str, texts: Sequence[str], label: str | None = None) -> list[list[Any]]:
+    """Returns the values of the columns of texts, and after them those of the labels if they have a column."""
+    names = [*texts, *([] if label is None else [label])]
     missing = [n for n in names if n not in data.column_names]
     if missing:
         raise InvalidInputError(
-            f"The split `{split}` of `{task}` must have the columns {list(names)}, but lacks {missing}. It has: "
+            f"{what[:1].upper()}{what[1:]} must have the columns {names}, but lacks {missing}. It has: "
             f"{sorted(data.column_names)}."
         )
     columns = [data[n][:] for n in names]
-    for column, texts in zip(names[:-1], columns[:-1], strict=True):
-        wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
+    for column, values in zip(texts, columns, strict=False):
+        wrong = next((i for i, text in enumerate(values) if not isinstance(text, str)), None)
         if wrong is not None:
             raise InvalidInputError(
-                f"Every `{column}` of the split `{split}` of `{task}` must be a text, but number {wrong} is "
-                f"{texts[wrong]!r}. Mend or drop it, or name another column."
+                f"Every `{column}` of {what} must be a text, but number {wrong} is {values[wrong]!r}. Mend or drop it, "
+                "or name another column."
             )
     return columns
 

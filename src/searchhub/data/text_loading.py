@@ -28,6 +28,7 @@ from searchhub.data.splits import (
 )
 from searchhub.data.tables import COMPRESSED, FORMATS, format_of, holds_texts, place, read_tables
 from searchhub.data.text import TextTask
+from searchhub.data.unlabelled import read_unlabelled
 from searchhub.errors import InvalidInputError
 from searchhub.hub_client import is_path, kept_path, why_silent
 
@@ -53,6 +54,7 @@ def load_text_task(
     test_size: float | int = 0.1,
     validation_file: str | None = None,
     test_file: str | None = None,
+    unlabelled: str | None = None,
     max_train_samples: int | None = None,
     max_eval_samples: int | None = None,
     seed: int = 0,
@@ -84,6 +86,8 @@ def load_text_task(
         validation_file: A csv, tsv, json, jsonl or parquet file of the validation split, where `dataset` is a path and
             has none. None: it is drawn from train.
         test_file: Likewise of the test split.
+        unlabelled: A file of further texts without labels: a table with the same columns, or a .txt file with a text in
+            each line. Networks can learn from them what a teacher says. None: there is none.
         max_train_samples: How many training examples to take, after shuffling. None: all.
         max_eval_samples: How many validation examples, and how many test examples, to take. None: all.
         seed: Seed of splitting and shuffling.
@@ -135,6 +139,7 @@ def load_text_task(
         **({} if group_column is None else {"group_column": group_column}),
         **({"contained_together": True} if contained_together else {}),
         **{f"{name}_file": kept_path(file) for name, file in given.items()},
+        **({} if unlabelled is None else {"unlabelled": kept_path(unlabelled)}),
     }
     return TextTask(
         Path(dataset).name if Path(dataset).exists() else dataset,
@@ -148,6 +153,7 @@ def load_text_task(
         source=source("text", tokenizer, options),
         own_splits=own,
         notes=files.notes,
+        unlabelled=None if unlabelled is None else read_unlabelled(unlabelled, text_columns),
     )
 
 

@@ -15,11 +15,13 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from searchhub.costs.table import CostTable
 from searchhub.data.task import Batch, Task
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InvalidInputError
 from searchhub.evaluators.accelerated import AcceleratedEvaluator
 from searchhub.evaluators.score import LIKELIHOOD, METRIC, Score, find_score, validation_loss
+from searchhub.generation.size_sampling import SizeSampler
 from searchhub.models.supernet import Supernet
 from searchhub.space import Architecture
 from searchhub.training.batch_norm import check_batch_norm_of
@@ -58,7 +60,8 @@ class SupernetEvaluator(AcceleratedEvaluator):
     `paths` says what is trained meanwhile. All kinds take the same number of passes, one path on one batch each:
 
     - "fresh": paths are drawn anew all the time, k disjoint ones at once from the searcher's distribution, and take
-      turns, one a step. The proposal itself is only scored, all of it on the same weights.
+      turns, one a step. The proposal itself is only scored, all of it on the same weights. With `sizes` paths are drawn
+      one by one instead, so that their sizes are spread evenly (`SizeSampler`).
     - "turns": the architectures of the proposal take turns, one a step.
     - "together": each step takes k disjoint paths, drawn anew, on the same batch. Their gradients are averaged on what
       they share (strict fairness).
@@ -80,6 +83,7 @@ class SupernetEvaluator(AcceleratedEvaluator):
         batch_norm_batches: Batches from which BatchNorm statistics are measured before validation.
         seed: The seed of paths, order, augmentation and dropout.
         paths: How paths take turns.
+        sizes: Cost of which the logarithm is spread evenly over "fresh" paths. None: k disjoint ones are drawn at once.
         score: What a trial's score is: a name in `searchhub.evaluators.score.SCORES`, or a function of a module.
         on_step: Called during a trial, or a whole proposal, with (steps done, steps of it).
 
@@ -103,6 +107,7 @@ class SupernetEvaluator(AcceleratedEvaluator):
         batch_norm_batches: int = 8,
         seed: int = 0,
         paths: Paths = "fresh",
+        sizes: CostTable | None = None,
         score: str | Score = LIKELIHOOD,
         on_step: StepCallback | None = None,
     ) -> None:
@@ -120,11 +125,14 @@ class SupernetEvaluator(AcceleratedEvaluator):
         if batch_norm_batches < 1:
             raise InvalidInputError(f"`batch_norm_batches >= 1` must hold, but got {batch_norm_batches}.")
         check_paths(paths)
+        if sizes is not None and paths != "fresh":
+            raise InvalidInputError(f'`sizes` is for `paths="fresh"`, but `paths` is {paths!r}. Drop one of them.')
         supernet = supernet.to(device=accelerator.device, memory_format=settings.memory_format)
         super().__init__(supernet, task, settings, accelerator)
         self.batch_norm_batches = batch_norm_batches
         self.seed = seed
         self.paths: Paths = paths
+        self._sizes = None if sizes is None else SizeSampler(sizes)
         self.score_name, self._score = find_score(score)
         self.on_step = on_step
         self._per_epoch = steps_per_epoch(task, "train", settings)
@@ -188,6 +196,8 @@ class SupernetEvaluator(AcceleratedEvaluator):
         space, rng = self.supernet.search_space, np.random.default_rng(derive_seed(seed, "paths"))
 
         def drawn() -> list[Architecture]:
+            if self._sizes is not None:
+                return [space.decode(self._sizes.draw(rng, self._distribution))]
             return [space.decode(row) for row in self._distribution.sample_disjoint(rng)]
 
         batches = self._batches(seed)
@@ -337,6 +347,7 @@ class SupernetEvaluator(AcceleratedEvaluator):
     def config(self) -> dict[str, Any]:
         model = {k: v for k, v in self.supernet.config.to_dict().items() if k not in ("transformers_version", "dtype")}
         own = {"paths": self.paths, "score": self.score_name}
+        sizes = {} if self._sizes is None else {"sizes": self._sizes.table.name}
         return {
             **super().config,
             "model": model,
@@ -344,6 +355,7 @@ class SupernetEvaluator(AcceleratedEvaluator):
             "total_steps": self._total_steps,
             "batch_norm_batches": self.batch_norm_batches,
             "seed": self.seed,
+            **sizes,
             **{name: value for name, value in own.items() if value != self.earlier[name]},
         }
 

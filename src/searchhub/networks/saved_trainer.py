@@ -7,6 +7,7 @@ supernet/                    shared weights after the search, Hub-ready
 original/                    the fine-tuned checkpoint, if networks start from it and not from the supernet
 training.json                task, settings, epochs, seed, and the compute that the search used
 teacher_logits.safetensors   the teacher's outputs, if the task is distilled
+teacher/                     all that the parent of a compression said, if it was asked
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from searchhub._public import public
 from searchhub.data.distilled import TEACHER_LOGITS, DistilledTask
 from searchhub.data.sources import is_function_of, load_recorded_task
 from searchhub.data.task import Task
+from searchhub.data.unlabelled import UnlabelledTexts, teachable
 from searchhub.errors import InvalidInputError
 from searchhub.files import read_json_object, replacing, write_json
 from searchhub.hub.card import ComputeUsed
@@ -35,8 +37,9 @@ from searchhub.networks.card_facts import Provenance
 from searchhub.networks.network import TRAINING
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.result import SearchResult
-from searchhub.run_folder import ORIGINAL, RESULT
+from searchhub.run_folder import ORIGINAL, RESULT, TEACHER
 from searchhub.training.accelerator import make_accelerator
+from searchhub.training.distillation import read_outputs, with_outputs
 from searchhub.training.settings import TrainingSettings
 
 FORMAT_VERSION = 1
@@ -91,6 +94,7 @@ def save_trainer(
             "task": task.source,
             "task_fingerprint": task.fingerprint(),
             "distilled": isinstance(task, DistilledTask),
+            **({"unlabelled": True} if _on_unlabelled(task) else {}),
             "training": trainer.settings.to_dict(),
             "mixed_precision": str(trainer.accelerator.mixed_precision),
             "search_cost": dataclasses.asdict(trainer.provenance.search_cost),
@@ -128,7 +132,13 @@ def load_trainer(
     try:
         task = load_recorded_task(saved["task"], trusted=trust_code or "kind" in data, **data)
         if saved["distilled"]:
-            task = DistilledTask(task, load_file(folder / LOGITS)[TEACHER_LOGITS])
+            hidden = None
+            if saved["training"].get("hidden_weight"):
+                logits, hidden = read_outputs(teachable(task), folder / TEACHER, hidden=True)
+                task = with_outputs(task, logits, hidden, labels="unlabelled" not in saved)
+            else:
+                view = teachable(task) if "unlabelled" in saved else task
+                task = DistilledTask(view, load_file(folder / LOGITS)[TEACHER_LOGITS])
         _check_same(task, saved["task_fingerprint"], folder)
         weights = folder / saved.get("weights", SUPERNET)
         supernet = supernet_class(folder / SUPERNET, trust_code=trust_code).from_pretrained(weights)
@@ -212,6 +222,11 @@ def supernet_config(folder: Path) -> PreTrainedConfig:
 
 
 # -- inside -----------------------------------------------------------------------------------------------------------
+
+
+def _on_unlabelled(task: Task) -> bool:
+    """Whether a distilled task is of texts without labels, too."""
+    return isinstance(task, DistilledTask) and isinstance(task.task, UnlabelledTexts)
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -14,7 +14,7 @@ from accelerate.utils import broadcast, gather_object
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from searchhub.data.distilled import TEACHER_LOGITS
+from searchhub.data.distilled import OF_TEACHER, TEACHER_HIDDEN, TEACHER_LOGITS
 from searchhub.data.task import Batch, Measured, Split, Tally, Task
 from searchhub.errors import DivergedError, InvalidInputError
 from searchhub.metrics.segmentation import VOID
@@ -127,23 +127,46 @@ def backward(
 
 
 def _loss(model: nn.Module, part: Batch, settings: TrainingSettings) -> torch.Tensor:
-    """Returns the loss on the labels, mixed with that on a teacher's outputs, plus that of an auxiliary head."""
-    teacher = part.get(TEACHER_LOGITS)
-    output = model(**{k: v for k, v in part.items() if k != TEACHER_LOGITS})
-    loss: torch.Tensor = output.loss
-    if settings.label_smoothing:
-        if output.logits.shape[1:] == (1,):
-            raise InvalidInputError("`label_smoothing` must be 0 where a network has one output, which is no class.")
+    """Returns the loss on the labels, mixed with the distance to a teacher's outputs, plus that of an auxiliary head.
+
+    A part without labels has the teacher's outputs alone.
+    """
+    inputs: dict[str, Any] = {name: tensor for name, tensor in part.items() if name not in OF_TEACHER}
+    if settings.hidden_weight:
+        inputs["output_hidden_states"] = True
+    output = model(**inputs)
+    if settings.label_smoothing and output.logits.shape[1:] == (1,):
+        raise InvalidInputError("`label_smoothing` must be 0 where a network has one output, which is no class.")
+    if "labels" not in part:
+        loss = output.logits.new_zeros((), dtype=torch.float32)
+        if settings.distillation_weight != 1:
+            raise InvalidInputError(
+                "`distillation_weight` must be 1 where examples have no labels, but is "
+                f"{settings.distillation_weight:g}. Raise it, or give labels."
+            )
+    elif settings.label_smoothing:
         loss = cross_entropy(output.logits, part["labels"], settings.label_smoothing)
+    else:
+        loss = output.loss
     if settings.distillation_weight:
-        if teacher is None:
-            raise InvalidInputError("A `distillation_weight` needs a teacher's logits in the batches: `distilled`.")
-        distance = distillation_loss(output.logits, teacher, settings.distillation_temperature)
+        distance = distillation_loss(
+            output.logits, _of_teacher(part, TEACHER_LOGITS, "distillation_weight"), settings.distillation_temperature
+        )
         loss = torch.lerp(loss.float(), distance, settings.distillation_weight)
+    if settings.hidden_weight:
+        teacher = _of_teacher(part, TEACHER_HIDDEN, "hidden_weight")
+        distance = hidden_distance(output.hidden_states[-1], teacher, part["attention_mask"])
+        loss = loss + settings.hidden_weight * distance
     if settings.auxiliary_weight:
         auxiliary = cross_entropy(output.auxiliary_logits, part["labels"], settings.label_smoothing)
         loss = loss + settings.auxiliary_weight * auxiliary
     return loss
+
+
+def _of_teacher(part: Batch, name: str, setting: str) -> torch.Tensor:
+    if name not in part:
+        raise InvalidInputError(f"A `{setting}` needs a teacher's outputs in the batches: `distilled`.")
+    return part[name]
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
@@ -177,6 +200,19 @@ def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, temperature: 
     student = nn.functional.log_softmax(logits / temperature, -1)
     target = nn.functional.log_softmax(teacher / temperature, -1)
     return temperature**2 * nn.functional.kl_div(student, target, log_target=True, reduction="batchmean")
+
+
+def hidden_distance(hidden: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Returns the squared distance of hidden states to a teacher's, as a share of the teacher's squares.
+
+    Args:
+        hidden: Hidden states [n, tokens, size].
+        teacher: The teacher's, of the same shape.
+        mask: 1 for each token, 0 for padding, which does not count: [n, tokens].
+    """
+    real = mask.bool()
+    mine, theirs = hidden.float()[real], teacher.float()[real]
+    return (mine - theirs).square().sum() / theirs.square().sum().clamp(min=1e-12)
 
 
 def _check(losses: list[torch.Tensor], first_step: int, what: str, accelerator: Accelerator) -> list[float]:
@@ -225,7 +261,7 @@ def _tallied(
 
     def tallies() -> Iterator[Tally]:
         for batch in batches:
-            inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels", TEACHER_LOGITS)}
+            inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels", *OF_TEACHER)}
             with accelerator.autocast():
                 logits = model(**inputs).logits.float()
             yield tally(logits, batch["labels"])

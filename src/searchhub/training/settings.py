@@ -38,6 +38,8 @@ class TrainingSettings:
         distillation_weight: Weight of a teacher's outputs in the loss, in [0, 1]; the labels have the rest. It needs a
             `DistilledTask`.
         distillation_temperature: Number by which both logits are divided before the softmax; greater than 0.
+        hidden_weight: Weight of the distance to a teacher's last hidden states, token by token, which is added to the
+            loss; at least 0. It needs a `DistilledTask` that holds them.
         auxiliary_weight: Weight of the loss of an auxiliary head that a network has in training only, at least 0. 0:
             there is none.
         drop_path: Probability, in [0, 1), with which a network of cells drops an operation's output at the end of its
@@ -60,6 +62,7 @@ class TrainingSettings:
     eval_batch_size: int = 256
     distillation_weight: float = 0.0
     distillation_temperature: float = 2.0
+    hidden_weight: float = 0.0
     auxiliary_weight: float = 0.0
     drop_path: float = 0.0
     channels_last: bool = True
@@ -93,6 +96,8 @@ class TrainingSettings:
                 "`distillation_weight` must be in [0, 1] and `distillation_temperature > 0`, but are "
                 f"{self.distillation_weight} and {self.distillation_temperature}."
             )
+        if not self.hidden_weight >= 0:
+            raise InvalidInputError(f"`hidden_weight >= 0` must hold, but got {self.hidden_weight}.")
         if not (self.auxiliary_weight >= 0 and 0 <= self.drop_path < 1):
             raise InvalidInputError(
                 "`auxiliary_weight >= 0` must hold and `drop_path` be in [0, 1), but they are "
@@ -104,7 +109,7 @@ class TrainingSettings:
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON. Settings that earlier versions did not know are left out unless they are used."""
         fields = dataclasses.asdict(self)
-        unused = {"auxiliary_weight": 0.0, "drop_path": 0.0, "schedule": "cosine"}
+        unused = {"hidden_weight": 0.0, "auxiliary_weight": 0.0, "drop_path": 0.0, "schedule": "cosine"}
         return {name: v for name, v in fields.items() if name not in unused or v != unused[name]}
 
     @property

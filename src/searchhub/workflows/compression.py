@@ -22,13 +22,14 @@ from searchhub.models.identity import name_labels
 from searchhub.models.supernet import Supernet
 from searchhub.networks.original import AfterTraining, OriginalTrainer, importance_batches
 from searchhub.redact import redact_whole
-from searchhub.training.distillation import distilled
 from searchhub.training.settings import TrainingSettings
+from searchhub.workflows.teaching import taught
 
 if TYPE_CHECKING:
     from searchhub.workflows.trainer import SearchTrainer
 
 ORDERS, STARTS = ("first_order", "magnitude", "none"), ("original", "supernet")
+JUDGES = ("labels", "parent")
 
 FINE_TUNING = TrainingSettings(
     optimizer="adamw", learning_rate=5e-5, weight_decay=0.01, max_grad_norm=1.0, warmup_steps=20
@@ -57,6 +58,10 @@ class CompressionArguments:
         start: Weights that networks start from in the end: those of the fine-tuned checkpoint, "original", or those
             after the search, "supernet". docs/results/bert.md compares them. Without a search they are the same.
         distil_search: Whether trials of the search learn from the fine-tuned checkpoint, too.
+        judge: What trains and scores the search: the "labels", or the outputs of the fine-tuned checkpoint, its
+            "parent". Then no label is read, unlabelled texts of the task are learnt from, too, and the score is
+            exp(-divergence from the parent) on validation texts (`searchhub.data.distilled.JudgedTask`).
+        judged: Largest number of validation texts on which the parent judges. None: all.
         note: What readers of the checkpoint's figures should know. It changes nothing else.
     """
 
@@ -68,12 +73,16 @@ class CompressionArguments:
     order_examples: int = 512
     start: Literal["original", "supernet"] = "original"
     distil_search: bool = False
+    judge: Literal["labels", "parent"] = "labels"
+    judged: int | None = 512
     note: str = ""
 
     def __post_init__(self) -> None:
-        for name, offered in (("order", ORDERS), ("start", STARTS)):
+        for name, offered in (("order", ORDERS), ("start", STARTS), ("judge", JUDGES)):
             if getattr(self, name) not in offered:
                 raise InvalidInputError(f"`{name}` must be one of {list(offered)}, but is {getattr(self, name)!r}.")
+        if self.judged is not None and self.judged < 1:
+            raise InvalidInputError(f"`judged >= 1` must hold, but is {self.judged}.")
         if (self.epochs or 0) < 0 or self.order_examples < 1:
             raise InvalidInputError(
                 f"`epochs >= 0` and `order_examples >= 1` must hold, but they are {self.epochs} and "
@@ -250,10 +259,7 @@ def prepare(trainer: SearchTrainer, progress: ProgressDisplay) -> Prepared:
         stage.begin(args.base_model or "the checkpoint")
         facts = original.train(stage.step)
         stage.advance(best=facts["metrics"][task.metric_name])
-    final_task = trainer.final_task
-    if trainer.final_training.distillation_weight:
-        final_task = distilled(final_task, supernet.extract(supernet.subnet_of_any_size(full)), trainer.accelerator)
-    search_task = final_task if args.distil_search else task
+    final_task, search_task = taught(trainer, supernet, full, progress)
     if args.start == "original" or not trainer.searcher.num_trials:
         return Prepared(copy.deepcopy(supernet), final_task, search_task, "weights of the fine-tuned checkpoint")
     return Prepared(supernet, final_task, search_task)

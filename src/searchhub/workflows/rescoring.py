@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from searchhub.data.distilled import DistilledTask
+from searchhub.data.unlabelled import UnlabelledTexts
 from searchhub.evaluators.base import Evaluator
 from searchhub.evaluators.score import SCORES
 from searchhub.evaluators.supernet import SupernetEvaluator
@@ -14,6 +16,8 @@ from searchhub.generation.architecture import predicts
 from searchhub.networks.network import TRAINING, Network
 from searchhub.networks.saved_trainer import SUPERNET
 from searchhub.networks.trainer import NetworkTrainer
+from searchhub.run_folder import TEACHER
+from searchhub.training.distillation import judged_again
 from searchhub.trial import SCORED, SCORING, Trial
 
 
@@ -57,4 +61,12 @@ def load_evaluator(trainer: NetworkTrainer) -> SupernetEvaluator | None:
     settings = replace(settings, gradient_accumulation_steps=1, auxiliary_weight=0.0, drop_path=0.0)
     supernet = type(trainer.supernet).from_pretrained(folder / SUPERNET)
     options = {name: scoring[name] for name in ("batch_norm_batches", "seed", "score")}
-    return SupernetEvaluator(supernet, trainer.task, settings, trainer.accelerator, num_trials=1, **options)
+    task = trainer.task
+    if scoring.get("judge") == "parent":
+        if isinstance(task, DistilledTask):
+            task = task.task
+        if isinstance(task, UnlabelledTexts):
+            task = task.task
+        task = judged_again(task, folder / TEACHER, scoring["judged"])
+        settings = replace(settings, distillation_weight=1.0)
+    return SupernetEvaluator(supernet, task, settings, trainer.accelerator, num_trials=1, **options)

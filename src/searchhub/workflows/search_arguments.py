@@ -28,6 +28,9 @@ class SearchArguments:
         searcher_options: Further arguments of a searcher that is given by name, e.g. {"estimation_epochs": 3}.
         scored: S, number of architectures that are scored after the search, by forward passes alone on its weights. 0:
             none. None: 200, if the evaluator can. Their effects are what networks are chosen by.
+        even_sizes: Name of the cost over whose logarithm the paths to train, and the architectures to score, are spread
+            evenly, so that small networks count as much as large ones (`searchhub.generation.size_sampling`). None:
+            each candidate of a choice is drawn alike.
         budget: Budget of each trial, if the searcher is given by name.
         training: Training settings of the search's trials. None: the defaults of `TrainingSettings`, or those of
             `searchhub.workflows.compression` if a checkpoint is compressed.
@@ -51,6 +54,7 @@ class SearchArguments:
     searcher: Searcher | str = "ddp"
     searcher_options: Mapping[str, Any] = field(default_factory=dict)
     scored: int | None = None
+    even_sizes: str | None = None
     budget: Budget = Budget()
     training: TrainingSettings | None = None
     final_training: TrainingSettings | None = None

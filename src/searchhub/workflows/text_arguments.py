@@ -35,7 +35,7 @@ from searchhub.workflows.arguments import (
     SearcherArguments,
     option,
 )
-from searchhub.workflows.compression import CompressionArguments, Original, load_original
+from searchhub.workflows.compression import JUDGES, CompressionArguments, Original, load_original
 from searchhub.workflows.limits import check_words
 from searchhub.workflows.search_arguments import SearchArguments
 
@@ -84,6 +84,11 @@ class TextDataArguments:
     test_file: str | None = option(
         None, "File to test on, likewise: give one that the checkpoint has not seen, if it is fine-tuned already."
     )
+    unlabelled: str | None = option(
+        None,
+        "File of further texts without labels, a table with the same columns or a .txt with a text a line: what learns "
+        "from the original alone learns from them, too.",
+    )
     max_train_samples: int | None = option(None, "Largest number of training examples to use.")
     max_eval_samples: int | None = option(None, "Largest number of validation examples, and of test examples, to use.")
 
@@ -103,6 +108,7 @@ class TextDataArguments:
             for name in ("max_length", "pad_to_multiple_of", "validation_size", "max_train_samples", "max_eval_samples")
         }
         common["contained_together"] = self.contained_together
+        common["unlabelled"] = self.unlabelled
         if self.dataset is None:
             assert self.task_name is not None
             self._refuse_columns()
@@ -185,6 +191,21 @@ class BertSearcherArguments(SearcherArguments):
     )
     estimation_epochs: int = option(3, "T of DDPNAS: how often each round repeats its draw.")
     search_distillation: bool = option(False, "Distil from the original inside the search, too.")
+    judge: str = option(
+        "labels",
+        "What trains and scores the search: the `labels`, or the outputs of the fine-tuned original, its `parent`.",
+        choices=list(JUDGES),
+    )
+    judged: int = option(512, "Validation texts on which the parent judges, at most.")
+    spread: str | None = option(
+        None,
+        "What is spread evenly over the paths to train and the architectures to score: `sizes` (the logarithm of the "
+        "encoder's parameters), or `candidates`. Default: sizes if the parent judges.",
+        choices=["sizes", "candidates"],
+    )
+    search_hidden_weight: float = option(
+        0.0, "Weight of the distance to the original's last hidden states, token by token, in the search's loss."
+    )
 
     def build(self, space: SearchSpace, seed: int) -> Searcher:
         """Returns the searcher of that name.
@@ -193,12 +214,18 @@ class BertSearcherArguments(SearcherArguments):
             InvalidInputError: There is no such searcher, or a setting belongs to another one.
         """
         if self.searcher == UNIFORM:
-            for name in ("evaluations", "warmup_trials", "search_distillation"):
+            for name in ("evaluations", "warmup_trials", "search_distillation", "search_hidden_weight"):
                 if getattr(self, name) not in (None, 0):
                     raise InvalidInputError(
                         f"`--{name}` is for a search, which `--searcher uniform` does without. Drop it."
                     )
         return super().build(space, seed)
+
+    @property
+    def even_sizes(self) -> str | None:
+        """Name of the cost over whose logarithm architectures are spread evenly; None if candidates are drawn alike."""
+        spread = self.spread or ("sizes" if self.judge == "parent" and self.paths == "fresh" else "candidates")
+        return "encoder_params" if spread == "sizes" else None
 
     def find(self, supernet: BertSupernetForSequenceClassification) -> Finder:
         """Returns the function that finds the network for some limits: the search's, or evenly spread whole layers."""
@@ -239,6 +266,9 @@ class BertTrainingArguments(RecipeTrainingArguments):
     warmup_steps: int = option(20, "Steps of linear warm-up at the start of each training and of the search.")
     distillation_weight: float = option(0.0, "Weight of the original's outputs in the loss of the final fine-tuning.")
     distillation_temperature: float = option(2.0, "Divisor of logits in that part of the loss.")
+    hidden_weight: float = option(
+        0.0, "Weight of the distance to the original's last hidden states, token by token, in that loss."
+    )
 
     def __post_init__(self) -> None:
         _check_at_least(self, epochs=1)
@@ -276,13 +306,16 @@ class BertTrainingArguments(RecipeTrainingArguments):
             searching: Whether trials learn from the original, too.
             original: The checkpoint that was loaded.
         """
-        search = self.search_settings()
+        search = dataclasses.replace(self.search_settings(), hidden_weight=searching.search_hidden_weight)
         return self.search_arguments(
             run,
             searcher,
             scored=searching.scored,
+            even_sizes=searching.even_sizes,
             training=self.distilling(search) if searching.search_distillation else search,
-            final_training=self.distilling(self.final_settings()),
+            final_training=dataclasses.replace(
+                self.distilling(self.final_settings()), hidden_weight=self.hidden_weight
+            ),
             compression=CompressionArguments(
                 base_model=sizes.model_name_or_path,
                 epochs=original.epochs,
@@ -292,6 +325,8 @@ class BertTrainingArguments(RecipeTrainingArguments):
                 order_examples=sizes.order_examples,
                 start=self.start,  # type: ignore[arg-type]
                 distil_search=searching.search_distillation,
+                judge=searching.judge,  # type: ignore[arg-type]
+                judged=searching.judged,
             ),
         )
 

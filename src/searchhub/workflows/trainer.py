@@ -53,6 +53,7 @@ from searchhub.workflows.reloading import reload_networks
 from searchhub.workflows.rescoring import load_evaluator, score_again
 from searchhub.workflows.search_arguments import SearchArguments
 from searchhub.workflows.stages import search_callbacks, summarize_networks
+from searchhub.workflows.teaching import asks_parent
 
 SCORED_BY_DEFAULT = 200
 """How many architectures are scored after a search whose arguments do not say."""
@@ -137,6 +138,8 @@ class SearchTrainer:
         compressed = self.compression is not None
         self.training = args.training or (SEARCH_FINE_TUNING if compressed else TrainingSettings())
         self.final_training = args.final_training or replace(self.training, min_learning_rate=0.0)
+        if self.compression is not None and self.compression.judge == "parent":
+            self.training = replace(self.training, distillation_weight=1.0)
         self.epochs = (3 if compressed else 15) if args.epochs is None else args.epochs
         self.inherit_weights = compressed if args.inherit_weights is None else args.inherit_weights
         self.callbacks = tuple(callbacks)
@@ -227,7 +230,7 @@ class SearchTrainer:
                 )
             )
             if self._scored and self._searcher.num_trials:
-                self._searcher = ScoringSearcher(self._searcher, scored=self._scored)
+                self._searcher = ScoringSearcher(self._searcher, scored=self._scored, sizes=self._sizes)
         return self._searcher
 
     @property
@@ -242,6 +245,17 @@ class SearchTrainer:
         if self.args.scored is not None:
             return self.args.scored
         return SCORED_BY_DEFAULT if getattr(self._evaluator, "scores_untrained", False) else 0
+
+    @property
+    def _sizes(self) -> CostTable | None:
+        """The cost over whose logarithm paths and scored architectures are spread evenly."""
+        name = self.args.even_sizes
+        found = next((table for table in self.costs if table.name == name), None)
+        if name is not None and found is None:
+            raise InvalidInputError(
+                f"`even_sizes` must be one of {[table.name for table in self.costs]}, but is {name!r}."
+            )
+        return found
 
     @cached_property
     def costs(self) -> tuple[CostTable, ...]:
@@ -261,7 +275,8 @@ class SearchTrainer:
         """The display that shows how far the run is. Only the main process shows it."""
         if self._display is None:
             searching = (self.searcher.num_trials > 0) + isinstance(self.searcher, ScoringSearcher)
-            stages = 1 if self._networks else (self.compression is not None) + searching + 1
+            before = (self.compression is not None) + asks_parent(self)
+            stages = 1 if self._networks else before + searching + 1
             self._display = ProgressDisplay(stages, enabled=self._show and self.accelerator.is_main_process)
         return self._display
 
@@ -461,7 +476,9 @@ class SearchTrainer:
         self.search()
         assert self._networks is not None
         if not self._loaded:
-            scoring = self._evaluated.scoring if isinstance(self._evaluated, SupernetEvaluator) else None
+            scoring = dict(self._evaluated.scoring) if isinstance(self._evaluated, SupernetEvaluator) else None
+            if scoring is not None and self.compression is not None and self.compression.judge == "parent":
+                scoring |= {"judge": "parent", "judged": self.compression.judged}
             save_trainer(self._networks, searched=self._searched, scoring=scoring)
 
     def summarize(self, networks: Sequence[TrainedNetwork], *, also: Sequence[str] = ()) -> None:
@@ -559,6 +576,7 @@ class SearchTrainer:
                 score=self.score,
                 seed=self.args.seed,
                 on_step=self.progress.step,
+                **({} if self._sizes is None else {"sizes": self._sizes}),
                 **self._evaluator_options,
             )
         result = search(searcher, evaluator, run_dir=self.folder, callbacks=self._callbacks())
