@@ -20,7 +20,7 @@ LAYERS = (
     ("result", "journal"),
     ("searchers", "callbacks.base", "evaluators.base", "generation", "checkpoints"),
     ("run_folder", "callbacks"),
-    ("search", "scoring", "evaluators.tabular"),
+    ("search", "scoring", "library", "evaluators.tabular"),
     ("testing", "metrics"),
     ("data",),
     ("models",),

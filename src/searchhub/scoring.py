@@ -13,12 +13,15 @@ from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.effects import PredictedQuality
 from searchhub.errors import InvalidInputError
+from searchhub.evaluators.base import Evaluator
+from searchhub.generation import generate
 from searchhub.generation.cell_sampling import draw_cells
+from searchhub.generation.limits import Limit
 from searchhub.generation.size_sampling import SizeSampler
 from searchhub.result import SearchResult
 from searchhub.searchers.base import Searcher
-from searchhub.space import Codes
-from searchhub.trial import SCORED, SCORING, Budget, TrialResult
+from searchhub.space import Architecture, Codes
+from searchhub.trial import SCORED, SCORING, Budget, Trial, TrialResult
 
 __all__ = ["ScoringSearcher"]
 
@@ -125,3 +128,52 @@ class ScoringSearcher(Searcher):
         told = self.history[: len(self.history) - len(self._proposal)]
         history = [result.to_dict() for result in told if result.trial.round != SCORING]
         self.searcher.load_state_dict({**state["searcher"], "history": history})
+
+
+REFINED_AT_ONCE = 8
+"""How many architectures are scored before effects are fitted anew."""
+
+
+def refine(
+    result: SearchResult, limits: Sequence[Limit], evaluator: Evaluator, n: int, *, first: int, seed: int = 0
+) -> SearchResult:
+    """Scores near-optimal architectures of some limits whole, and fits effects to all scores again.
+
+    An architecture is proposed by a draw of the effects from their posterior: it is the best one under that draw (as in
+    Thompson sampling), so where the effects are uncertain other architectures are tried, and where they are sure the
+    optimum itself is. Effects are fitted anew after every few of them. Architectures that have a score already are not
+    scored again.
+
+    Args:
+        result: A search with predicted quality.
+        limits: The limits of one network.
+        evaluator: The evaluator with the weights that the search left.
+        n: How many architectures to propose.
+        first: Number of the first trial.
+        seed: Seed of the draws.
+
+    Raises:
+        InvalidInputError: The result has no prediction.
+        InfeasibleLimitError: Nothing meets the limits.
+    """
+    if result.prediction is None:
+        raise InvalidInputError("Only a search with predicted quality can be refined, but this one has none.")
+    rng = np.random.default_rng([seed, 3])
+    while n > 0:
+        prediction = result.prediction
+        assert prediction is not None
+        known = {r.trial.architecture for r in result.history if r.trial.round == SCORING}
+        wanted: list[Architecture] = []
+        for _ in range(min(n, REFINED_AT_ONCE)):
+            drawn = replace(result, prediction=prediction.draw(rng))
+            found = Architecture(generate(drawn, *limits, use_budget=False))
+            if found not in known and found not in wanted:
+                wanted.append(found)
+        n -= REFINED_AT_ONCE
+        if not wanted:
+            continue
+        trials = [Trial(first + i, architecture, SCORED, SCORING) for i, architecture in enumerate(wanted)]
+        first += len(trials)
+        history = (*result.history, *evaluator(trials))
+        result = replace(result, history=history, prediction=PredictedQuality.fit(result.space, history))
+    return result

@@ -165,7 +165,8 @@ def _loss(model: nn.Module, part: Batch, settings: TrainingSettings) -> torch.Te
 
 def _of_teacher(part: Batch, name: str, setting: str) -> torch.Tensor:
     if name not in part:
-        raise InvalidInputError(f"A `{setting}` needs a teacher's outputs in the batches: `distilled`.")
+        what = name.removeprefix("teacher_").replace("hidden", "hidden states")
+        raise InvalidInputError(f"A `{setting}` needs a teacher's {what} in the batches: `distilled`.")
     return part[name]
 
 

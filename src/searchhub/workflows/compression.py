@@ -28,7 +28,7 @@ from searchhub.workflows.teaching import taught
 if TYPE_CHECKING:
     from searchhub.workflows.trainer import SearchTrainer
 
-ORDERS, STARTS = ("first_order", "magnitude", "none"), ("original", "supernet")
+ORDERS, STARTS = ("first_order", "fisher", "magnitude", "none"), ("original", "supernet")
 JUDGES = ("labels", "parent")
 
 FINE_TUNING = TrainingSettings(
@@ -53,7 +53,8 @@ class CompressionArguments:
             classifier has the task's labels by name, else 3.
         labels: Names of the labels of the checkpoint's classifier, in its order. None: those of its configuration.
         training: Settings of the fine-tuning.
-        order: Measure that orders heads and neurons, the most important first: "first_order", "magnitude", or "none".
+        order: Measure that orders heads and neurons, the most important first: "first_order", "fisher", "magnitude", or
+            "none".
         order_examples: Number of training examples on which importance is measured.
         start: Weights that networks start from in the end: those of the fine-tuned checkpoint, "original", or those
             after the search, "supernet". docs/results/bert.md compares them. Without a search they are the same.
@@ -69,7 +70,7 @@ class CompressionArguments:
     epochs: int | None = None
     labels: Sequence[str] | None = None
     training: TrainingSettings = field(default_factory=lambda: FINE_TUNING)
-    order: Literal["first_order", "magnitude", "none"] = "first_order"
+    order: Literal["first_order", "fisher", "magnitude", "none"] = "first_order"
     order_examples: int = 512
     start: Literal["original", "supernet"] = "original"
     distil_search: bool = False

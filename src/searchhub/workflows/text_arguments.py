@@ -35,7 +35,7 @@ from searchhub.workflows.arguments import (
     SearcherArguments,
     option,
 )
-from searchhub.workflows.compression import JUDGES, CompressionArguments, Original, load_original
+from searchhub.workflows.compression import JUDGES, ORDERS, CompressionArguments, Original, load_original
 from searchhub.workflows.limits import check_words
 from searchhub.workflows.search_arguments import SearchArguments
 
@@ -149,7 +149,7 @@ class BertArguments:
     order: str = option(
         "first_order",
         "Measure of importance that orders heads and neurons.",
-        choices=["first_order", "magnitude", "none"],
+        choices=list(ORDERS),
     )
     order_examples: int = option(512, "Number of training examples on which importance is measured.")
     original_epochs: int | None = option(
@@ -306,16 +306,14 @@ class BertTrainingArguments(RecipeTrainingArguments):
             searching: Whether trials learn from the original, too.
             original: The checkpoint that was loaded.
         """
-        search = dataclasses.replace(self.search_settings(), hidden_weight=searching.search_hidden_weight)
+        search = self.bert_search_settings(searching)
         return self.search_arguments(
             run,
             searcher,
             scored=searching.scored,
             even_sizes=searching.even_sizes,
             training=self.distilling(search) if searching.search_distillation else search,
-            final_training=dataclasses.replace(
-                self.distilling(self.final_settings()), hidden_weight=self.hidden_weight
-            ),
+            final_training=self.bert_final_settings(),
             compression=CompressionArguments(
                 base_model=sizes.model_name_or_path,
                 epochs=original.epochs,
@@ -329,6 +327,14 @@ class BertTrainingArguments(RecipeTrainingArguments):
                 judged=searching.judged,
             ),
         )
+
+    def bert_search_settings(self, searching: BertSearcherArguments) -> TrainingSettings:
+        """Returns the settings of the search's trials, but for what they learn from the original's logits."""
+        return dataclasses.replace(self.search_settings(), hidden_weight=searching.search_hidden_weight)
+
+    def bert_final_settings(self) -> TrainingSettings:
+        """Returns the settings of the final training, with the teacher's part in the loss."""
+        return dataclasses.replace(self.distilling(self.final_settings()), hidden_weight=self.hidden_weight)
 
     def original_settings(self, learning_rate: float) -> TrainingSettings:
         """Returns the settings of the checkpoint's fine-tuning."""

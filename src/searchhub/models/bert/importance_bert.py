@@ -13,7 +13,7 @@ from transformers import BertForSequenceClassification
 from searchhub.errors import InvalidInputError
 from searchhub.models.bert.supernet_bert import HEADS_DIM, NEURONS_DIM, BertSupernetForSequenceClassification
 
-ImportanceOrder: TypeAlias = Literal["first_order", "magnitude"]
+ImportanceOrder: TypeAlias = Literal["first_order", "fisher", "magnitude"]
 
 
 def order_by_importance(
@@ -38,7 +38,16 @@ def order_by_importance(
     """
     if order is None:
         return
-    scores = importance(supernet, batches, order)
+    order_by(supernet, importance(supernet, batches, order))
+
+
+def order_by(supernet: BertSupernetForSequenceClassification, scores: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Moves the heads and neurons with the largest scores to the front of every layer, in place.
+
+    Args:
+        supernet: The supernet.
+        scores: Scores as `importance` returns them, in the order in which heads and neurons stand.
+    """
     head_size = torch.arange(supernet.config.attention_head_size, device=supernet.device)
     with torch.no_grad():
         for i, layer in enumerate(supernet.bert.encoder.layer):
@@ -60,15 +69,18 @@ def importance(
       the head or neuron (Michel et al. 2019, Eq. 3; Molchanov et al. 2017). Here a are the outputs of a head, summed
       over tokens and its dimensions, or of a neuron after its activation, summed over tokens. Dropout is off. Padding
       does not count: its gradient is zero.
+    - "fisher" is the mean over examples of (Σ a · ∂L/∂a)²: the diagonal of the Fisher information of a mask on heads
+      and neurons (Kwon et al. 2022, Eq. 9).
     - "magnitude" is the L2 norm of the weights, without biases. A head has its rows of the query, key and value
       matrices and its columns of the attention's output matrix; a neuron has its row of the first matrix and its column
       of the second.
 
     Args:
         supernet: The supernet to measure. It is not changed.
-        batches: Batches for "first_order": keyword arguments of the model, with labels, on any device. If several
-            processes run, the batches of all of them count (the same, or each its own), and all get the same scores.
-        order: "first_order" or "magnitude".
+        batches: Batches for "first_order" and "fisher": keyword arguments of the model, with labels, on any device. If
+            If several processes run, the batches of all of them count (the same, or each its own), and all get the same
+            scores.
+        order: "first_order", "fisher" or "magnitude".
 
     Returns:
         float64 [layers, heads] and float64 [layers, intermediate size], on the supernet's device.
@@ -78,9 +90,9 @@ def importance(
     """
     if order == "magnitude":
         return _magnitude(supernet)
-    if order == "first_order":
-        return _first_order(supernet, batches)
-    raise InvalidInputError(f'`order` must be "first_order", "magnitude" or None, but got {order!r}.')
+    if order in ("first_order", "fisher"):
+        return _by_gradients(supernet, batches, squared=order == "fisher")
+    raise InvalidInputError(f'`order` must be "first_order", "fisher", "magnitude" or None, but got {order!r}.')
 
 
 def _magnitude(supernet: BertSupernetForSequenceClassification) -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,8 +110,8 @@ def _squares(layer: nn.Module, linear: str, dim: int, count: int) -> torch.Tenso
     return weight.reshape(count, -1).square().sum(1)
 
 
-def _first_order(
-    supernet: BertSupernetForSequenceClassification, batches: Iterable[Mapping[str, torch.Tensor]]
+def _by_gradients(
+    supernet: BertSupernetForSequenceClassification, batches: Iterable[Mapping[str, torch.Tensor]], *, squared: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     config = supernet.config
     layers, heads = config.num_hidden_layers, config.num_attention_heads
@@ -120,7 +132,8 @@ def _first_order(
                 of_heads = of_heads.unflatten(-1, (heads, -1)).sum((1, 3))
                 # The loss is a mean over the batch: times the batch size, its gradients are those of each example's own
                 # loss.
-                totals[i] += torch.cat([of_heads, of_neurons.sum(1)], dim=1).abs().sum(0) * size
+                of_all = torch.cat([of_heads, of_neurons.sum(1)], dim=1)
+                totals[i] += of_all.square().sum(0) * size**2 if squared else of_all.abs().sum(0) * size
             examples += size
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         for tensor in (totals, examples):
