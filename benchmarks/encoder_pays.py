@@ -10,7 +10,7 @@ parameters:
   fitted, `--refined` more are judged near the optimum, and the best is generated;
 - `library`: single changes of the original, judged without any training, and the optimum of their sum;
 - `paper`: DDPNAS as written, on labels, with equal steps of shared weights (T = 3, γ = .8, accuracy, E[α]);
-- `random`: architectures drawn evenly over all of that size; `at_depth`: over those of the depth that `this` chose;
+- `random`: `--random_networks` architectures drawn evenly over all of that size; `at_depth`: over those of the depth that `this` chose;
 - `uniform_depth`: evenly spread whole layers; `uniform_width`: all layers, cut alike; `largest`: the most parameters;
 - `magnitude`: torch-pruning to that size; `fisher`: heads and neurons of all layers by their Fisher information for
   each parameter (Kwon et al. 2022).
@@ -49,6 +49,7 @@ from searchhub.training.accelerator import make_accelerator
 from searchhub.workflows.arguments import RunArguments, option, parse
 from searchhub.workflows.text_arguments import (
     BertArguments,
+    BertNetworkArguments,
     BertSearcherArguments,
     BertTrainingArguments,
     TextDataArguments,
@@ -64,7 +65,6 @@ class BenchmarkArguments:
     shares: list[float] = option([0.15, 0.07], "Shares of the encoder's parameters.")
     seeds: int = option(1, "Number of seeds.")
     rows: list[str] = option(list(ROWS), f"Rows: {', '.join(ROWS)}.")
-    random_networks: int = option(5, "Networks of each row that is drawn.")
     steps: int = option(500, "Optimizer steps by which shared weights are trained.")
     refined: int = option(40, "Architectures to judge near each optimum.")
     alike: bool = option(False, "Also train the original on as the networks are.")
@@ -77,18 +77,20 @@ KINDS = (
     BertArguments,
     BertSearcherArguments,
     BertTrainingArguments,
+    BertNetworkArguments,
     RunArguments,
     BenchmarkArguments,
 )
+"""Those of the recipe, so that the same YAML file fits both; of limits `--shares` takes the place."""
 
 
 def main(argv: list[str]) -> None:
     """Measure, print tables, and end with RESULT."""
-    data, sizes, searching, training, where, wanted = parse(KINDS, argv, __doc__)
+    data, sizes, searching, training, networks, where, wanted = parse(KINDS, argv, __doc__)
     transformers_logging.set_verbosity_error()
     if wanted.quick:
         wanted.seeds, wanted.shares = 1, [min(wanted.shares)]
-        wanted.rows, wanted.random_networks = [THIS, RANDOM, AT_DEPTH, LARGEST], 2
+        wanted.rows, networks.random_networks = [THIS, RANDOM, AT_DEPTH, LARGEST], 2
         data.max_train_samples = min(data.max_train_samples or 4000, 4000)
         wanted.steps, searching.scored, wanted.refined = min(wanted.steps, 200), min(searching.scored, 80), 16
     unknown = sorted(set(wanted.rows) - set(ROWS))
@@ -110,7 +112,7 @@ def main(argv: list[str]) -> None:
         search=training.bert_search_settings(searching),
         final=training.bert_final_settings(),
         start=training.start,
-        random_networks=wanted.random_networks,
+        random_networks=networks.random_networks,
     )
     hidden = bool(settings.search.hidden_weight or settings.final.hidden_weight)
     parent = Parent(

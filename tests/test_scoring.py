@@ -1,14 +1,18 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from searchhub.costs.structure import cells_of
+from searchhub.costs.table import CostTable
 from searchhub.distribution import ArchitectureDistribution
 from searchhub.effects import PredictedQuality
 from searchhub.errors import InvalidInputError, RunMismatchError
+from searchhub.evaluators.base import Evaluator
 from searchhub.evaluators.supernet import SupernetEvaluator
-from searchhub.scoring import ScoringSearcher
+from searchhub.generation import Limit
+from searchhub.scoring import ScoringSearcher, refine
 from searchhub.search import search
 from searchhub.searchers.ddp import DDPSearcher
 from searchhub.searchers.random import RandomSearcher
@@ -227,3 +231,57 @@ def test_killed_while_it_scores_it_goes_on_to_the_same_bits(tmp_path, paths):
     with pytest.raises(RunMismatchError, match=r"`searcher\.scored` was 6, now 5"):
         searched(folder, Mortal(paths=paths), scored=5)
     assert plain(searched(folder, Mortal(paths=paths))) == plain(expected)
+
+
+# -- near the optimum -------------------------------------------------------------------------------------------------
+
+
+class Quality(Evaluator):
+    """Scores by a known quality, and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, trials):
+        for trial in trials:
+            self.asked.append(trial)
+            yield TrialResult(trial, quality_of(trial.architecture), weights_step=99)
+
+
+def quality_of(architecture):
+    values = list(architecture.values())
+    return 0.1 + 0.1 * sum(values) - (0.25 if values[0] == values[1] == 2 else 0.0)  # two that do not go together
+
+
+def test_near_optimal_architectures_are_scored_whole():
+    searcher = scoring(RandomSearcher(PLAIN, num_trials=2), scored=15)
+    run(searcher, quality_of)
+    size = CostTable("size", PLAIN, 0.0, (np.arange(3.0),) * 4)
+    result = searcher.result().with_costs(size)
+    limit, evaluator = Limit("size", max=7), Quality()
+    refined = refine(result, [limit], evaluator, 20, first=17, seed=1)
+    new = refined.history[17:]
+    assert [r.trial.number for r in new] == [t.number for t in evaluator.asked] == list(range(17, 17 + len(new)))
+    assert 0 < len(new) <= 20
+    assert all(size(r.trial.architecture) <= 7 for r in new)
+    architectures = [r.trial.architecture for r in refined.history if r.trial.round == SCORING]
+    assert len(set(architectures)) == len(architectures)
+    assert refined.prediction == PredictedQuality.fit(PLAIN, refined.history)
+    again = refine(result, [limit], Quality(), 20, first=17, seed=1)
+    assert again.history == refined.history
+    best = max(quality_of(r.trial.architecture) for r in new)
+    assert best >= max(quality_of(r.trial.architecture) for r in result.history if size(r.trial.architecture) <= 7)
+    with pytest.raises(InvalidInputError, match="Only a search with predicted quality can be refined"):
+        refine(replace(result, prediction=None), [limit], evaluator, 1, first=0)
+
+
+def test_what_is_scored_may_be_spread_by_size():
+    space = SearchSpace("wide", tuple(Choice(f"c{i}", (1, 2, 4, 8, 16, 32, 64)) for i in range(6)))
+    table = CostTable("size", space, 0.0, (np.array([1.0, 2, 4, 8, 16, 32, 64]),) * 6)
+    searcher = ScoringSearcher(RandomSearcher(space, num_trials=1), scored=60, sizes=table)
+    run(searcher)
+    sizes = np.array([table(r.trial.architecture) for r in scored_of(searcher)])
+    alike = table.of_codes(space.sample(60, np.random.default_rng(0)))
+    assert np.quantile(sizes, 0.25) < 0.5 * np.quantile(alike, 0.25)
+    assert searcher.config["scored_sizes"] == "size"
+    assert "scored_sizes" not in scoring(RandomSearcher(space, num_trials=1)).config
