@@ -10,7 +10,8 @@ parameters:
   fitted, `--refined` more are judged near the optimum, and the best is generated;
 - `library`: single changes of the original, judged without any training, and the optimum of their sum;
 - `paper`: DDPNAS as written, on labels, with equal steps of shared weights (T = 3, γ = .8, accuracy, E[α]);
-- `random`: `--random_networks` architectures drawn evenly over all of that size; `at_depth`: over those of the depth that `this` chose;
+- `random`: `--random_networks` architectures drawn evenly over all of that size; `at_depth`: over those of the depth
+  that `this` chose;
 - `uniform_depth`: evenly spread whole layers; `uniform_width`: all layers, cut alike; `largest`: the most parameters;
 - `magnitude`: torch-pruning to that size; `fisher`: heads and neurons of all layers by their Fisher information for
   each parameter (Kwon et al. 2022).
