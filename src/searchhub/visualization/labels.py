@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
@@ -53,12 +53,9 @@ def place_labels(
     taken: list[Bbox] = []
     for label, point in points.items():
         start = pixels(point)
+        boxes = _boxes(axes, label, point, renderer)
         places: list[tuple[float, Point, Bbox]] = []
-        for number, offset in enumerate(_OFFSETS):
-            text = _write(axes, label, point, offset)
-            text.update_positions(renderer)
-            box = Text.get_window_extent(text, renderer).padded(3.0)  # The text alone, without its line.
-            text.remove()
+        for number, (offset, box) in enumerate(zip(_OFFSETS, boxes, strict=True)):
             joint = _along(start, np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2]))
             badness = 100.0 * (not _inside(box, window)) + number / len(_OFFSETS)
             badness += sum(20.0 * box.overlaps(other) + 10.0 * (other.count_contains(joint) > 0) for other in taken)
@@ -68,6 +65,21 @@ def place_labels(
         _write(axes, label, point, offset)
         taken.append(box)
         avoid = np.concatenate([avoid, _along(start, np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2]))])
+
+
+def _boxes(axes: Axes, label: str, point: Point, renderer: RendererAgg) -> list[Bbox]:
+    """Returns the pixels that the label covers at each offset: its side of the point aligns it, the rest moves it."""
+    at_side: dict[float, Bbox] = {}
+    for side in (-1.0, 0.0, 1.0):
+        text = _write(axes, label, point, (side, 0.0))
+        text.update_positions(renderer)
+        box = Text.get_window_extent(text, renderer)  # The text alone, without its line.
+        text.remove()
+        at_side[side] = box.translated(-renderer.points_to_pixels(side), 0.0).padded(3.0)
+    return [
+        at_side[float(np.sign(dx))].translated(renderer.points_to_pixels(dx), renderer.points_to_pixels(dy))
+        for dx, dy in _OFFSETS
+    ]
 
 
 def _write(axes: Axes, label: str, point: Point, offset: Point) -> Annotation:
