@@ -25,6 +25,15 @@ def counted(parts, classes):
     return [np.bincount(parts[part]["label"], minlength=classes) for part in ("train", "test")]
 
 
+@pytest.mark.parametrize("size", [0.25, 31])
+def test_classes_keep_their_proportions_in_the_draw_of_datasets(size):
+    """Runs that were saved name their data by these very draws."""
+    data = rows([50, 40, 30])
+    theirs = data.train_test_split(test_size=size, stratify_by_column="label", seed=3)
+    ours = split_off(data, size, "label", "test", 3)
+    assert {name: part["id"][:] for name, part in ours.items()} == {name: p["id"][:] for name, p in theirs.items()}
+
+
 def test_a_class_of_one_example_stays_in_train():
     data = rows([50, 40, 1, 2])
     train, test = counted(split_off(data, 0.2, "label", "test", 0), 4)
@@ -50,6 +59,8 @@ def test_a_part_that_would_take_a_whole_class_is_refused():
     for size in (57, 60, 0, 61):
         with pytest.raises(InvalidInputError, match="`--test_size` must leave every class in both parts of the 60"):
             split_off(rows([50, 5, 4, 1]), size, "label", "test", 0)
+    with pytest.raises(InvalidInputError, match=r"must leave every class .* a class has only one example"):
+        split_off(rows([1, 1, 1, 1]), 2, "label", "test", 0)
 
 
 def test_groups_stay_whole():

@@ -14,6 +14,7 @@ import torch
 from datasets import ClassLabel, DatasetDict, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
 from datasets.packaged_modules.cache.cache import Cache
+from datasets.utils.stratify import stratified_shuffle_split_generate_indices
 from pyarrow import ArrowException
 
 from searchhub.data.draws import Contained, Groups, draw_few, draw_together
@@ -366,7 +367,14 @@ def split_off(
         if few and len(counts) <= len(train) - wanted and wanted <= (counts - 1).sum():
             return _parts(train, draw_few(labels, wanted, seed))
     try:
-        return train.train_test_split(test_size=amount, stratify_by_column=label_column, seed=seed)
+        if labels is None or not 0 < wanted < len(train):
+            return train.train_test_split(test_size=amount, seed=seed)
+        if counts.min() < 2:
+            raise ValueError("a class has only one example")
+        # `train_test_split` draws the same, but reads labels row by row: of millions that takes minutes.
+        rng = np.random.default_rng(seed)
+        rest, drawn = next(stratified_shuffle_split_generate_indices(labels, len(train) - wanted, wanted, rng))
+        return _parts(train, drawn, rest)
     except ValueError as error:
         raise InvalidInputError(
             f"`--{name}_size` must leave every class in both parts of the {len(train)} training examples, but {size} "
@@ -374,9 +382,10 @@ def split_off(
         ) from error
 
 
-def _parts(train: datasets.Dataset, drawn: np.ndarray) -> DatasetDict:
-    """Returns both parts; `drawn` are positions of the second, in random order."""
-    rest = np.setdiff1d(np.arange(len(train)), drawn)
+def _parts(train: datasets.Dataset, drawn: np.ndarray, rest: np.ndarray | None = None) -> DatasetDict:
+    """Returns both parts; `drawn` are positions of the second, in random order, `rest` those of the first if given."""
+    if rest is None:
+        rest = np.setdiff1d(np.arange(len(train)), drawn)
     return DatasetDict(train=train.select(rest), test=train.select(drawn))
 
 
