@@ -4,6 +4,7 @@ A folder is a package or a module directly under `src/searchhub`. Late imports a
 """
 
 import ast
+import functools
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -21,10 +22,16 @@ def modules(source=SOURCE):
             yield name, path
 
 
+@functools.cache
+def nodes(path):
+    """What a file consists of; it is read once."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imports(path, name, known):
     """Modules that a file of the package imports anywhere; "searchhub" where it imports the package itself."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -42,6 +49,7 @@ def imports(path, name, known):
                 yield imported.removeprefix(WHOLE + ".")
 
 
+@functools.cache
 def arrows(source=SOURCE):
     """Of each module, the modules that it imports."""
     known = dict(modules(source))

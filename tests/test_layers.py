@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from .imports import WHOLE, arrows, between_folders, circles, folder_of, imports, modules
+from .imports import WHOLE, arrows, between_folders, circles, folder_of, imports, modules, nodes
 
 # A module may import its own folder and what stands in lines above its own; folders of one line do not know each other.
 # A new module must be given its place.
@@ -85,14 +85,13 @@ def layer_of(module):
 
 
 MODULES = dict(modules())
-ARROWS = arrows()
 DECIDES = [name for name in MODULES if folder_of(name) in DECIDING and name not in NEEDS_TORCH]
 TORCH_FREE = [f"searchhub.{name}" for name in (*TORCH_FREE_BESIDE, *DECIDES)]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_follow_the_line(name):
-    for imported in ARROWS[name]:
+    for imported in arrows()[name]:
         if folder_of(imported) == folder_of(name):
             assert layer_of(imported) <= layer_of(name), f"searchhub.{name} must not import searchhub.{imported}"
         else:
@@ -122,9 +121,9 @@ def test_modules_name_what_they_import_of_the_package():
     assert [name for name, path in MODULES.items() if WHOLE in set(imports(path, name, MODULES))] == ["_public"]
 
 
-def by_name(source):
+def by_name(nodes):
     """What a module looks up at run time, by `import_module` and the door: the text of each first argument."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         if isinstance(node, ast.Call):
             called = getattr(node.func, "id", getattr(node.func, "attr", None))
             if called in ("import_module", "__import__", "public"):
@@ -133,7 +132,7 @@ def by_name(source):
 
 def test_few_modules_look_others_up_by_name():
     """Such a look-up is an arrow that no test of imports sees, so it is kept to those that must."""
-    found = {name: set(by_name(path.read_text(encoding="utf-8"))) for name, path in MODULES.items()}
+    found = {name: set(by_name(nodes(path))) for name, path in MODULES.items()}
     flat = {name for name in MODULES if name.startswith("models.") and ".modeling_" in name}
     assert {name for name in found if found[name]} - flat == set(BY_NAME), "import it, or say in BY_NAME what it is for"
     assert {name: found[name] for name in flat if not found[name] <= {repr(FLAT)}} == {}
@@ -143,7 +142,7 @@ def test_few_modules_look_others_up_by_name():
 
 def test_look_ups_by_name_are_seen():
     source = "import importlib as i\ndef f(x):\n    i.import_module('a.b')\n    import_module(x)\n    public('c')(x)"
-    assert list(by_name(source)) == ["'a.b'", "x", "'c'"]
+    assert list(by_name(ast.walk(ast.parse(source)))) == ["'a.b'", "x", "'c'"]
 
 
 def test_the_core_is_free_of_torch():
