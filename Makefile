@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 # Waiting OpenMP threads sleep instead of spinning: on busy machines small models otherwise run several times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
+# What is compiled once is kept: the tests start many processes that import the same.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Handed to the command of quickstart and test: make quickstart ARGS="--seed 1"; make test ARGS="-k generation".
 ARGS ?=
 
