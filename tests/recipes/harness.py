@@ -81,7 +81,7 @@ def forkserver(home):
 class Forked:
     """A script in a forked process, and the log of all that it says."""
 
-    def __init__(self, context, script, argv, log, env=None, tell=None, reload=False):
+    def __init__(self, context, script, argv, log, env=None, tell=None, reload=False, pictures=False):
         self.log = log
         request = {
             "script": str(script),
@@ -89,8 +89,10 @@ class Forked:
             "log": str(log),
             "env": {**ENVIRONMENT, **(env or {})},
             "outcome": tell and str(tell),
-            # What a fresh process makes of the folders is seen once, in the run that is started as a user does.
+            # What a fresh process makes of the folders, and what the pictures show, is seen once, in the run that is
+            # started as a user does.
             "reload": reload,
+            "pictures": pictures,
         }
         child = str(Path(__file__).with_name("in_child.py"))
         self.process = context.Process(target=runpy.run_path, args=(child, {"request": request}, "__main__"))

@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
 import searchhub
 from searchhub.workflows import divide_and_conquer, text_arguments, trainer
 
 
-def main(script, argv, log, env, outcome, reload):
+def main(script, argv, log, env, outcome, reload, pictures):
     """Run it.
 
     Args:
@@ -25,6 +27,7 @@ def main(script, argv, log, env, outcome, reload):
         env: Variables to set.
         outcome: File for what the search hands to this process; None: not told.
         reload: Whether it may start a fresh process.
+        pictures: Whether it draws what is on its pictures, which is half the work of a small run.
     """
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
@@ -34,6 +37,8 @@ def main(script, argv, log, env, outcome, reload):
     sys.argv = [script, *argv]
     if not reload:
         subprocess.run = lambda command, **_: subprocess.CompletedProcess(command, 0)
+    if not pictures:
+        Figure.savefig = blank
     if outcome:
 
         def telling(*arguments, search, **options):
@@ -49,6 +54,15 @@ def main(script, argv, log, env, outcome, reload):
 
     replace_everywhere("measure_latency", measuring)
     runpy.run_path(script, run_name="__main__")
+
+
+def blank(figure, file, *, format, **_):
+    """Writes an empty picture."""
+    if format == "svg":
+        Path(file).write_text('<svg width="1pt" height="1pt" viewBox="0 0 1 1"></svg>')
+    else:
+        assert format == "png"
+        Image.new("L", (1, 1)).save(file, format="png")
 
 
 def replace_everywhere(name, function):

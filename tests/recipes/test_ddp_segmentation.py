@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoModelForSemanticSegmentation, pipeline
 
 from searchhub import SearchedMobileConfig, SearchedMobileForImageClassification
@@ -60,8 +61,8 @@ def classifier(tmp_path_factory):
 BLOCKS = ["mbconv_e6_k5", "mbconv_e3_k3", "zero"]
 
 
-def finish(context, data, folder, *argv, settings=SMALLEST):
-    code, said = Run(context, RECIPE, folder, f"--dataset={data}", *words(settings), *argv).end()
+def finish(context, data, folder, *argv, settings=SMALLEST, **options):
+    code, said = Run(context, RECIPE, folder, f"--dataset={data}", *words(settings), *argv, **options).end()
     assert code == 0, said
     return said
 
@@ -69,7 +70,8 @@ def finish(context, data, folder, *argv, settings=SMALLEST):
 @pytest.mark.slow
 def test_it_searches_on_segmentation_itself(context, data, tmp_path):
     folder = tmp_path / "run"
-    said = finish(context, data, folder, *words(SIZES), "--max=macs=2M", "--cost_size", "48", "64", "--by_size")
+    wanted = ["--max=macs=2M", "--cost_size", "48", "64", "--by_size"]
+    said = finish(context, data, folder, *words(SIZES), *wanted, pictures=True)
     assert "validation is 4 stretches of train" in said.lower(), said
     result = SearchResult.load(folder / "result.json")
     assert all(0.0 < trial.score < 1.0 and "mean_iou" in trial.metrics for trial in result.history)
@@ -83,6 +85,9 @@ def test_it_searches_on_segmentation_itself(context, data, tmp_path):
     masks = pipeline("image-segmentation", model=str(published))(picture)
     assert {mask["label"] for mask in masks} <= set(NAMES)
     assert {mask["mask"].size for mask in masks} == {picture.size}
+    for name in ("theta", "pareto_macs"):
+        assert Image.open(folder / "report" / f"{name}.png").width > 100
+    assert 'role="img"' in (folder / "report" / "report.html").read_text()
 
 
 @pytest.mark.slow
@@ -104,7 +109,8 @@ OPERATIONS = ["none", "skip_connect", "sep_conv_3x3"]
 @pytest.mark.slow
 def test_cells_are_searched_on_segmentation_too(context, data, tmp_path):
     folder = tmp_path / "run"
-    finish(context, data, folder, settings={**SMALLEST, **CELLS, **FINAL, "operations": OPERATIONS})
+    cells = {**SMALLEST, **CELLS, **FINAL, "operations": OPERATIONS}
+    finish(context, data, folder, settings=cells, pictures=True)
     model = AutoModelForSemanticSegmentation.from_pretrained(folder / "models" / "derived")
     with torch.no_grad():
         logits = model.eval()(pixel_values=torch.zeros(1, 3, 33, 47)).logits
