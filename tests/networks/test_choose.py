@@ -226,6 +226,13 @@ def test_limits_are_checked_before_a_search():
         check_limits(COSTS, [Limit("macs", max=smallest)], random_networks=5)
 
 
+def test_too_many_random_networks_are_told_in_numbers_that_people_write():
+    costs = CostTable("macs", SPACE, 286_000.0, tuple(np.array([0.0, 4e3, 4e4, 4e4]) for _ in range(6)))
+    with pytest.raises(InvalidInputError, match=r"285,000 < macs <= 300,000") as caught:
+        check_limits([costs], [Limit("macs", max=300_000)], random_networks=500)
+    assert "00000" not in str(caught.value)
+
+
 # -- side by side -----------------------------------------------------------------------------------------------------
 
 

@@ -216,9 +216,16 @@ def did_you_mean(window: CostRange, smallest: float, largest: float) -> str:
 
 
 def describe(name: str, low: float, high: float) -> str:
-    """Returns a range in words, e.g. "macs <= 600,000"."""
+    """Returns a range in words.
+
+    >>> describe("macs", -math.inf, 600_000), describe("macs", math.nextafter(285_000, math.inf), 300_000)
+    ('macs <= 600,000', '285,000 < macs <= 300,000')
+    """
     if low == high:
         return f"{name} = {number(low)}"
+    below = math.nextafter(low, -math.inf)
+    if math.isfinite(low) and len(number(below)) < len(number(low)):  # e.g. the least number above 0.95 ν
+        return f"{name} > {number(below)}" if math.isinf(high) else f"{number(below)} < {name} <= {number(high)}"
     left = "" if math.isinf(low) else f"{number(low)} <= "
     right = "" if math.isinf(high) else f" <= {number(high)}"
     return f"{name} >= {number(low)}" if left and not right else f"{left}{name}{right}"
