@@ -91,6 +91,30 @@ def test_a_head_that_is_left_out_is_one_whose_output_is_zero():
     torch.testing.assert_close(logits(full, **text_batch()), logits(small, **text_batch()), rtol=1e-5, atol=1e-5)
 
 
+ZEROS = {
+    0: {"num_attention_heads": 0},
+    1: {"intermediate_size": 0},
+    3: {"num_attention_heads": 0, "intermediate_size": 0},
+}
+
+
+def test_of_a_part_that_is_left_out_the_norm_stays():
+    """By hand: the stock layers' own parts, with the LayerNorm alone where one is missing."""
+    model, batch = searched_bert(per_layer_config=ZEROS), text_batch()
+    hidden, norm = 24, 2 * 24
+    attention, feed_forward = 4 * hidden * (hidden + 1) + norm, hidden * 32 + 32 + 32 * hidden + hidden + norm
+    counts = [sum(p.numel() for p in layer.parameters()) for layer in model.bert.encoder.layer]
+    assert counts == [norm + feed_forward, attention + norm, attention + feed_forward, 2 * norm]
+    with torch.no_grad():
+        states = model(**batch, output_hidden_states=True).hidden_states
+        last = model.bert.encoder.layer[3]
+        expected = last.output.LayerNorm(last.attention.output.LayerNorm(states[3]))
+        assert torch.equal(states[4], expected)
+        first = model.bert.encoder.layer[0]
+        middle = first.attention.output.LayerNorm(states[0])
+        assert torch.equal(states[1], first.output(first.intermediate(middle), middle))
+
+
 # -- attention, padding, heads of the task ----------------------------------------------------------------------------
 
 
@@ -104,6 +128,15 @@ def test_sdpa_is_the_default_and_eager_agrees():
     torch.testing.assert_close(logits(model, **batch), fast, rtol=1e-5, atol=1e-5)
     attentions = model(**batch, output_attentions=True).attentions
     assert [a.shape[1] for a in attentions] == [3, 4, 1, 4]
+
+
+def test_attentions_of_every_layer_where_some_have_none():
+    model, batch = searched_bert(per_layer_config=ZEROS), text_batch()
+    fast = logits(model, **batch)
+    model.set_attn_implementation("eager")
+    torch.testing.assert_close(logits(model, **batch), fast, rtol=1e-5, atol=1e-5)
+    attentions = model(**batch, output_attentions=True).attentions
+    assert [tuple(a.shape) for a in attentions] == [(5, n, 9, 9) for n in (0, 4, 4, 0)]
 
 
 def test_hidden_states_of_every_layer():
@@ -138,9 +171,9 @@ def test_regression_and_classification(num_labels, loss):
     torch.testing.assert_close(output.loss, loss(output.logits, batch["labels"]))
 
 
-@pytest.mark.parametrize("num_labels", [1, 3])
-def test_onnx_computes_the_same(num_labels, tmp_path):
-    model = searched_bert(num_labels=num_labels)
+@pytest.mark.parametrize(("num_labels", "layers"), [(1, LAYERS), (3, ZEROS)])
+def test_onnx_computes_the_same(num_labels, layers, tmp_path):
+    model = searched_bert(num_labels=num_labels, per_layer_config=layers)
     report = export_onnx(model, tmp_path / "x.onnx", sequence_length=9, threads=1, rounds=1, min_run_time=0.001)
     session = onnxruntime.InferenceSession(report.path, providers=["CPUExecutionProvider"])
     for n, length in ((5, 9), (2, 20)):
@@ -150,8 +183,9 @@ def test_onnx_computes_the_same(num_labels, tmp_path):
         torch.testing.assert_close(torch.from_numpy(found), logits(model, **batch), atol=1e-5, rtol=1e-4)
 
 
-def test_gradient_checkpointing_gives_the_same_gradients():
-    model, batch = searched_bert().train(), text_batch()
+@pytest.mark.parametrize("layers", [LAYERS, ZEROS], ids=["sizes", "zeros"])
+def test_gradient_checkpointing_gives_the_same_gradients(layers):
+    model, batch = searched_bert(per_layer_config=layers).train(), text_batch()
     model(**batch).loss.backward()
     expected = {n: p.grad.clone() for n, p in model.named_parameters()}
     model.zero_grad()
@@ -253,10 +287,14 @@ with torch.no_grad():
 """
 
 
+FRESH_LAYERS = {0: {"num_attention_heads": 0, "intermediate_size": 7}, 2: {"num_attention_heads": 1}, 3: ZEROS[1]}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("searchhub_here", [True, False], ids=["import searchhub", "trust_remote_code"])
 def test_loads_in_a_fresh_process(tmp_path, searchhub_here):
-    model = searched_bert(id2label={0: "NEGATIVE", 1: "POSITIVE"}, label2id={"NEGATIVE": 0, "POSITIVE": 1})
+    labels = {"id2label": {0: "NEGATIVE", 1: "POSITIVE"}, "label2id": {"NEGATIVE": 0, "POSITIVE": 1}}
+    model = searched_bert(per_layer_config=FRESH_LAYERS, **labels)
     classes = {"auto_class": "AutoModelForSequenceClassification", "processor_class": "AutoTokenizer"}
     card = model_card(CardFacts(model_name="x", model_class="X", architecture={}, remote_code=True, **classes))
     folder, tokenizer = tmp_path / "path" / "to" / "x", vocabulary(tmp_path)
@@ -288,8 +326,8 @@ def test_loads_in_a_fresh_process(tmp_path, searchhub_here):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"per_layer_config": {0: {"num_attention_heads": 0}}}, "Layer 0 must have at least one head"),
-        ({"per_layer_config": {1: {"intermediate_size": 0}}}, "Layer 1 must have at least one head"),
+        ({"per_layer_config": {0: {"num_attention_heads": -1}}}, "Layer 0 must have at least 0 heads"),
+        ({"per_layer_config": {1: {"intermediate_size": -1}}}, "Layer 1 must have at least 0 heads"),
         ({"per_layer_config": {1: {"hidden_size": 12}}}, r"`per_layer_config` holds \['hidden_size'\]"),
         ({"per_layer_config": {1: {"skip": ["attention"]}}}, "layer 1 has `skip"),
         ({"per_layer_config": {4: {"intermediate_size": 8}}}, r"\[0, 4\)"),
@@ -338,8 +376,13 @@ def test_plain_bert_is_a_copy():
 
 @pytest.mark.parametrize(
     "layers",
-    [LAYERS, {i: {"num_attention_heads": 2} for i in range(4)}, {0: {"intermediate_size": 8}}],
-    ids=["both", "fewer heads", "widths"],
+    [
+        LAYERS,
+        {i: {"num_attention_heads": 2} for i in range(4)},
+        {0: {"intermediate_size": 8}},
+        {i: {"intermediate_size": 0} for i in range(4)},
+    ],
+    ids=["both", "fewer heads", "widths", "no feed-forward part"],
 )
 def test_what_stock_bert_cannot_express_is_refused(layers):
     with pytest.raises(InvalidInputError, match=r"Stock BERT must have one feed-forward width and 4 heads"):

@@ -13,6 +13,7 @@ from transformers import (
 
 from searchhub.errors import InvalidInputError
 from searchhub.models.bert.supernet_bert import BertSupernetConfig, BertSupernetForSequenceClassification
+from searchhub.models.shells import Shells
 from searchhub.space import Architecture
 from searchhub.spaces.bert import heads_choice, intermediate_choice, kept_layers
 from searchhub.testing.supernet import SupernetContract
@@ -23,7 +24,9 @@ from_pretrained = BertSupernetForSequenceClassification.from_pretrained
 
 
 class TestBertSupernet(SupernetContract):
-    @pytest.fixture(params=[{}, {"depths": [3]}], ids=["proportions", "one depth"])
+    @pytest.fixture(
+        params=[{}, {"depths": [3]}, {"sizes": "small", "depths": [2, 3]}], ids=["proportions", "one depth", "zeros"]
+    )
     def supernet(self, request):
         return tiny_bert_supernet(**request.param)
 
@@ -80,6 +83,29 @@ def test_the_first_heads_and_neurons_of_the_layers_that_stay():
             assert parameter is shared[name], name
     assert ours.output.LayerNorm.weight is theirs.output.LayerNorm.weight
     assert ours.attention.output.dense.bias is theirs.attention.output.dense.bias
+
+
+def test_shells_exchange_parts_that_are_left_out():
+    """There and back, in one place of the model: no weight stays that the architecture lacks."""
+    supernet, batch = tiny_bert_supernet(intermediate_sizes=[0, 8], num_heads=[0, 3]), text_batch()
+    shells = Shells(supernet)
+    for width, heads in ((8, 3), (0, 3), (0, 0), (8, 0), (8, 3), (0, 0)):
+        chosen = architecture(3, width, heads)
+        model, expected = shells.model(chosen), supernet.subnet(chosen)
+        assert set(model.state_dict()) == set(expected.state_dict())
+        assert torch.equal(logits(model, **batch), logits(expected, **batch))
+    left = [name for name in model.state_dict() if name.startswith("bert.encoder.layer.1.")]
+    norms = ("attention.output.LayerNorm", "output.LayerNorm")
+    assert left == [f"bert.encoder.layer.1.{norm}.{kind}" for norm in norms for kind in ("weight", "bias")]
+
+
+def test_sizes_are_saved_where_they_are_not_the_papers(tmp_path):
+    """Runs from before they were a field have none in their settings."""
+    assert "sizes" not in tiny_bert_supernet().config.to_dict()
+    supernet = tiny_bert_supernet(sizes="small")
+    supernet.save_pretrained(tmp_path)
+    assert from_pretrained(tmp_path).search_space == supernet.search_space
+    assert "sizes" not in supernet.subnet_config(architecture(2, 0, 0)).to_dict()
 
 
 def test_subnets_keep_what_the_supernet_is(tmp_path):

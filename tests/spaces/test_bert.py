@@ -15,6 +15,12 @@ class TestBertSpace(SpaceContract):
         return bert_space()
 
 
+class TestSmallBertSpace(SpaceContract):
+    @pytest.fixture
+    def space(self):
+        return bert_space(6, 1536, 12, sizes="small")
+
+
 def candidates(space, name):
     return space.choices[space.index(name)].candidates
 
@@ -84,6 +90,21 @@ def test_proportions_of_a_small_checkpoint_are_distinct_and_at_least_one():
     assert candidates(space, heads_choice(0)) == (1,)
 
 
+def test_small_sizes_are_dense_where_little_is_kept():
+    space = bert_space(6, 1536, 12, sizes="small")
+    assert candidates(space, "depth") == (2, 3, 4, 5, 6)
+    assert candidates(space, intermediate_choice(0)) == (0, 64, 128, 192, 256, 384, 512, 768, 1536)
+    assert candidates(space, heads_choice(0)) == (0, 1, 2, 3, 4, 6, 12)
+    base = bert_space(sizes="small")
+    assert candidates(base, "depth") == (4, 5, 6, 7, 8, 9, 10, 11, 12)
+    assert candidates(base, intermediate_choice(11)) == (0, 128, 256, 384, 512, 768, 1024, 1536, 3072)
+    own = bert_space(6, 1536, 12, num_heads=[0, 12], sizes="small")
+    assert candidates(own, heads_choice(0)) == (0, 12)
+    assert candidates(own, intermediate_choice(0)) == candidates(space, intermediate_choice(0))
+    tiny = bert_space(2, 2, 1, sizes="small")
+    assert [choice.candidates for choice in tiny.choices[:3]] == [(1, 2), (0, 1, 2), (0, 1)]
+
+
 def test_own_lists_keep_their_order():
     space = bert_space(6, 64, 4, depths=[4, 2], intermediate_sizes=[64, 16], num_heads=[3])
     assert candidates(space, "depth") == (4, 2)
@@ -115,9 +136,10 @@ def test_files_keep_conditions():
         ({"depths": []}, "`depths`"),
         ({"depths": [6, 6]}, "`depths` must be distinct"),
         ({"depths": [6.0]}, "`depths` must be distinct whole"),
-        ({"intermediate_sizes": [512, 4096]}, r"from 1 to 3072, the width of the checkpoint, but got \[512, 4096\]"),
-        ({"num_heads": [4, 16]}, r"from 1 to 12, the heads of the checkpoint, but got \[4, 16\]"),
-        ({"num_heads": [0]}, "`num_heads`"),
+        ({"intermediate_sizes": [512, 4096]}, r"from 0 to 3072, the width of the checkpoint, but got \[512, 4096\]"),
+        ({"num_heads": [4, 16]}, r"from 0 to 12, the heads of the checkpoint, but got \[4, 16\]"),
+        ({"num_heads": [-1]}, "`num_heads`"),
+        ({"sizes": "tiny"}, r"`sizes` must be one of \['paper', 'small'\], but is 'tiny'"),
     ],
 )
 def test_impossible_lists_are_refused(lists, message):

@@ -11,7 +11,8 @@ class SearchedBertConfig(BertConfig):
 
     The fields are those of `BertConfig`. `intermediate_size` and `num_attention_heads` are those of the layers that
     `per_layer_config` does not name; it holds the others by their index, e.g. `{1: {"num_attention_heads": 4}}`. Where
-    it holds any, they are read from `config.per_layer_config[i]` alone.
+    it holds any, they are read from `config.per_layer_config[i]` alone. A layer with 0 heads has no attention, one with
+    width 0 no feed-forward part; the LayerNorm after it stays.
 
     Args:
         attention_head_size: Size of every head, whatever their number; None: `hidden_size` / `num_attention_heads`.
@@ -37,12 +38,12 @@ class SearchedBertConfig(BertConfig):
             raise ValueError("`is_decoder` and `add_cross_attention` must be False: only the encoder is here.")
 
     def validate_layers(self):
-        """Part of the `@strict` validation: every layer has heads and a width, and nothing else of its own."""
+        """Part of the `@strict` validation: heads and width of a layer are not negative, and all that is its own."""
         for i, layer in enumerate(self.per_layer_config):
-            if layer.num_attention_heads < 1 or layer.intermediate_size < 1:
+            if layer.num_attention_heads < 0 or layer.intermediate_size < 0:
                 raise ValueError(
-                    f"Layer {i} must have at least one head and a width of 1, but has {layer.num_attention_heads} and "
-                    f"{layer.intermediate_size}."
+                    f"Layer {i} must have at least 0 heads and a width of at least 0, but has "
+                    f"{layer.num_attention_heads} and {layer.intermediate_size}."
                 )
             if getattr(layer, "skip", None):
                 raise ValueError(f"Nothing of a layer can be skipped, but layer {i} has `skip={layer.skip}`.")

@@ -19,17 +19,17 @@ def as_plain_bert(model: SearchedBertForSequenceClassification) -> BertForSequen
         model: A model whose layers all have all heads of the checkpoint, and the same feed-forward width.
 
     Raises:
-        InvalidInputError: Layers differ, or heads were left out. Stock BERT has one width, and its heads together are
-            as wide as the hidden states.
+        InvalidInputError: Layers differ, or heads or the feed-forward part were left out. Stock BERT has one width,
+            above 0, and its heads together are as wide as the hidden states.
     """
     config = model.config
     sizes = {(layer.intermediate_size, layer.num_attention_heads) for layer in config.per_layer_config}
     widths, heads = ({size[i] for size in sizes} for i in (0, 1))
-    if len(sizes) != 1 or max(heads) * config.attention_head_size != config.hidden_size:
+    if len(sizes) != 1 or 0 in widths or max(heads) * config.attention_head_size != config.hidden_size:
         raise InvalidInputError(
             "Stock BERT must have one feed-forward width and "
-            f"{config.hidden_size // config.attention_head_size} heads in every layer, but these layers have widths "
-            f"{sorted(widths)} and {sorted(heads)} heads. Publish it as `{config.model_type}`."
+            f"{config.hidden_size // config.attention_head_size} heads in every layer, and no part left out, but these "
+            f"layers have widths {sorted(widths)} and {sorted(heads)} heads. Publish it as `{config.model_type}`."
         )
     fields = {name: value for name, value in config.to_dict().items() if name not in _OURS}
     fields |= {"intermediate_size": widths.pop(), "num_attention_heads": heads.pop()}

@@ -37,10 +37,11 @@ class BertSupernetConfig(BertConfig):
     Configuration of a BERT supernet: the fields of the checkpoint's `BertConfig`, and what a search may choose.
 
     Args:
-        depths: Numbers of layers on offer. None: the default of `searchhub.bert_space`. This holds for the next two
-            arguments, too.
-        intermediate_sizes: Feed-forward widths on offer in every layer.
-        num_heads: Numbers of heads on offer in every layer.
+        depths: Numbers of layers on offer. None: those of `sizes`. This holds for the next two arguments, too.
+        intermediate_sizes: Feed-forward widths on offer in every layer. 0: no feed-forward part.
+        num_heads: Numbers of heads on offer in every layer. 0: no attention.
+        sizes: "paper" or "small", the latter for networks that keep 5 to 25 % of the encoder; see
+            `searchhub.bert_space`.
         sequence_length: Number of tokens of the example on which multiply-adds and latency are counted. None: 128, or
             fewer if the checkpoint has fewer positions.
     """
@@ -51,6 +52,7 @@ class BertSupernetConfig(BertConfig):
     intermediate_sizes: list[int] | tuple[int, ...] | None = None
     num_heads: list[int] | tuple[int, ...] | None = None
     sequence_length: int | None = None
+    sizes: str = "paper"
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.sequence_length is None:
@@ -71,7 +73,13 @@ class BertSupernetConfig(BertConfig):
             depths=self.depths,
             intermediate_sizes=self.intermediate_sizes,
             num_heads=self.num_heads,
+            sizes=self.sizes,  # type: ignore[arg-type]
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields; without `sizes` at its default, as in runs from before it was a field."""
+        fields = super().to_dict()
+        return {name: value for name, value in fields.items() if (name, value) != ("sizes", "paper")}
 
     @classmethod
     def get_config_dict(
@@ -120,8 +128,8 @@ def _is_early_bert(fields: Mapping[str, Any]) -> bool:
 class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassification):
     """A BERT classifier at full size, whose parameters are named and shaped as in transformers.
 
-    A subnet keeps some layers (`kept_layers`), and in each layer the first heads and the first feed-forward neurons;
-    `order_by_importance` brings the best ones to the front. All subnets share the whole embeddings, pooler and
+    A subnet keeps some layers (`kept_layers`), and in each layer the first heads and the first feed-forward neurons, or
+    none; `order_by_importance` brings the best ones to the front. All subnets share the whole embeddings, pooler and
     classifier. Dropout is the checkpoint's.
 
     Args:
@@ -176,7 +184,7 @@ class BertSupernetForSequenceClassification(Supernet, BertForSequenceClassificat
         Args:
             pretrained_model_name_or_path: A folder, or a repository on the Hub.
             *args: Positional arguments of transformers' `from_pretrained`.
-            **kwargs: Fields of the configuration (`num_labels`, `depths`, `intermediate_sizes`, `num_heads`,
+            **kwargs: Fields of the configuration (`num_labels`, `depths`, `intermediate_sizes`, `num_heads`, `sizes`,
                 `sequence_length`), and keyword arguments of transformers' `from_pretrained`.
 
         Raises:
@@ -290,5 +298,6 @@ _SUPERNET_ONLY = {
     "num_heads",
     "position_embedding_type",
     "sequence_length",
+    "sizes",
     "transformers_version",
 }
