@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from searchhub.costs.counting import count_architecture
+from searchhub.costs.latency import measure_latency
 from searchhub.costs.macs import macs_per_module, macs_table
 from searchhub.costs.params import params_table
 from searchhub.costs.timing import _signature
@@ -23,6 +24,7 @@ VARIANTS = {
     "proportions": {},
     "own lists": {"depths": [4, 1, 2], "intermediate_sizes": [32, 9], "num_heads": [2]},
     "one depth": {"depths": [3], "sequence_length": 5},
+    "zeros": {"sizes": "small", "depths": [2, 4], "num_heads": [0, 3]},
     "regression": {"num_labels": 1, "type_vocab_size": 3},
 }
 
@@ -54,6 +56,32 @@ def test_params_of_bert_base():
     assert params(architecture(12)) - params(architecture(10)) == 2 * layer
     assert params(architecture(12)) - params(architecture(12, num_heads=8)) == 12 * 4 * 64 * (4 * hidden + 3)
     assert params(architecture(12)) - params(architecture(12, 1024)) == 12 * 2048 * (2 * hidden + 1)
+
+
+def test_costs_of_parts_that_are_left_out():
+    """By hand: of each part of 24 hidden units the LayerNorm stays, which multiplies nothing."""
+    net = tiny_bert_supernet(intermediate_sizes=[0, 8], num_heads=[0, 2], depths=[4])
+    encoder, macs = params_table(net, embeddings=False), macs_table(net)
+    head, norms, none = 24 * 25 + 2 * 25, 4 * 4 * 24, architecture(4, 0, 0, layers=4)
+    assert encoder(none) == encoder.bounds()[0] == head + norms
+    assert macs(none) == macs.bounds()[0] == 24 * 24 + 24 * 2
+    heads = Architecture(none.to_dict() | {heads_choice(0): 2})
+    assert encoder(heads) == head + norms + 3 * 12 * 25 + 24 * 12 + 24
+    assert macs(heads) - macs(none) == 4 * 12 * 24 * 12 + 2 * 12 * 12 * 12
+    width = Architecture(none.to_dict() | {intermediate_choice(3): 8})
+    assert encoder(width) == head + norms + 8 * 25 + 24 * 8 + 24
+    assert macs(width) - macs(none) == 2 * 12 * 24 * 8
+
+
+def test_small_sizes_reach_a_twentieth_of_minilm():
+    fields = {"num_hidden_layers": 6, "hidden_size": 384, "intermediate_size": 1536}
+    with torch.device("meta"):
+        net = BertSupernetForSequenceClassification(BertSupernetConfig(num_labels=2, sizes="small", **fields))
+    encoder = params_table(net, embeddings=False)
+    low, high = encoder.bounds()
+    assert low < 0.05 * high
+    for depth in net.search_space.choices[0].candidates:
+        assert encoder(architecture(depth, 0, 1, 6)) < 0.15 * high < encoder(architecture(depth, 1536, 12, 6))
 
 
 def test_params_without_embeddings():
@@ -141,3 +169,15 @@ def test_layers_of_the_same_sizes_are_timed_once():
         one, same, different = (_signature(getattr(each, name), (), {}) for each in (first, second, other))
         assert one == same
         assert one != different
+
+
+def test_latency_where_parts_are_left_out():
+    """On a machine that takes a microsecond a weight, a network without parts takes what remains of it."""
+
+    def time(block, reference):
+        return np.array([[sum(p.numel() for p in module.parameters()) / 1000 for module, *_ in (block, reference)]])
+
+    net = tiny_bert_supernet(intermediate_sizes=[0, 8], num_heads=[0, 2])
+    table, params = measure_latency(net, rounds=1, time=time), params_table(net)
+    for row in net.search_space.sample(4, np.random.default_rng(2)):
+        assert table.of_row(row) == pytest.approx(params.of_row(row) / 1000)

@@ -49,7 +49,7 @@ FAMILIES = {
     "bert": (
         "SearchedBert",
         "ForSequenceClassification",
-        {**SIZES, "per_layer_config": {0: {"num_attention_heads": 2}, 3: {"intermediate_size": 16}}},
+        {**SIZES, "per_layer_config": {0: {"num_attention_heads": 2}, 3: {"num_attention_heads": 0}}},
         {"per_layer_config": {0: {"num_attention_heads": 1}}},
     ),
 }

@@ -89,7 +89,7 @@ def test_costs_are_taken_on_the_device_that_trains(bert_once):
 WHOLE_NUMBERS = "must be distinct whole numbers from 1 to 4"
 BAD = {
     "a depth beyond the checkpoint's": (["--depths", "4", "8"], f"`depths` {WHOLE_NUMBERS}, the layers of"),
-    "more heads than the checkpoint's": (["--num_heads=8"], f"`num_heads` {WHOLE_NUMBERS}, the heads of"),
+    "more heads than the checkpoint's": (["--num_heads", "0", "8"], "whole numbers from 0 to 4, the heads of"),
     "wider than the checkpoint": (["--intermediate_sizes=33"], "`intermediate_sizes` must be distinct whole numbers"),
     "unknown task": (["--task_name=wnli"], "`--task_name` must be one of cola, sst2"),
     "both kinds of data": (["--dataset=x.csv"], "Either `--task_name` (one of cola, sst2, "),

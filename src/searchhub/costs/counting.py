@@ -37,7 +37,14 @@ def count_table(supernet: Supernet, name: str, unit: str, count: Count) -> CostT
     entries = [np.zeros(len(choice.candidates)) for choice in space.choices]
     rest: dict[tuple[int, ...], int] = {}
     counted: list[tuple[Codes, int]] = []
-    for row in covering(space):
+    known: set[tuple[int, int]] = set()
+    rows = covering(space)
+    # The fullest rows come first: they hold the candidates of many others, of which one a branch is then enough.
+    for row in sorted(rows, key=lambda row: int((row == INACTIVE).sum())):
+        assignment, standing = tuple(int(row[p]) for p in parents), {*enumerate(row.tolist())}
+        if assignment in rest and standing <= known:
+            continue
+        known |= standing
         architecture = space.decode(row)
         counts = count_architecture(supernet, architecture, count)
         decided = 0
@@ -45,9 +52,9 @@ def count_table(supernet: Supernet, name: str, unit: str, count: Count) -> CostT
             i = space.index(choice)
             entries[i][row[i]] = own = sum(counts.get(module, 0) for module in modules)
             decided += own
-        rest.setdefault(tuple(int(row[p]) for p in parents), counts[""] - decided)
+        rest.setdefault(assignment, counts[""] - decided)
         counted.append((row, counts[""]))
-    first = next(iter(rest))
+    first = tuple(int(rows[0][p]) for p in parents)
     for assignment, left in rest.items():
         changed = [p for p, (a, b) in enumerate(zip(assignment, first, strict=True)) if a != b]
         if len(changed) == 1:

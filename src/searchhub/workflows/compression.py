@@ -165,7 +165,8 @@ def load_original(
             it has no classifier; else an error.
         labels: Names of the labels of its classifier, in its order. None: those of its configuration.
         ignore_mismatched_sizes: Whether to draw a new classifier if the checkpoint's has another number of labels.
-        **fields: Fields of `BertSupernetConfig`: `depths`, `intermediate_sizes`, `num_heads`, `sequence_length`.
+        **fields: Fields of `BertSupernetConfig`: `depths`, `intermediate_sizes`, `num_heads`, `sizes`,
+            `sequence_length`.
 
     Raises:
         InvalidInputError: The checkpoint is no BERT encoder, does not fit the task, or must be fine-tuned and is not.

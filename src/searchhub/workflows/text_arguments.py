@@ -26,6 +26,7 @@ from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassific
 from searchhub.networks.choose import Finder, LimitSet, between, first_within
 from searchhub.searchers.base import Searcher
 from searchhub.space import SearchSpace
+from searchhub.spaces.bert import SHARES
 from searchhub.training.settings import TrainingSettings
 from searchhub.workflows.arguments import (
     SEARCHED_BY,
@@ -139,9 +140,19 @@ class BertArguments:
     ignore_mismatched_sizes: bool = option(
         False, "Draw a new classifier if the checkpoint's has another number of labels."
     )
-    depths: list[int] | None = option(None, "Numbers of layers on offer. Default: 1/2, 2/3, 5/6 and all.")
-    intermediate_sizes: list[int] | None = option(None, "Feed-forward widths on offer. Default: 1/6, 1/4, 1/3 and all.")
-    num_heads: list[int] | None = option(None, "Numbers of heads on offer. Default: 1/3, 2/3 and all.")
+    sizes: str = option(
+        "paper",
+        "What is on offer where the next three name nothing: `paper`, their defaults, or `small`, for 5 to 25 % of the "
+        "encoder: 1/3 to all of the layers, and dense lists of widths and heads from 0.",
+        choices=list(SHARES),
+    )
+    depths: list[int] | None = option(None, "Numbers of layers on offer. Default of `paper`: 1/2, 2/3, 5/6 and all.")
+    intermediate_sizes: list[int] | None = option(
+        None, "Feed-forward widths on offer; 0: no such part. Default of `paper`: 1/6, 1/4, 1/3 and all."
+    )
+    num_heads: list[int] | None = option(
+        None, "Numbers of heads on offer; 0: no attention. Default of `paper`: 1/3, 2/3 and all."
+    )
     sequence_length: int | None = option(
         None,
         "Tokens of the example on which multiply-adds and latency are counted. Default: `max_length`, at most 128.",
@@ -178,6 +189,7 @@ class BertArguments:
             depths=self.depths,
             intermediate_sizes=self.intermediate_sizes,
             num_heads=self.num_heads,
+            sizes=self.sizes,
             sequence_length=min(128, task.max_length) if self.sequence_length is None else self.sequence_length,
         )
 
