@@ -46,6 +46,8 @@ from searchhub.models.bert.importance_bert import order_by_importance as order_b
 from searchhub.models.bert.modeling_bert import SearchedBertForSequenceClassification as SearchedBertForSequenceClassification
 from searchhub.models.bert.modeling_bert import SearchedBertModel as SearchedBertModel
 from searchhub.models.bert.plain_bert import as_plain_bert as as_plain_bert
+from searchhub.models.bert.reconstruction_bert import BertReconstruction as BertReconstruction
+from searchhub.models.bert.reconstruction_bert import gather_reconstruction as gather_reconstruction
 from searchhub.models.bert.supernet_bert import BertSupernetConfig as BertSupernetConfig
 from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassification as BertSupernetForSequenceClassification
 from searchhub.models.channel_cnn.configuration_channel_cnn import SearchedChannelCnnConfig as SearchedChannelCnnConfig

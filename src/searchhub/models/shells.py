@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -12,6 +14,22 @@ from searchhub.models.supernet import Supernet, Window
 from searchhub.space import INACTIVE, Architecture
 
 Key = tuple[int, ...]
+
+
+class Reconstruction(Protocol):
+    """Weights that make up for what a cut leaves out, in place of those that a model shares with its supernet."""
+
+    settings: dict[str, Any]
+    """How they are found, as plain JSON."""
+
+    def apply(self, model: PreTrainedModel, architecture: Architecture) -> None:
+        """Gives a model of this architecture such weights as parameters of its own.
+
+        What a module gets may depend on the choices alone that decide the module.
+        """
+
+    def save(self, path: Path) -> None:
+        """Writes a file, whole or not at all."""
 
 
 @dataclass
@@ -49,10 +67,13 @@ class Shells:
 
     Args:
         supernet: The supernet with the shared weights.
+        reconstruction: Weights that models get in place of some shared ones. Such models can be scored, but what trains
+            them leaves the supernet untrained. None: all weights are shared.
     """
 
-    def __init__(self, supernet: Supernet) -> None:
+    def __init__(self, supernet: Supernet, reconstruction: Reconstruction | None = None) -> None:
         self.supernet = supernet
+        self._reconstruction = reconstruction
         self._space = supernet.search_space
         conditions = {c.condition.choice for c in self._space.choices if c.condition is not None}
         self._parents = [i for i, choice in enumerate(self._space.choices) if choice.name in conditions]
@@ -101,6 +122,8 @@ class Shells:
     def _make(self, architecture: Architecture, branch: Key, keys: Mapping[int, Key]) -> None:
         """Makes a model anew, and keeps it or those of its modules that are not known yet."""
         made = self.supernet.subnet(architecture)
+        if self._reconstruction is not None:
+            self._reconstruction.apply(made, architecture)
         windows = {name: (p, self.supernet.window(name, architecture)) for name, p in sorted(made.named_parameters())}
         decided = self.supernet.choice_modules(architecture)
         for i, key in keys.items():

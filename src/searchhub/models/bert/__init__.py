@@ -10,6 +10,8 @@ AUTO_CLASSES = {
 PUBLIC = (
     "importance_bert.order_by_importance",
     "plain_bert.as_plain_bert",
+    "reconstruction_bert.BertReconstruction",
+    "reconstruction_bert.gather_reconstruction",
     "supernet_bert.BertSupernetConfig",
     "supernet_bert.BertSupernetForSequenceClassification",
 )
