@@ -10,6 +10,7 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification, pipeline
 
+from searchhub import Limit, SearchTrainer
 from searchhub.costs.macs import count_macs
 from searchhub.models.bert.importance_bert import importance
 from searchhub.models.bert.plain_bert import plain_where_possible
@@ -341,6 +342,23 @@ def test_networks_may_start_from_the_search_and_learn_from_the_original(finished
     # The search is the same one, and so is what came out of it.
     assert (finished / "result.json").read_bytes() == result
     assert read_facts(finished / "models" / NAME)["identity"]["architecture"] == architecture
+
+
+@pytest.mark.slow
+def test_networks_may_be_scored_and_start_with_solved_matrices(finish, tmp_path):
+    folder = tmp_path / "run"
+    untrained = ("--searcher=random", "--evaluations=2", "--epochs_per_trial=0")
+    finish(folder, "--reconstruct", *untrained, *ALONE)
+    assert (folder / "reconstruction.safetensors").exists()
+    assert "`start`: weights of the fine-tuned checkpoint, output matrices solved anew" in card(folder)
+    facts = read_facts(folder / "models" / NAME)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["evaluator"]["reconstruction"] == facts["identity"]["reconstruction"]
+    # Later the same network is found, and what it was predicted from is scored as it was.
+    again = SearchTrainer.from_run(folder, progress=False)
+    (network,) = again.train(Limit("encoder_params", max=9000))
+    assert network.facts["identity"] == facts["identity"]
+    assert network.network.architecture.certificate.measured == facts["certificate"]["measured"]
 
 
 @pytest.mark.slow

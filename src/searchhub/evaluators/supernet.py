@@ -22,6 +22,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.evaluators.accelerated import AcceleratedEvaluator
 from searchhub.evaluators.score import LIKELIHOOD, METRIC, Score, find_score, validation_loss
 from searchhub.generation.size_sampling import SizeSampler
+from searchhub.models.shells import Reconstruction, Shells
 from searchhub.models.supernet import Supernet
 from searchhub.space import Architecture
 from searchhub.training.batch_norm import check_batch_norm_of
@@ -85,6 +86,8 @@ class SupernetEvaluator(AcceleratedEvaluator):
         paths: How paths take turns.
         sizes: Cost of which the logarithm is spread evenly over "fresh" paths. None: k disjoint ones are drawn at once.
         score: What a trial's score is: a name in `searchhub.evaluators.score.SCORES`, or a function of a module.
+        reconstruction: Weights that networks are scored with in place of some shared ones. They follow from the shared
+            weights as they are now, so that only trials of no budget may come. None: all weights are shared.
         on_step: Called during a trial, or a whole proposal, with (steps done, steps of it).
 
     Raises:
@@ -109,6 +112,7 @@ class SupernetEvaluator(AcceleratedEvaluator):
         paths: Paths = "fresh",
         sizes: CostTable | None = None,
         score: str | Score = LIKELIHOOD,
+        reconstruction: Reconstruction | None = None,
         on_step: StepCallback | None = None,
     ) -> None:
         check_batch_size(task, "train", settings, accelerator)
@@ -141,6 +145,8 @@ class SupernetEvaluator(AcceleratedEvaluator):
         self._total_steps = num_trials * self._steps_per_trial
         self._state = SharedOptimizerState(dict(supernet.named_parameters()))
         self._weights = SharedWeights(supernet, settings, accelerator, self._state)
+        self._solved = {"reconstruction": reconstruction.settings} if reconstruction else {}
+        self._scored_models = Shells(supernet, reconstruction) if reconstruction else self._weights.shells
         self._steps = 0
         self._distribution = ArchitectureDistribution.uniform(supernet.search_space)
         self._kept: dict[str, list[Any]] = {}
@@ -159,6 +165,11 @@ class SupernetEvaluator(AcceleratedEvaluator):
             if trial.budget.data_share != 1:
                 raise InvalidInputError(
                     f"A trial on shared weights takes all training data, but its budget is {trial.budget}."
+                )
+            if self._solved and self._steps_of(trial):
+                raise InvalidInputError(
+                    "Networks are scored with weights solved anew only where nothing trains the shared ones, but the "
+                    f"budget of a trial is {trial.budget}. Give trials no epochs, or leave `reconstruction` out."
                 )
         if self.paths == "trial":
             yield from map(self._train_and_score, trials)
@@ -250,7 +261,7 @@ class SupernetEvaluator(AcceleratedEvaluator):
         # What BatchNorm is measured with may drop activations out: an architecture is scored alike whenever it comes.
         codes = self.supernet.search_space.encode(trial.architecture).tobytes().hex()
         torch.manual_seed(derive_seed(self.seed, "score", codes))
-        score, measured = self._measure(self._weights.shells.model(trial.architecture))
+        score, measured = self._measure(self._scored_models.model(trial.architecture))
         seconds += time.perf_counter() - started
         return TrialResult(trial, score, {**measured, **metrics}, seconds, weights_step=step)
 
@@ -339,6 +350,7 @@ class SupernetEvaluator(AcceleratedEvaluator):
             "batch_norm_batches": self.batch_norm_batches,
             "batch_size": self.settings.batch_size,
             "eval_batch_size": self.settings.eval_batch_size,
+            **self._solved,
         }
 
     # -- resume -------------------------------------------------------------------------------------------------------
@@ -357,6 +369,7 @@ class SupernetEvaluator(AcceleratedEvaluator):
             "seed": self.seed,
             **sizes,
             **{name: value for name, value in own.items() if value != self.earlier[name]},
+            **self._solved,
         }
 
     @property

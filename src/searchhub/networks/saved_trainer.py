@@ -8,6 +8,7 @@ original/                    the fine-tuned checkpoint, if networks start from i
 training.json                task, settings, epochs, seed, and the compute that the search used
 teacher_logits.safetensors   the teacher's outputs, if the task is distilled
 teacher/                     all that the parent of a compression said, if it was asked
+reconstruction.safetensors   what output matrices are solved from, if networks start with such
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ from searchhub.files import read_json_object, replacing, write_json
 from searchhub.hub.card import ComputeUsed
 from searchhub.hub.contents import MODEL_CONFIG
 from searchhub.hub.folder import save_supernet
+from searchhub.models.bert.reconstruction_bert import BertReconstruction
 from searchhub.models.supernet import Supernet
 from searchhub.networks.card_facts import Provenance
 from searchhub.networks.network import TRAINING
 from searchhub.networks.trainer import NetworkTrainer
 from searchhub.result import SearchResult
-from searchhub.run_folder import ORIGINAL, RESULT, TEACHER
+from searchhub.run_folder import ORIGINAL, RECONSTRUCTION, RESULT, TEACHER
 from searchhub.training.accelerator import make_accelerator
 from searchhub.training.distillation import read_outputs, with_outputs
 from searchhub.training.settings import TrainingSettings
@@ -84,6 +86,8 @@ def save_trainer(
         if isinstance(task, DistilledTask):
             with replacing(trainer.folder / LOGITS) as temporary:
                 save_file({TEACHER_LOGITS: task.logits}, temporary)
+        if trainer.reconstruction is not None and not (trainer.folder / RECONSTRUCTION).exists():
+            trainer.reconstruction.save(trainer.folder / RECONSTRUCTION)
         trainer.result.save(trainer.folder / RESULT)
         kind = type(trainer.supernet)
         data = {
@@ -99,6 +103,7 @@ def save_trainer(
             "mixed_precision": str(trainer.accelerator.mixed_precision),
             "search_cost": dataclasses.asdict(trainer.provenance.search_cost),
             **({} if scoring is None else {"scoring": dict(scoring)}),
+            **({"reconstruction": trainer.reconstruction.settings} if trainer.reconstruction else {}),
             **{name: getattr(trainer, name) for name in _KEPT},
             **{name: getattr(trainer.provenance, name) for name in _TOLD},
         }
@@ -143,6 +148,7 @@ def load_trainer(
         weights = folder / saved.get("weights", SUPERNET)
         supernet = supernet_class(folder / SUPERNET, trust_code=trust_code).from_pretrained(weights)
         supernet.config._name_or_path = ""  # a path of this machine, which configurations of networks would pass on
+        solved = BertReconstruction.load(folder / RECONSTRUCTION, supernet) if "reconstruction" in saved else None
         accelerator = accelerator or make_accelerator(mixed_precision=saved["mixed_precision"], seed=saved["seed"])
         return NetworkTrainer(
             supernet,
@@ -151,6 +157,7 @@ def load_trainer(
             TrainingSettings(**saved["training"]),
             accelerator,
             folder=folder,
+            reconstruction=solved,
             provenance=Provenance(
                 search_cost=ComputeUsed(**saved["search_cost"]),
                 **{name: saved[name] for name in _TOLD if name in saved},

@@ -27,6 +27,7 @@ from searchhub.hub.card import eval_results_yaml, model_card
 from searchhub.hub.contents import FACTS
 from searchhub.hub.folder import save_model_folder
 from searchhub.models.identity import name_labels, weights_digest
+from searchhub.models.shells import Reconstruction
 from searchhub.models.supernet import Supernet
 from searchhub.networks.alike import differences, in_words, training_of
 from searchhub.networks.card_facts import Provenance, card_facts
@@ -75,6 +76,8 @@ class NetworkTrainer:
         provenance: Origin of the networks, for their cards.
         replace: Whether a network takes the place of a finished one of its name that was trained otherwise, or that is
             another. False: that one stays, and the new one gets a folder of its own, `name.2`.
+        reconstruction: Weights that networks start from in place of some inherited ones. None: those are inherited,
+            too.
     """
 
     supernet: Supernet
@@ -90,10 +93,16 @@ class NetworkTrainer:
     publish_as: Callable[[PreTrainedModel], PreTrainedModel] | None = None
     provenance: Provenance = field(default_factory=Provenance)
     replace: bool = False
+    reconstruction: Reconstruction | None = None
 
     def __post_init__(self) -> None:
         if self.inherit_weights:
             check_inheritable(self.supernet)
+        elif self.reconstruction is not None:
+            raise InvalidInputError(
+                "`reconstruction` must be None for networks that are trained from scratch: it completes weights that "
+                "they inherit (`inherit_weights`)."
+            )
 
     def train(self, network: Network, on_step: StepCallback | None = None) -> TrainedNetwork:
         """Trains a network and writes its folder, or reads the folder if the network is finished already.
@@ -129,6 +138,8 @@ class NetworkTrainer:
         """Returns the model of an architecture before training: new, or with the supernet's weights."""
         if self.inherit_weights:
             model = self.supernet.extract(architecture)
+            if self.reconstruction is not None:
+                self.reconstruction.apply(model, architecture)
         else:
             torch.manual_seed(derive_seed(self.seed, "weights"))
             final = self.supernet.final
@@ -172,6 +183,7 @@ class NetworkTrainer:
             inherit_weights=self.inherit_weights,
             inherited=weights_digest(self.supernet) if self.inherit_weights else None,
             **({} if self.train_on == "full" else {"train_on": self.train_on}),
+            **({"reconstruction": self.reconstruction.settings} if self.reconstruction else {}),
         )
 
     def _path(self, network: Network) -> Path:

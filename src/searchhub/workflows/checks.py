@@ -81,6 +81,11 @@ def check_training(trainer: SearchTrainer) -> None:
     check_batch_norm_of(trainer.supernet.final, trainer.final_task, trainer.final_training, trainer.accelerator)
     if trainer.inherit_weights:
         check_inheritable(trainer.supernet)
+    elif trainer.compression and trainer.compression.reconstruct:
+        raise InvalidInputError(
+            "`reconstruct` must be False for networks that are trained from scratch: it completes weights that they "
+            "inherit. Have them inherit: `inherit_weights`."
+        )
     if trainer.args.publish_as is not None and trainer.final_task.source:
         name_of(trainer.args.publish_as)
 

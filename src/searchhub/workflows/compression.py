@@ -14,14 +14,19 @@ from searchhub.callbacks.progress import ProgressDisplay
 from searchhub.data.splits import HELD_OUT
 from searchhub.data.task import Task
 from searchhub.data.text import TextTask
+from searchhub.distributed import OnMain
 from searchhub.errors import InvalidInputError
 from searchhub.models.bert.checkpoint_bert import load_for_task
 from searchhub.models.bert.importance_bert import order_by_importance
+from searchhub.models.bert.reconstruction_bert import BertReconstruction, gather_reconstruction
 from searchhub.models.bert.supernet_bert import BertSupernetForSequenceClassification
 from searchhub.models.identity import name_labels
+from searchhub.models.shells import Reconstruction
 from searchhub.models.supernet import Supernet
 from searchhub.networks.original import AfterTraining, OriginalTrainer, importance_batches
 from searchhub.redact import redact_whole
+from searchhub.run_folder import RECONSTRUCTION
+from searchhub.training.accelerator import Processes
 from searchhub.training.settings import TrainingSettings
 from searchhub.workflows.teaching import taught
 
@@ -55,9 +60,13 @@ class CompressionArguments:
         training: Settings of the fine-tuning.
         order: Measure that orders heads and neurons, the most important first: "first_order", "fisher", "magnitude", or
             "none".
-        order_examples: Number of training examples on which importance is measured.
+        order_examples: Number of training examples on which importance is measured, and activations where
+            `reconstruct` asks for them.
         start: Weights that networks start from in the end: those of the fine-tuned checkpoint, "original", or those
             after the search, "supernet". docs/results/bert.md compares them. Without a search they are the same.
+        reconstruct: Whether networks start with output matrices of attention and feed-forward parts that least squares
+            fit to the fine-tuned checkpoint's activations on these examples, in place of its own that are only cut
+            (`BertReconstruction`). A search that trains nothing scores networks with them, too.
         distil_search: Whether trials of the search learn from the fine-tuned checkpoint, too.
         judge: What trains and scores the search: the "labels", or the outputs of the fine-tuned checkpoint, its
             "parent". Then no label is read, unlabelled texts of the task are learnt from, too, and the score is
@@ -73,6 +82,7 @@ class CompressionArguments:
     order: Literal["first_order", "fisher", "magnitude", "none"] = "first_order"
     order_examples: int = 512
     start: Literal["original", "supernet"] = "original"
+    reconstruct: bool = False
     distil_search: bool = False
     judge: Literal["labels", "parent"] = "labels"
     judged: int | None = 512
@@ -84,6 +94,11 @@ class CompressionArguments:
                 raise InvalidInputError(f"`{name}` must be one of {list(offered)}, but is {getattr(self, name)!r}.")
         if self.judged is not None and self.judged < 1:
             raise InvalidInputError(f"`judged >= 1` must hold, but is {self.judged}.")
+        if self.reconstruct and self.start != "original":
+            raise InvalidInputError(
+                "`reconstruct` must be False where networks start from the weights after the search, because output "
+                'matrices are solved for those of the fine-tuned checkpoint. Start from these: `start` "original".'
+            )
         if (self.epochs or 0) < 0 or self.order_examples < 1:
             raise InvalidInputError(
                 f"`epochs >= 0` and `order_examples >= 1` must hold, but they are {self.epochs} and "
@@ -100,12 +115,14 @@ class Prepared:
         final_task: The task of the final training. None: the one that the trainer was given.
         search_task: The task of the search's trials. None: the trainer's task.
         start: Name of the inherited weights, for cards.
+        reconstruction: Weights that networks start from in place of some inherited ones.
     """
 
     supernet: Supernet
     final_task: Task | None = None
     search_task: Task | None = None
     start: str = "weights of the supernet"
+    reconstruction: Reconstruction | None = None
 
 
 @dataclass(frozen=True)
@@ -263,8 +280,27 @@ def prepare(trainer: SearchTrainer, progress: ProgressDisplay) -> Prepared:
         stage.advance(best=facts["metrics"][task.metric_name])
     final_task, search_task = taught(trainer, supernet, full, progress)
     if args.start == "original" or not trainer.searcher.num_trials:
-        return Prepared(copy.deepcopy(supernet), final_task, search_task, "weights of the fine-tuned checkpoint")
+        start, solved = "weights of the fine-tuned checkpoint", None
+        if args.reconstruct:
+            start, solved = f"{start}, output matrices solved anew", _reconstruction(trainer, args)
+        return Prepared(copy.deepcopy(supernet), final_task, search_task, start, solved)
     return Prepared(supernet, final_task, search_task)
+
+
+def _reconstruction(trainer: SearchTrainer, args: CompressionArguments) -> BertReconstruction:
+    """Returns what output matrices are solved from: gathered on this process's share of examples, or read."""
+    accelerator, task, seed = trainer.accelerator, trainer.task, trainer.args.seed
+    path = trainer.folder / RECONSTRUCTION
+    data = f"{args.order_examples} examples of {task.fingerprint()}, seed {seed}"
+    if OnMain(Processes(accelerator))(path.exists):
+        return BertReconstruction.load(path, trainer.supernet, data=data)
+    batches = importance_batches(task, args.order_examples, args.training.batch_size, trainer.supernet.device, seed)
+    own = batches[accelerator.process_index :: accelerator.num_processes]
+    found = gather_reconstruction(trainer.supernet, own, data=data)
+    if accelerator.is_main_process:
+        found.save(path)
+    accelerator.wait_for_everyone()
+    return found
 
 
 def _ordering(args: CompressionArguments, task: Task, seed: int) -> AfterTraining | None:

@@ -69,4 +69,6 @@ def load_evaluator(trainer: NetworkTrainer) -> SupernetEvaluator | None:
             task = task.task
         task = judged_again(task, folder / TEACHER, scoring["judged"])
         settings = replace(settings, distillation_weight=1.0)
+    if "reconstruction" in scoring:
+        options["reconstruction"] = trainer.reconstruction
     return SupernetEvaluator(supernet, task, settings, trainer.accelerator, num_trials=1, **options)

@@ -162,7 +162,9 @@ class BertArguments:
         "Measure of importance that orders heads and neurons.",
         choices=list(ORDERS),
     )
-    order_examples: int = option(512, "Number of training examples on which importance is measured.")
+    order_examples: int = option(
+        512, "Number of training examples on which importance is measured, and activations for `--reconstruct`."
+    )
     original_epochs: int | None = option(
         None,
         "Epochs of fine-tuning the checkpoint before the search. Default: 0 if its classifier has the data's labels by "
@@ -275,6 +277,9 @@ class BertTrainingArguments(RecipeTrainingArguments):
         "Weights to start from: the fine-tuned original's or the search's (docs/results/bert.md compares them).",
         choices=["original", "supernet"],
     )
+    reconstruct: bool = option(
+        False, "Start with output matrices that least squares fit to the original's activations, not only cut."
+    )
     warmup_steps: int = option(20, "Steps of linear warm-up at the start of each training and of the search.")
     distillation_weight: float = option(0.0, "Weight of the original's outputs in the loss of the final fine-tuning.")
     distillation_temperature: float = option(2.0, "Divisor of logits in that part of the loss.")
@@ -334,6 +339,7 @@ class BertTrainingArguments(RecipeTrainingArguments):
                 order=sizes.order,  # type: ignore[arg-type]
                 order_examples=sizes.order_examples,
                 start=self.start,  # type: ignore[arg-type]
+                reconstruct=self.reconstruct,
                 distil_search=searching.search_distillation,
                 judge=searching.judge,  # type: ignore[arg-type]
                 judged=searching.judged,

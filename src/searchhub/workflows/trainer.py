@@ -357,7 +357,7 @@ class SearchTrainer:
                 prepared = prepare(self, progress) if self.compression else Prepared(self.supernet, self.task)
                 # Each trial frees its model and collects garbage; objects that exist now need not be looked at again.
                 gc.freeze()
-                result = self._search(prepared.search_task or self.task).with_costs(*self.costs)
+                result = self._search(prepared).with_costs(*self.costs)
             self._searched = self.supernet if prepared.supernet is not self.supernet else None
             self._networks = self.network_trainer(result, prepared)
             if self._networks.task.source:
@@ -536,6 +536,7 @@ class SearchTrainer:
             "seed": args.seed,
             "folder": self.folder,
             "inherit_weights": self.inherit_weights,
+            "reconstruction": prepared.reconstruction,
             "train_on": args.train_on,
             "publish_as": args.publish_as,
             "replace": args.replace,
@@ -559,15 +560,16 @@ class SearchTrainer:
             *self.callbacks,
         ]
 
-    def _search(self, task: Task) -> SearchResult:
+    def _search(self, prepared: Prepared) -> SearchResult:
         searcher = self.searcher
         if not searcher.num_trials:
             return searcher.result()
         evaluator = self._evaluator
         if not isinstance(evaluator, Evaluator):
+            untrained = prepared.reconstruction is not None and not searcher.budget.epochs
             evaluator = evaluator(
                 self.supernet,
-                task,
+                prepared.search_task or self.task,
                 self.training,
                 self.accelerator,
                 num_trials=searcher.trained_trials,
@@ -577,6 +579,7 @@ class SearchTrainer:
                 seed=self.args.seed,
                 on_step=self.progress.step,
                 **({} if self._sizes is None else {"sizes": self._sizes}),
+                **({"reconstruction": prepared.reconstruction} if untrained else {}),
                 **self._evaluator_options,
             )
         result = search(searcher, evaluator, run_dir=self.folder, callbacks=self._callbacks())
