@@ -7,8 +7,10 @@
 
 A search trains shared weights of all backbones and of the head, scores them by exp(-validation loss), or with
 `--score metric` by mean IoU, and generates a network for each limit. Limits, multiply-adds and measured latency refer
-to pictures of `--cost_size`. With `--transfer` nothing is searched (DDPNAS Sec. 4.4.2). Run the same command again to
-go on after an interruption; add limits to get more networks from the same search.
+to pictures of `--cost_size`. With `--transfer` nothing is searched: a classifier's folder or Hub id is put under a new
+head with its trained weights (DDPNAS Sec. 4.4.2, which trains on ImageNet first); with `--transfer_weights false` its
+architecture is trained from scratch, as a search's networks are. Run the same command again to go on after an
+interruption; add limits to get more networks from the same search.
 """
 
 from __future__ import annotations
@@ -50,28 +52,32 @@ KINDS = (
 def main(argv: list[str]) -> None:
     """Search or transfer, train, compare, reload."""
     data, form, mobile, cells, searching, training, wanted, where = arguments = parse(KINDS, argv, __doc__)
+    form.check(training)
     accelerator = start_run(training, where)
     task = main_first(accelerator, data.task, where.seed)
     accelerator.print(f"Data: {describe(task)}")
     training = training.fitting(task.size("train"))
     supernet = form.supernet(task, mobile, cells, where.seed)
     space = supernet.search_space
+    how = {"scored": searching.scored}
     if form.transfer is None:
         searcher = searching.build(space, where.seed)
         accelerator.print(f"Space: {len(space.choices)} choices, {space.size:,} architectures")
     else:
         check_no_search(Path(where.output_dir))
         searcher = UniformSearcher(space, rule=RULE)
-        accelerator.print(f"No search: `{form.transfer}`, in its own sizes, under the head")
+        how = {"scored": 0, "inherit_weights": form.takes_weights}
+        accelerator.print(f"No search: {form.words()}")
     trainer = SearchTrainer(
         supernet,
         task,
-        training.search_arguments(where, searcher, scored=0 if form.transfer else searching.scored),
+        training.search_arguments(where, searcher, **how),
         evaluator_options=searching.evaluator_options(),
         score=searching.score,
         objective=searching.finder(space),
         more_costs=wanted.latency_tables(supernet),
         search_settings={"searcher": {"searcher": RULE}, "network": form.transfer} if form.transfer else None,
+        **form.provenance(),
         accelerator=accelerator,
         tracked=settings_of(arguments),
     )
@@ -84,7 +90,7 @@ def main(argv: list[str]) -> None:
             trainer.search()
             trainer.summarize(trainer.train_networks([network]))
         return
-    limits = wanted.limits() or ([] if cells_of(space) else default_limits(trainer.costs))
+    limits = wanted.limits(trainer.costs) or ([] if cells_of(space) else default_limits(trainer.costs))
     if where.dry_run:
         accelerator.print(trainer.estimate(*limits))
         return

@@ -12,7 +12,7 @@ from searchhub.networks.network import read_facts
 from searchhub.result import SearchResult
 
 from ..data.shapes import NAMES, pair, split
-from .harness import RECIPES, Run, words
+from .harness import RECIPES, Run, content, words
 
 RECIPE = RECIPES / "ddp_segmentation.py"
 SIZES = {
@@ -91,12 +91,21 @@ def test_it_searches_on_segmentation_itself(context, data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_classifiers_blocks_go_under_the_head_without_a_search(context, data, classifier, tmp_path):
+def test_a_classifier_goes_under_the_head_without_a_search(context, data, classifier, tmp_path):
     folder = tmp_path / "run"
-    said = finish(context, data, folder, f"--transfer={classifier}", "--stem_width=16", "--width_multiplier=0.5")
-    assert "in its own sizes" in said
+    argv = [f"--transfer={classifier}", "--stem_width=16", "--width_multiplier=0.5", "--final_learning_rate=1e-6"]
+    said = finish(context, data, folder, *argv)
+    assert "in its own sizes with its trained weights" in said
     model = AutoModelForSemanticSegmentation.from_pretrained(folder / "models" / "transferred")
     assert (model.config.blocks, model.config.stage_widths) == (BLOCKS, SIZES["stage_widths"])
+    trained = SearchedMobileForImageClassification.from_pretrained(classifier)
+    for name, weights in trained.mobile.features.named_parameters():
+        torch.testing.assert_close(model.mobile.features.get_parameter(name), weights, rtol=0, atol=1e-3)
+    card = (folder / "models" / "transferred" / "README.md").read_text()
+    assert f"`start`: weights of {classifier.name}, under a new head" in card
+    finished = content(folder / "models")
+    finish(context, data, folder, *argv)
+    assert content(folder / "models") == finished, "the same command again keeps the network"
     assert not (folder / "result.json").exists() or not SearchResult.load(folder / "result.json").history
     assert json.loads((folder / "models" / "transferred" / "searchhub.json").read_text())["metrics"]["pixel_accuracy"]
 
@@ -122,6 +131,7 @@ def test_cells_are_searched_on_segmentation_too(context, data, tmp_path):
     [
         (["--dataset="], "`--dataset` must name pictures and masks"),
         (["--transfer={classifier}", "--kernel_sizes=3"], "mbconv_e6_k5"),
+        (["--transfer={classifier}", "--inherit_weights"], "`--inherit_weights` is of a search's weights"),
         (["--output_stride=3", *words(SIZES)], "`output_stride` must be among"),
         (["--crop_size", "1", "2", "3"], "`--crop_size` must be a height and a width"),
     ],

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -16,17 +18,23 @@ from searchhub.data.segmentation import SegmentationTask
 from searchhub.data.segmentation_loading import load_segmentation_task
 from searchhub.data.stretches import GAP
 from searchhub.errors import InvalidInputError
-from searchhub.hub.pretrained import find_folder
-from searchhub.models.darts.supernet_darts import DartsSupernetForSemanticSegmentation
+from searchhub.hub.pretrained import find_folder, load_model
+from searchhub.models.darts.configuration_darts import SearchedDartsConfig
+from searchhub.models.darts.supernet_darts import DartsSupernetConfig, DartsSupernetForSemanticSegmentation
 from searchhub.models.mobile.configuration_mobile import SearchedMobileConfig
-from searchhub.models.mobile.supernet_mobile import MobileSupernetForSemanticSegmentation
+from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, MobileSupernetForSemanticSegmentation
 from searchhub.models.supernet import Supernet
 from searchhub.space import Architecture
 from searchhub.workflows.arguments import RecipeTrainingArguments, option
-from searchhub.workflows.cell_arguments import CellArguments, read_cells
+from searchhub.workflows.cell_arguments import CellArguments, read_cells, supernet_config
 from searchhub.workflows.mobile_arguments import MobileArguments
 
 FAMILIES = ("mobile", "darts")
+
+_CELL_SIZES = ("stem", "stem_multiplier", "width", "num_cells", "reduction_layers", "num_nodes", "search_network")
+"""Fields in which a network of cells brings its sizes."""
+
+Config = TypeVar("Config", SearchedMobileConfig, SearchedDartsConfig)
 
 
 @dataclass
@@ -117,6 +125,13 @@ class SegmentationNetworkArguments:
         "No search: a network that was found on another task, under the head, in its own sizes. A classifier's folder "
         "or Hub id; of cells also a genotype, or a file that holds it.",
     )
+    transfer_weights: bool | None = option(
+        None,
+        "Start from that network's trained weights, all but its classifier's. `false`: from scratch. Default: yes, but "
+        "not of a genotype, which has none.",
+        nargs="?",
+        const=True,
+    )
     segmentation_head: str = option("aspp", "Head: DeepLabV3's or MobileNetV3's.", choices=["aspp", "lraspp"])
     output_stride: int | None = option(
         None, "How many times smaller than the picture the last map is, by dilation. Default: as the strides say."
@@ -129,13 +144,62 @@ class SegmentationNetworkArguments:
         None, "Height and width of the pictures that limits, costs and latency refer to. Default: `image_size`."
     )
 
-    def supernet(self, task: SegmentationTask, mobile: MobileArguments, cells: CellArguments, seed: int) -> Supernet:
-        """Returns the supernet, with weights that start from a seed.
+    def __post_init__(self) -> None:
+        if self.transfer is None and self.transfer_weights is not None:
+            raise InvalidInputError(
+                "`--transfer_weights` is of a network that `--transfer` names. Name it, or drop this."
+            )
 
-        A mobile network that was found elsewhere brings its sizes: they take the place of those in `mobile`.
+    def check(self, training: RecipeTrainingArguments) -> None:
+        """Checks, before any work, that networks do not start from two places.
 
         Raises:
-            InvalidInputError: The sizes do not make a network.
+            InvalidInputError: They would start from weights of a search, which does not take place.
+        """
+        if self.transfer is not None and training.inherit_weights:
+            raise InvalidInputError(
+                "`--inherit_weights` is of a search's weights, but with `--transfer` nothing is searched. Drop it: "
+                "`--transfer_weights` says whether networks start from those of the other network."
+            )
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether networks start from the trained weights of the one that was found elsewhere.
+
+        Raises:
+            InvalidInputError: They are to, but cells were given as text.
+        """
+        if self.transfer is None:
+            return False
+        if self.transfer_weights and self._folder is None:
+            raise InvalidInputError(
+                "`--transfer_weights` needs the folder or Hub id of a trained network, but `--transfer` is a genotype. "
+                "Drop one of the two."
+            )
+        return self._folder is not None and self.transfer_weights is not False
+
+    def words(self) -> str:
+        """Returns what is taken of the network that was found elsewhere, for a person."""
+        if self.takes_weights:
+            return f"`{self.transfer}` in its own sizes with its trained weights, under a new head"
+        sizes = " in its own sizes" if self.family == "mobile" else ", its cells alone,"
+        return f"`{self.transfer}`{sizes} under the head, from scratch"
+
+    def provenance(self) -> dict[str, str]:
+        """Returns what cards tell of the weights that networks start from, as arguments of a `SearchTrainer`."""
+        if not self.takes_weights:
+            return {}
+        base = {} if Path(str(self.transfer)).is_dir() else {"base_model": str(self.transfer)}
+        return {"start": f"weights of {self.transfer}, under a new head", **base}
+
+    def supernet(self, task: SegmentationTask, mobile: MobileArguments, cells: CellArguments, seed: int) -> Supernet:
+        """Returns the supernet, with weights that start from a seed, or from a network that was found elsewhere.
+
+        A mobile network that was found elsewhere brings its sizes: they take the place of those in `mobile`. One of
+        cells does so with its weights; without them its cells are built in the sizes of `cells`.
+
+        Raises:
+            InvalidInputError: The sizes do not make a network, or the other network is not of the family.
         """
         fields = {
             "num_labels": task.num_labels,
@@ -149,16 +213,14 @@ class SegmentationNetworkArguments:
             "aspp_dropout": self.aspp_dropout,
         }
         torch.manual_seed(seed)
+        supernet: Supernet
         if self.family == "darts":
-            return DartsSupernetForSemanticSegmentation(cells.config(**fields))
-        try:
-            if self.transfer is not None:
-                sizes = {name: getattr(self._source(), name) for name in mobile.sizes(32)}
-                mobile = dataclasses.replace(mobile, **sizes, width_multiplier=1.0)
-            config = mobile.config(min(task.image_size), **fields)
-        except (ValueError, TypeError, StrictDataclassError) as error:
-            raise InvalidInputError(f"Sizes must make a network, but: {error}") from error
-        return MobileSupernetForSemanticSegmentation(config)
+            supernet = DartsSupernetForSemanticSegmentation(self._cells_config(cells, fields))
+        else:
+            supernet = MobileSupernetForSemanticSegmentation(self._mobile_config(task, mobile, fields))
+        if self.takes_weights:
+            take_trunk(supernet, self.transferred(supernet), self._source_folder())
+        return supernet
 
     def transferred(self, supernet: Supernet) -> Architecture:
         """Returns the architecture of the network that was found elsewhere, in the supernet's space.
@@ -168,23 +230,79 @@ class SegmentationNetworkArguments:
         """
         assert self.transfer is not None
         if self.family == "darts":
-            return read_cells(self.transfer).architecture()
+            return read_cells(self.transfer if self._folder is None else str(self._folder)).architecture()
         choices = supernet.search_space.choices
-        architecture = Architecture(
-            {choice.name: block for choice, block in zip(choices, self._source().blocks, strict=True)}
-        )
+        blocks = self._source(SearchedMobileConfig).blocks
+        architecture = Architecture({choice.name: block for choice, block in zip(choices, blocks, strict=True)})
         supernet.search_space.encode(architecture)  # a block that is not on offer is said
         return architecture
 
-    def _source(self) -> SearchedMobileConfig:
-        assert self.transfer is not None
-        config = AutoConfig.from_pretrained(find_folder(self.transfer))
-        if not isinstance(config, SearchedMobileConfig):
+    def _mobile_config(
+        self, task: SegmentationTask, mobile: MobileArguments, fields: dict[str, Any]
+    ) -> MobileSupernetConfig:
+        try:
+            if self.transfer is not None:
+                source = self._source(SearchedMobileConfig)
+                sizes = {name: getattr(source, name) for name in mobile.sizes(32)}
+                mobile = dataclasses.replace(mobile, **sizes, width_multiplier=1.0)
+            return mobile.config(min(task.image_size), **fields)
+        except (ValueError, TypeError, StrictDataclassError) as error:
+            raise InvalidInputError(f"Sizes must make a network, but: {error}") from error
+
+    def _cells_config(self, cells: CellArguments, fields: dict[str, Any]) -> DartsSupernetConfig:
+        if not self.takes_weights:
+            return cells.config(**fields)
+        source = self._source(SearchedDartsConfig)
+        return supernet_config(
+            **{name: getattr(source, name) for name in _CELL_SIZES}, operations=cells.operations, **fields
+        )
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        """The folder of the network that was found elsewhere. None: its cells are given as text."""
+        name = str(self.transfer)
+        text = "Genotype(" in name or any(map(os.path.isfile, (name, name.rpartition(":")[0])))
+        return None if text and self.family == "darts" else find_folder(name)
+
+    def _source_folder(self) -> Path:
+        assert self._folder is not None
+        return self._folder
+
+    def _source(self, kind: type[Config]) -> Config:
+        config = AutoConfig.from_pretrained(self._source_folder())
+        if not isinstance(config, kind):
             raise InvalidInputError(
-                f"`--transfer` must name a searched mobile network, but `{self.transfer}` is a {config.model_type}. "
-                "For cells add `--family darts`."
+                f"`--transfer` must name a searched network of `--family {self.family}`, but `{self.transfer}` is a "
+                f"{config.model_type}. Name another one, or change `--family`."
             )
         return config
+
+
+def take_trunk(supernet: Supernet, architecture: Architecture, folder: Path) -> None:
+    """Gives an architecture's part of a supernet the trained weights of a network, all but those of its head.
+
+    Statistics of BatchNorm are not weights: they are measured anew.
+
+    Args:
+        supernet: The supernet, whose weights are changed in place.
+        architecture: The network's architecture.
+        folder: The folder of the network, of the same family and sizes.
+
+    Raises:
+        InvalidInputError: The folder holds no such network.
+    """
+    trunk = f"{supernet.base_model_prefix}.features."
+    trained = dict(load_model(folder).named_parameters())
+    taken = {name: own for name, own in supernet.subnet(architecture).named_parameters() if name.startswith(trunk)}
+    wrong = [name for name, own in taken.items() if name not in trained or trained[name].shape != own.shape]
+    if wrong:
+        raise InvalidInputError(
+            f"`{folder}` must hold weights of the same network, but lacks {wrong[:4]}, or has them in other sizes. "
+            "Take its architecture alone: `--transfer_weights false`."
+        )
+    with torch.no_grad():
+        for name, own in taken.items():
+            own.copy_(trained[name])
 
 
 def _height_and_width(name: str, size: list[int] | None) -> tuple[int, int] | None:

@@ -89,6 +89,10 @@ class SearchTrainer:
         progress: Whether the main process shows progress.
         tracked: The settings that a tracker is told. None: none.
         search_settings: The settings of the search that cards tell. None: those of the searcher and of its trials.
+        start: Name of the weights that the supernet brings, for cards of networks that inherit them. None: they are
+            those of the search.
+        base_model: Hub id of the model that these weights come from, for cards. None: they come from none, or from the
+            checkpoint that is compressed.
         command: The words of the run's command, for cards. None: the command of this process.
     """
 
@@ -110,6 +114,8 @@ class SearchTrainer:
         progress: bool = True,
         tracked: Mapping[str, Any] | None = None,
         search_settings: Mapping[str, Any] | None = None,
+        start: str | None = None,
+        base_model: str | None = None,
         command: Sequence[str] | None = None,
     ) -> None:
         self.folder = Path(args.output_dir)
@@ -148,6 +154,7 @@ class SearchTrainer:
         self._evaluator, self._evaluator_options = evaluator, dict(evaluator_options or {})
         self._tracked = tracked
         self._search_settings = search_settings
+        self._start, self._base_model = start, base_model
         self.command = ["python", *sys.argv] if command is None else list(command)
         self._searcher: Searcher | None = None
         self._networks: NetworkTrainer | None = None
@@ -541,8 +548,8 @@ class SearchTrainer:
             "publish_as": args.publish_as,
             "replace": args.replace,
             "provenance": Provenance(
-                start=prepared.start,
-                base_model=self.compression.base_model if self.compression else None,
+                start=self._start or prepared.start,
+                base_model=self.compression.base_model if self.compression else self._base_model,
                 search_settings=settings,
                 search_cost=compute_used(result.history, self.accelerator),
                 command=self.command,
