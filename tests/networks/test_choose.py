@@ -8,7 +8,14 @@ from searchhub.distribution import ArchitectureDistribution
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import GeneratedArchitecture, Limit, generate
 from searchhub.networks.alike import trained_alike
-from searchhub.networks.choose import check_limits, choose_networks, default_limits, first_within
+from searchhub.networks.choose import (
+    check_limits,
+    choose_networks,
+    default_limits,
+    first_within,
+    uniform_architectures,
+    uniform_within,
+)
 from searchhub.networks.network import Network, TrainedNetwork, comparison
 from searchhub.result import SearchResult
 from searchhub.space import Architecture, Choice, Condition, SearchSpace
@@ -388,3 +395,37 @@ def test_pictures_of_a_run(tmp_path):
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in paths)
     # A cost without a limit has no picture, and neither has a θ that no round has moved.
     assert [p.name for p in draw_run(result(), choose(LIMITS[2]), tmp_path / "s")] == ["pareto_params.png"]
+
+
+# -- as a hand would make them ----------------------------------------------------------------------------------------
+
+OPTIONAL = SearchSpace(
+    "o", tuple(Choice(f"c{i}", ("small", "large", *(["left out"] if i % 2 else []))) for i in range(6))
+)
+COST = CostTable(
+    "macs", OPTIONAL, 10.0, tuple(np.array([1.0, 3.0, 0.0][: len(c.candidates)]) for c in OPTIONAL.choices)
+)
+
+
+def uniform(**limit):
+    plain = ArchitectureDistribution.uniform(OPTIONAL)
+    return list(uniform_within(SearchResult(OPTIONAL, (), plain).with_costs(COST), Limit("macs", **limit)).values())
+
+
+def test_a_uniform_network_has_one_block_in_all_its_layers_and_uses_most_of_the_limit():
+    assert uniform(max=28) == ["large"] * 6
+    assert uniform(max=27) == ["large", "large", "large", "left out", "large", "large"]
+    assert uniform(max=24) == ["large", "left out", "large", "large", "large", "left out"], "spread evenly"
+    assert uniform(max=18) == ["small"] * 6
+    assert uniform(max=13) == ["small", "left out"] * 3
+    with pytest.raises(InfeasibleLimitError, match="at least 13 macs"):
+        uniform(max=12)
+    with pytest.raises(InvalidInputError, match="must have an upper end for a uniform network"):
+        uniform(min=12)
+
+
+def test_a_uniform_network_needs_a_candidate_that_all_layers_offer():
+    unlike = SearchSpace("u", (Choice("a", (1, 2)), Choice("b", (3, 4))))
+    with pytest.raises(InvalidInputError, match=r"`u` does not\. Drop `--uniform`"):
+        uniform_architectures(unlike)
+    assert uniform_architectures(SPACE) == [SPACE.decode([code] * 6) for code in range(4)]

@@ -16,7 +16,7 @@ from searchhub.generation import Limit, generate, sample_within
 from searchhub.networks.choose_cells import choose_cells
 from searchhub.networks.network import AT_COST, LARGEST, RANDOM, Network, check_distinct, network_name
 from searchhub.result import SearchResult
-from searchhub.space import Architecture
+from searchhub.space import Architecture, SearchSpace
 from searchhub.training.batches import derive_seed
 
 Finder: TypeAlias = Callable[..., Architecture]
@@ -176,6 +176,55 @@ def first_within(candidates: Sequence[Architecture]) -> Finder:
         )
 
     return find
+
+
+def uniform_architectures(space: SearchSpace) -> list[Architecture]:
+    """Returns the architectures that have one candidate in all layers, or in fewer of them where layers are optional.
+
+    A layer is optional where it offers what not all layers offer, as the layers of a mobile space that may be left out.
+    Layers that are left out are spread evenly.
+
+    Raises:
+        InvalidInputError: No candidate is on offer in all layers.
+    """
+    common = [c for c in space.choices[0].candidates if all(c in choice.candidates for choice in space.choices)]
+    if not common or any(choice.condition is not None for choice in space.choices):
+        raise InvalidInputError(
+            f"A space must offer one candidate in all its choices for a network to be uniform, but `{space.name}` does "
+            "not. Drop `--uniform`."
+        )
+    absent = {
+        choice.name: next(c for c in choice.candidates if c not in common)
+        for choice in space.choices
+        if set(choice.candidates) - set(common)
+    }
+    n = len(absent)
+    without = [{list(absent)[(2 * i + 1) * n // (2 * out)] for i in range(out)} for out in range(n + 1)]
+    return [
+        Architecture({c.name: absent[c.name] if c.name in names else block for c in space.choices})
+        for names in without
+        for block in common
+    ]
+
+
+def uniform_within(result: SearchResult, *limits: Limit) -> Architecture:
+    """Returns the architecture with one candidate in all layers that uses most of the first limit with an upper end.
+
+    It is what a hand would make of the space: one block throughout, and fewer layers where the limit asks for it. The
+    search's scores take no part.
+
+    Raises:
+        InfeasibleLimitError: No such architecture keeps to the limits.
+        InvalidInputError: No limit has an upper end, or no candidate is on offer in all layers.
+    """
+    bounded = [limit for limit in limits if math.isfinite(limit.high)]
+    if not bounded:
+        raise InvalidInputError(
+            "A limit must have an upper end for a uniform network to use most of it, but got "
+            f"{' and '.join(f'`{limit}`' for limit in limits) or 'none'}. Give a `max`."
+        )
+    largest_first = sorted(uniform_architectures(result.space), key=result.costs[bounded[0].name], reverse=True)
+    return first_within(largest_first)(result, *limits)
 
 
 def _random_beside(

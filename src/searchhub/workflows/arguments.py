@@ -25,7 +25,7 @@ from searchhub.evaluators.supernet import Paths
 from searchhub.generation import largest_within
 from searchhub.generation.objective import ObjectiveName
 from searchhub.models.supernet import Supernet
-from searchhub.networks.choose import Finder, LimitSet
+from searchhub.networks.choose import Finder, LimitSet, uniform_within
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.dc import DCSearcher
 from searchhub.searchers.ddp import Estimator, pruned_search_trials
@@ -439,11 +439,17 @@ class NetworkArguments(LimitArguments):
     random_networks: int = option(3, "Random architectures in (0.95 ν, ν] to train beside each network.")
     train_largest: bool = option(True, "Also train the network with the most multiply-adds.")
     by_size: bool = option(False, "Also train, beside each network, one that uses most of its limit: a rule of size.")
+    uniform: bool = option(
+        False,
+        "Also train, beside each network, the largest within its limit that has one block in all layers, as a hand "
+        "would make it.",
+    )
 
     @property
     def baselines(self) -> dict[str, Finder]:
         """What finds the baselines beside each network."""
-        return {"by_size": largest_within} if self.by_size else {}
+        found = {"by_size": largest_within, "uniform": uniform_within}
+        return {name: finder for name, finder in found.items() if getattr(self, name)}
 
 
 @dataclass
