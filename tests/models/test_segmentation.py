@@ -14,6 +14,8 @@ from searchhub.costs.timing import Bench
 from searchhub.models.darts.modeling_darts import SearchedDartsReduction
 from searchhub.models.mobile.modeling_mobile_segmentation import LrAsppHead
 from searchhub.testing.supernet import SupernetContract
+from searchhub.training.loop import _loss, cross_entropy
+from searchhub.training.settings import TrainingSettings
 
 from .tiny_segmentation import FAMILIES, SIZE, batch_of, config_of, model_of, supernet_of
 
@@ -72,6 +74,32 @@ def test_a_batch_without_a_valid_pixel_has_no_loss(family):
     assert loss.item() == 0
     loss.backward()
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+@each_family
+def test_an_auxiliary_head_is_there_in_training_alone(family):
+    """Its loss is of the masks' size, it trains the stages before it, and nothing of it is left."""
+    model, batch = model_of(family), batch_of()
+    names = list(model.state_dict())
+    model.attach_auxiliary_head()
+    assert "auxiliary_logits" not in model.eval()(**batch)
+    settings = TrainingSettings(auxiliary_weight=0.4)
+    output = model.train()(**batch)
+    head = model.auxiliary_head
+    assert output.auxiliary_logits.shape[:2] == (2, 3)
+    with torch.no_grad():
+        for module in (head, model.segmentation_head):
+            module.eval()  # no dropout
+        main, together = model(**batch), _loss(model, batch, settings)
+        of_both = main.loss + 0.4 * cross_entropy(main.auxiliary_logits, batch["labels"], 0.0)
+    assert together.item() == pytest.approx(of_both.item(), rel=1e-5)
+    model.train().zero_grad()
+    cross_entropy(model(**batch).auxiliary_logits, batch["labels"], 0.0).backward()
+    assert all(p.grad.any() for p in head.parameters())
+    assert next(model.base_model.features.stem.parameters()).grad.any()
+    assert all(p.grad is None for p in model.segmentation_head.parameters())
+    model.detach_auxiliary_head()
+    assert list(model.state_dict()) == names
 
 
 @each_family

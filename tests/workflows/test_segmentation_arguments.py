@@ -129,3 +129,9 @@ def test_networks_do_not_start_from_two_places(mobile):
     SegmentationNetworkArguments().check(training)
     with pytest.raises(InvalidInputError, match="`--inherit_weights` is of a search's weights"):
         SegmentationNetworkArguments(transfer=str(mobile[1])).check(training)
+
+
+def test_an_auxiliary_head_is_of_the_final_training():
+    training = SegmentationTrainingArguments(auxiliary_weight=0.4)
+    assert (training.final_settings().auxiliary_weight, training.search_settings().auxiliary_weight) == (0.4, 0.0)
+    assert "auxiliary_weight" not in SegmentationTrainingArguments().final_settings().to_dict()

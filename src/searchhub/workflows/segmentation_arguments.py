@@ -25,6 +25,7 @@ from searchhub.models.mobile.configuration_mobile import SearchedMobileConfig
 from searchhub.models.mobile.supernet_mobile import MobileSupernetConfig, MobileSupernetForSemanticSegmentation
 from searchhub.models.supernet import Supernet
 from searchhub.space import Architecture
+from searchhub.training.settings import TrainingSettings
 from searchhub.workflows.arguments import RecipeTrainingArguments, option
 from searchhub.workflows.cell_arguments import CellArguments, read_cells, supernet_config
 from searchhub.workflows.mobile_arguments import MobileArguments
@@ -113,6 +114,13 @@ class SegmentationTrainingArguments(RecipeTrainingArguments):
     """Settings by which trials and final networks are trained, with segmentation's schedule."""
 
     schedule: str = option("poly", "Way in which the learning rate falls.", choices=["cosine", "poly"])
+    auxiliary_weight: float = option(
+        0.0, "Weight of the loss of an FCN on the stage before the last, in the final training. DeepLabV3: 0.4."
+    )
+
+    def final_settings(self) -> TrainingSettings:
+        """Returns the settings of the final training."""
+        return dataclasses.replace(super().final_settings(), auxiliary_weight=self.auxiliary_weight)
 
 
 @dataclass

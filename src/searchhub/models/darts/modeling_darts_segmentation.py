@@ -1,5 +1,7 @@
 """Searched cells (DARTS) for segmentation. Self-contained: it travels to the Hub beside the files of the family."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -100,6 +102,18 @@ def build_segmentation_head(config):
     return (AsppHead if config.segmentation_head == "aspp" else LrAsppHead)(config)
 
 
+# Copied from searchhub.models.mobile.modeling_mobile_segmentation.AuxiliaryHead
+class AuxiliaryHead(nn.Sequential):
+    """The FCN of DeepLabV3's training, on the map before the last: a 3x3 convolution and a classifier."""
+
+    def __init__(self, config):
+        in_width = config.map_widths[-2]
+        width = max(8, in_width // 4)
+        super().__init__(
+            SegmentationConvLayer(config, in_width, width, 3), nn.Dropout(0.1), nn.Conv2d(width, config.num_labels, 1)
+        )
+
+
 # Copied from searchhub.models.mobile.modeling_mobile_segmentation.resized
 def resized(logits, size):
     """Logits of another height and width, bilinear, corners not aligned."""
@@ -112,6 +126,17 @@ def segmentation_loss(logits, labels):
     logits = resized(logits.float(), labels.shape[-2:])
     total = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
     return total / (labels != IGNORED).sum().clamp(min=1)
+
+
+# Copied from searchhub.models.mobile.modeling_mobile_segmentation.SegmentationOutput
+@dataclass
+class SegmentationOutput(SemanticSegmenterOutput):
+    """
+    Args:
+        auxiliary_logits: The logits of the auxiliary head; in training, where it is attached.
+    """
+
+    auxiliary_logits: torch.FloatTensor | None = None
 
 
 # Copied from searchhub.models.mobile.modeling_mobile_segmentation.SegmentationMixin
@@ -146,6 +171,7 @@ class SearchedDartsForSemanticSegmentation(SegmentationMixin, SearchedDartsPreTr
         self.num_labels = config.num_labels
         self.darts = SearchedDartsBackbone(config)
         self.segmentation_head = build_segmentation_head(config)
+        self.auxiliary_head = None
         self.post_init()
 
     # Copied from
@@ -169,9 +195,24 @@ class SearchedDartsForSemanticSegmentation(SegmentationMixin, SearchedDartsPreTr
         logits = self.segmentation_head(maps)
         loss = None if labels is None else segmentation_loss(logits, labels)
         hidden_states = tuple(maps) if output_hidden_states else None
+        auxiliary = None
+        if self.training and self.auxiliary_head is not None:
+            auxiliary = self.auxiliary_head(maps[-2])
         if not return_dict:
-            return tuple(v for v in (loss, logits, hidden_states) if v is not None)
-        return SemanticSegmenterOutput(loss=loss, logits=logits, hidden_states=hidden_states)
+            return tuple(v for v in (loss, logits, hidden_states, auxiliary) if v is not None)
+        return SegmentationOutput(loss=loss, logits=logits, hidden_states=hidden_states, auxiliary_logits=auxiliary)
+
+    # Copied from
+    # searchhub.models.mobile.modeling_mobile_segmentation.SearchedMobileForSemanticSegmentation.attach_auxiliary_head
+    def attach_auxiliary_head(self):
+        """Give the training a second head, on the map before the last; it is no part of the network, nor published."""
+        self.auxiliary_head = AuxiliaryHead(self.config).to(device=self.device, dtype=self.dtype)
+
+    # Copied from
+    # searchhub.models.mobile.modeling_mobile_segmentation.SearchedMobileForSemanticSegmentation.detach_auxiliary_head
+    def detach_auxiliary_head(self):
+        """The network alone again."""
+        self.auxiliary_head = None
 
     # Copied from searchhub.models.darts.modeling_darts.SearchedDartsForImageClassification.set_drop_path
     def set_drop_path(self, probability):

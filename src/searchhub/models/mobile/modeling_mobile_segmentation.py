@@ -1,5 +1,7 @@
 """Searched mobile networks for segmentation. Self-contained: it travels to the Hub beside its family's files."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -95,6 +97,17 @@ def build_segmentation_head(config):
     return (AsppHead if config.segmentation_head == "aspp" else LrAsppHead)(config)
 
 
+class AuxiliaryHead(nn.Sequential):
+    """The FCN of DeepLabV3's training, on the map before the last: a 3x3 convolution and a classifier."""
+
+    def __init__(self, config):
+        in_width = config.map_widths[-2]
+        width = max(8, in_width // 4)
+        super().__init__(
+            SegmentationConvLayer(config, in_width, width, 3), nn.Dropout(0.1), nn.Conv2d(width, config.num_labels, 1)
+        )
+
+
 def resized(logits, size):
     """Logits of another height and width, bilinear, corners not aligned."""
     return functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
@@ -105,6 +118,16 @@ def segmentation_loss(logits, labels):
     logits = resized(logits.float(), labels.shape[-2:])
     total = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
     return total / (labels != IGNORED).sum().clamp(min=1)
+
+
+@dataclass
+class SegmentationOutput(SemanticSegmenterOutput):
+    """
+    Args:
+        auxiliary_logits: The logits of the auxiliary head; in training, where it is attached.
+    """
+
+    auxiliary_logits: torch.FloatTensor | None = None
 
 
 class SegmentationMixin:
@@ -135,6 +158,7 @@ class SearchedMobileForSemanticSegmentation(SegmentationMixin, SearchedMobilePre
         self.num_labels = config.num_labels
         self.mobile = SearchedMobileBackbone(config)
         self.segmentation_head = build_segmentation_head(config)
+        self.auxiliary_head = None
         self.post_init()
 
     def forward(self, pixel_values, labels=None, output_hidden_states=None, return_dict=None, **kwargs):
@@ -155,9 +179,20 @@ class SearchedMobileForSemanticSegmentation(SegmentationMixin, SearchedMobilePre
         logits = self.segmentation_head(maps)
         loss = None if labels is None else segmentation_loss(logits, labels)
         hidden_states = tuple(maps) if output_hidden_states else None
+        auxiliary = None
+        if self.training and self.auxiliary_head is not None:
+            auxiliary = self.auxiliary_head(maps[-2])
         if not return_dict:
-            return tuple(v for v in (loss, logits, hidden_states) if v is not None)
-        return SemanticSegmenterOutput(loss=loss, logits=logits, hidden_states=hidden_states)
+            return tuple(v for v in (loss, logits, hidden_states, auxiliary) if v is not None)
+        return SegmentationOutput(loss=loss, logits=logits, hidden_states=hidden_states, auxiliary_logits=auxiliary)
+
+    def attach_auxiliary_head(self):
+        """Give the training a second head, on the map before the last; it is no part of the network, nor published."""
+        self.auxiliary_head = AuxiliaryHead(self.config).to(device=self.device, dtype=self.dtype)
+
+    def detach_auxiliary_head(self):
+        """The network alone again."""
+        self.auxiliary_head = None
 
 
 __all__ = ["SearchedMobileForSemanticSegmentation"]
