@@ -267,16 +267,20 @@ class Seed:
         }
         found: dict[str, Architecture] = {}
         for row in rows:
-            try:
-                if row in finders:
-                    found[row] = Architecture(finders[row]())
-                elif row in DRAWN:
-                    depth = best[DEPTH] if row == AT_DEPTH else None
-                    drawn = self._drawn(limit, row, depth)
-                    found |= {f"{row}{i}": architecture for i, architecture in enumerate(drawn)}
-            except InfeasibleLimitError:
-                print(f"{row}: nothing within {limit}")
+            found |= self._found(row, limit, finders.get(row), best)
         return found
+
+    def _found(
+        self, row: str, limit: Limit, find: Callable[[], Architecture] | None, best: Architecture
+    ) -> dict[str, Architecture]:
+        try:
+            if find is not None:
+                return {row: Architecture(find())}
+            drawn = self._drawn(limit, row, best[DEPTH] if row == AT_DEPTH else None)
+            return {f"{row}{i}": architecture for i, architecture in enumerate(drawn)}
+        except InfeasibleLimitError:
+            print(f"{row}: nothing within {limit}")
+            return {}
 
     def _first_within(self, limit: Limit, candidates: Sequence[Architecture]) -> Architecture:
         size = self.parent.supernet

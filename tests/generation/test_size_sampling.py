@@ -60,7 +60,7 @@ def test_the_same_seed_draws_the_same():
 def test_costs_that_cannot_be_spread():
     chain = SearchSpace("chain", (Choice("a", (1, 2)), Choice("b", (1, 2))))
     coupled = CostTable("macs", chain, 0.0, (np.ones(2), np.ones(2)), pairs=(np.ones((2, 2)),))
-    with pytest.raises(InvalidInputError, match="must add up over choices .* but `macs` is coupled"):
+    with pytest.raises(InvalidInputError, match=r"must add up over choices .* but `macs` is coupled"):
         SizeSampler(coupled)
     with pytest.raises(InvalidInputError, match="`nothing` must be positive somewhere, but is at most 0"):
         SizeSampler(CostTable("nothing", chain, 0.0, (np.zeros(2), np.zeros(2))))

@@ -8,6 +8,7 @@ from PIL import Image
 from transformers import AutoModelForSemanticSegmentation, pipeline
 
 from searchhub import SearchedMobileConfig, SearchedMobileForImageClassification
+from searchhub.files import read_json_object
 from searchhub.networks.network import read_facts
 from searchhub.result import SearchResult
 
@@ -67,10 +68,13 @@ def finish(context, data, folder, *argv, settings=SMALLEST, **options):
     return said
 
 
+BESIDE = ["--by_size", "--uniform", "--auxiliary_weight=0.4"]
+
+
 @pytest.mark.slow
 def test_it_searches_on_segmentation_itself(context, data, tmp_path):
     folder = tmp_path / "run"
-    wanted = ["--max=macs=2M", "--cost_size", "48", "64", "--by_size"]
+    wanted = ["--max=macs=2M", "--cost_size", "48", "64", *BESIDE]
     said = finish(context, data, folder, *words(SIZES), *wanted, pictures=True)
     assert "validation is 4 stretches of train" in said.lower(), said
     result = SearchResult.load(folder / "result.json")
@@ -81,6 +85,10 @@ def test_it_searches_on_segmentation_itself(context, data, tmp_path):
     facts = read_facts(published)
     assert 0.0 <= facts["metrics"]["mean_iou"] <= 1.0
     assert facts["costs"]["macs"] <= 2_000_000
+    assert facts["identity"]["training"]["auxiliary_weight"] == 0.4
+    assert not [name for name, _ in model.named_parameters() if "auxiliary" in name]
+    uniform = read_json_object(folder / "baselines" / "macs-2M-uniform.json")["identity"]["architecture"]
+    assert len({block for block in uniform.values() if block != "zero"}) == 1
     picture, _ = pair(70)
     masks = pipeline("image-segmentation", model=str(published))(picture)
     assert {mask["label"] for mask in masks} <= set(NAMES)
