@@ -1,6 +1,7 @@
 """Evaluate segmentation networks on a test split, as anyone would load them: a table in the form of DDPNAS Table 6.
 
     python recipes/eval_segmentation.py --models runs/camvid --output runs/camvid/table6.md runs/camvid/table6.json
+    python recipes/eval_segmentation.py --models runs/camvid --only Seq05VD          # one drive of the test
     python recipes/eval_segmentation.py --models runs/city/models/macs-5G owner/name --dataset path/to/cityscapes \
         --window 512 1024
 
@@ -61,6 +62,9 @@ class Arguments:
         None, "Other arguments for the loader, like `label_names=names.txt`. Default: those of each model's training."
     )
     split: str = option("test", "Split of the data.", choices=["test", "validation", "train"])
+    only: str | None = option(
+        None, "Regular expression: only test pictures with it in their files' names, as those of one drive."
+    )
     window: list[int] | None = option(
         None, "Height and width of windows that slide over what the processor made. Default: whole pictures."
     )
@@ -78,6 +82,11 @@ class Arguments:
             raise InvalidInputError(
                 "`--check` needs whole pictures, of which cards speak, but `--window` is given. Drop one."
             )
+        if self.only is not None and (self.check or self.split != "test"):
+            raise InvalidInputError(
+                "`--only` is a part of the test split, of which cards do not speak, but `--check` or another `--split` "
+                "is given. Drop one."
+            )
         if wrong := [file for file in self.output if Path(file).suffix not in (".md", ".json")]:
             raise InvalidInputError(f"`--output` must name files `*.md` or `*.json`, but names {wrong}.")
 
@@ -91,6 +100,7 @@ def main(argv: list[str]) -> None:
         wrap(torch.nn.Identity())  # says now what is no window
     given = {} if args.dataset is None else {"kind": "segmentation", "dataset": args.dataset}
     given |= read_settings(args.data)
+    given |= {} if args.only is None else {"test_names": args.only}
     folders = [folder for name in args.models for folder in folders_of(name)]
     accelerator = make_accelerator(mixed_precision=args.mixed_precision or recorded_precision(folders))
     options = {"split": args.split, "batch_size": args.batch_size, "data": given, "wrap": wrap}
@@ -99,6 +109,7 @@ def main(argv: list[str]) -> None:
         row = {
             **found.to_dict(),
             **costs_of(find_folder(found.path)),
+            "only": args.only,
             "window": args.window,
             "overlap": args.overlap if args.window else None,
         }
@@ -150,7 +161,8 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
     ]
     on = dict.fromkeys(
-        f"{row['data']}, {row['split']}, {row['examples']:,} pictures, "
+        f"{row['data']}, {row['split']}, {row['examples']:,} pictures"
+        + (", " if row["only"] is None else f" with `{row['only']}` in their names, ")
         + ("whole" if row["window"] is None else f"windows of {row['window'][0]}x{row['window'][1]}")
         for row in rows
     )

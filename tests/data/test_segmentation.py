@@ -257,7 +257,7 @@ def test_a_palette_picture_holds_its_indices():
 def test_impossible_settings_are_refused():
     with pytest.raises(InvalidInputError, match="must have different names"):
         task_of(label_names=["a", "a", "b"])
-    with pytest.raises(InvalidInputError, match="1 to 254 classes, but `shapes` has 255"):
+    with pytest.raises(InvalidInputError, match="2 to 254 classes to tell apart, but `shapes` has 255"):
         task_of(label_names=[str(i) for i in range(255)])
     with pytest.raises(InvalidInputError, match="a colour for each of the 3 classes, but has 1"):
         task_of(palette=[(0, 0, 0)])

@@ -13,9 +13,10 @@ from searchhub.data.sources import load_task
 from searchhub.errors import InvalidInputError
 from searchhub.metrics.segmentation import VOID
 
-from .shapes import NAMES, pair, split
+from .shapes import NAMES, pair, rows, split
 
 CPU = torch.device("cpu")
+TEST = [f"street_{i}.png" for i in range(3)]
 
 
 def labels(task, of):
@@ -44,8 +45,8 @@ def tables(tmp_path_factory):
     root = tmp_path_factory.mktemp("tables")
     order = np.random.default_rng(0).permutation(20)
     frames = split(20, names=[f"drive_{i}.png" for i in range(20)]).select(order)
-    for name, rows in {"train": frames, "validation": split(3, 50), "test": split(3, 60)}.items():
-        rows.to_parquet(str(root / f"{name}.parquet"))
+    for name, own in {"train": frames, "validation": split(3, 50), "test": split(3, 60, names=TEST)}.items():
+        own.to_parquet(str(root / f"{name}.parquet"))
     return root
 
 
@@ -89,6 +90,52 @@ def test_validation_is_stretches_in_the_order_of_file_names(tables):
         f"validation is 2 stretches of train, `drive_{first}.png` to `drive_{second}.png`, `drive_{third}.png` to "
         f"`drive_{fourth}.png`; {20 - 4 - len(kept)} frames at their ends are left out",
     )
+
+
+def test_gaps_leave_most_of_a_few_frames_and_are_remembered(tables):
+    """20 frames, of which 4 stretches of one are held out; two frames at each end of them would leave 3 to train on."""
+    task = load_segmentation_task(str(tables), validation_blocks=4, label_names=NAMES)
+    assert (task.source["validation_gap"], task.size("validation")) == (1, 4)
+    assert task.size("train") >= 8
+    wide = load_segmentation_task(str(tables), validation_blocks=4, validation_gap=2, label_names=NAMES)
+    assert wide.size("train") < 8
+    for known in (task, wide):
+        assert load_task(known.source).fingerprint() == known.fingerprint()
+    longer = load_segmentation_task(str(tables), validation_blocks=1, label_names=NAMES)
+    assert longer.source["validation_gap"] == 2
+
+
+def test_gaps_that_differ_are_found_again(tmp_path):
+    split(20).to_parquet(str(tmp_path / "all.parquet"))
+    sizes = {"validation_blocks": 1, "test_size": 4, "validation_size": 1}
+    task = load_segmentation_task(str(tmp_path / "all.parquet"), label_names=NAMES, **sizes)
+    assert task.source["validation_gap"] is None
+    assert load_task(task.source).fingerprint() == task.fingerprint()
+
+
+def test_a_part_of_the_test_is_told_by_names(tables):
+    task = load_segmentation_task(str(tables), label_names=NAMES, test_names=r"_[01]\.png$")
+    assert (task.size("test"), task.size("train")) == (2, 20)
+    assert [same(row, 60 + i) for i, row in enumerate(labels(task, "test"))] == [True, True]
+    assert task.notes[-1] == f"test is 2 of 3 pictures, those with `{task.source['test_names']}` in their names"
+    assert load_task(task.source).fingerprint() == task.fingerprint()
+    whole = load_segmentation_task(str(tables), label_names=NAMES)
+    assert "test_names" not in whole.source
+    assert whole.fingerprint() != task.fingerprint()
+    with pytest.raises(InvalidInputError, match=r"`drive_7` must be in the names of some test pictures .* as in `str"):
+        load_segmentation_task(str(tables), label_names=NAMES, test_names="drive_7")
+    with pytest.raises(InvalidInputError, match=r"`test_names` must be a regular expression, but `\(` is none"):
+        load_segmentation_task(str(tables), label_names=NAMES, test_names="(")
+
+
+def test_masks_of_one_class_and_void_are_refused(tmp_path):
+    pictures, masks = zip(*(pair(i) for i in range(4)), strict=True)
+    ground = [PILImage.fromarray(np.where(np.asarray(mask) == 1, VOID, 0).astype(np.uint8)) for mask in masks]
+    rows(pictures, ground).to_parquet(str(tmp_path / "train.parquet"))
+    with pytest.raises(
+        InvalidInputError, match=r"2 to 254 classes .* has 1\. 255 is void and no class: where masks hold 0"
+    ):
+        load_segmentation_task(str(tmp_path), validation_size=1, test_size=1, validation_blocks=1, validation_gap=0)
 
 
 def same(row, frame):

@@ -35,6 +35,7 @@ from ..models.tiny_segmentation import supernet_of
 from ..recipes.harness import RECIPES
 from ..reports.test_html import Page
 
+DRIVES = ["street_0.png", "street_1.png", "street_2.png", "field_0.png"]
 COLOURS = [[10, 200, 10], [200, 10, 10], [10, 10, 200]]
 SCRIPT = runpy.run_path(str(RECIPES / "eval_segmentation.py"))
 
@@ -43,7 +44,7 @@ SCRIPT = runpy.run_path(str(RECIPES / "eval_segmentation.py"))
 def trained(tmp_path_factory):
     """A run with one network; not to be changed."""
     root = tmp_path_factory.mktemp("shapes")
-    for name, rows in {"train": split(8), "validation": split(2, 20), "test": split(4, 30)}.items():
+    for name, rows in {"train": split(8), "validation": split(2, 20), "test": split(4, 30, DRIVES)}.items():
         rows.to_parquet(str(root / f"{name}.parquet"))
     augmentation = {"crop_size": [32, 48], "scale": [0.8, 1.2], "flip": True}
     task = load_segmentation_task(str(root), label_names=NAMES, palette=COLOURS, augmentation=augmentation, workers=1)
@@ -224,6 +225,16 @@ def test_windows_see_parts_of_pictures(run, capsys):
     assert "windows of 16x24" in text
 
 
+def test_one_drive_of_the_test_is_measured_alone(trained, capsys):
+    row, text = said(capsys, "--models", trained, "--only", "street")
+    assert (row["examples"], row["only"], row["recorded"]) == (3, "street", None)
+    assert "test, 3 pictures with `street` in their names, whole" in text
+    whole, _ = said(capsys, "--models", trained)
+    rest, _ = said(capsys, "--models", trained, "--only", "field")
+    assert (whole["examples"], rest["examples"]) == (4, 1)
+    assert whole["recorded"] is not None
+
+
 def test_other_data_are_named(trained, tmp_path, capsys):
     split(3, 90).to_parquet(str(tmp_path / "test.parquet"))
     split(3, 80).to_parquet(str(tmp_path / "train.parquet"))
@@ -237,6 +248,8 @@ def test_other_data_are_named(trained, tmp_path, capsys):
     ("argv", "message"),
     [
         (["--check", "--window", "16", "24"], "`--check` needs whole pictures"),
+        (["--check", "--only", "street"], "`--only` is a part of the test split"),
+        (["--only", "street", "--split", "train"], "`--only` is a part of the test split"),
         (["--window", "16"], "`--window` must be a height and a width"),
         (["--output", "table.csv"], "`--output` must name files"),
     ],

@@ -83,8 +83,11 @@ class SegmentationTask(Task):
     ) -> None:
         super().__init__(name, label_names, "mean_iou", source, own_splits)
         self.notes = tuple(notes)
-        if not 1 <= self.num_labels <= MAX_LABELS:
-            raise InvalidInputError(f"There must be 1 to {MAX_LABELS} classes, but `{name}` has {self.num_labels}.")
+        if not 2 <= self.num_labels <= MAX_LABELS:
+            raise InvalidInputError(
+                f"There must be 2 to {MAX_LABELS} classes to tell apart, but `{name}` has {self.num_labels}. {VOID} is "
+                f"void and no class: where masks hold 0 and {VOID}, write 1 for {VOID}."
+            )
         if len(set(self.label_names)) < self.num_labels:
             raise InvalidInputError(f"Classes of `{name}` must have different names, but are {list(self.label_names)}.")
         if palette is not None and len(palette) != self.num_labels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from searchhub.data.pairs import DecodedPairs, PairAugmentation, label_table
 from searchhub.data.picture_folders import PICTURES, FolderPictures
 from searchhub.data.segmentation import SegmentationTask
 from searchhub.data.splits import VALIDATION_NAMES, check_groups, limited, own_splits, split_off
-from searchhub.data.stretches import BLOCKS, GAP, hold_out, in_order
+from searchhub.data.stretches import BLOCKS, GAP, hold_out, in_order, usual_gap
 from searchhub.data.tables import read_parquet
 from searchhub.errors import InvalidInputError
 from searchhub.hub_client import kept_path
@@ -48,14 +49,14 @@ class Holding:
     Args:
         sizes: Share (below 1) or number of training examples for "validation" and "test".
         blocks: Number of stretches of frames. None: `BLOCKS`, and a validation split that is there is taken.
-        gap: Number of frames that are left out at each end of a stretch.
+        gap: Number of frames that are left out at each end of a stretch. None: `usual_gap`.
         group_column: Column of what belongs together, which is drawn whole instead. None: stretches are drawn.
         seed: Seed of the draw.
     """
 
     sizes: Mapping[str, float | int]
     blocks: int | None
-    gap: int
+    gap: int | None
     group_column: str | None
     seed: int
 
@@ -75,8 +76,9 @@ def load_segmentation_task(
     validation_size: float | int = 0.2,
     test_size: float | int = 0.2,
     validation_blocks: int | None = None,
-    validation_gap: int = GAP,
+    validation_gap: int | None = None,
     group_column: str | None = None,
+    test_names: str | None = None,
     max_train_samples: int | None = None,
     max_eval_samples: int | None = None,
     workers: int | None = None,
@@ -113,9 +115,12 @@ def load_segmentation_task(
         test_size: Share or number of training examples to test on, if the data set has no such split.
         validation_blocks: Number of stretches that validation consists of. A validation split that the data set has
             beside a test split is left out then. None: 4, if it has none.
-        validation_gap: Number of frames at each end of a stretch that are left out.
+        validation_gap: Number of frames at each end of a stretch that are left out. None: 2, and 1 at stretches of one
+            or two frames.
         group_column: Name of a column, as of drives or cities, whose values are drawn whole instead of stretches.
             None: that of the cities for Cityscapes' folders unless `validation_blocks` is given, else none.
+        test_names: Regular expression that is found in the names of test pictures' files; others are left out. None:
+            all are tested on.
         max_train_samples: How many training examples to take, after shuffling. None: all.
         max_eval_samples: How many validation examples, and how many test examples, to take. None: all.
         workers: Number of threads that decode. None: as many as this process has cores.
@@ -133,7 +138,10 @@ def load_segmentation_task(
     check_groups(splits, dataset, group_column)
     sizes = {"validation": validation_size, "test": test_size}
     holding = Holding(sizes, validation_blocks, validation_gap, group_column, seed)
-    splits, own, said = _three_splits(splits, dataset, image_column, holding)
+    splits, own, said, gaps = _three_splits(splits, dataset, image_column, holding)
+    if test_names is not None:
+        splits["test"], note = _named(splits["test"], dataset, image_column, test_names)
+        said.append(note)
     splits = limited(splits, dataset, max_train_samples, max_eval_samples, seed)
     name = Path(dataset).name if Path(dataset).exists() else dataset
     names = _names(label_names) or read.label_names or _numbers(name, splits, image_column, mask_column, void_label)
@@ -157,11 +165,12 @@ def load_segmentation_task(
         "validation_size": validation_size,
         "test_size": test_size,
         "validation_blocks": validation_blocks,
-        "validation_gap": validation_gap,
+        "validation_gap": _recorded_gap(validation_gap, gaps),
         "group_column": group_column,
         "max_train_samples": max_train_samples,
         "max_eval_samples": max_eval_samples,
         "seed": seed,
+        **({} if test_names is None else {"test_names": test_names}),
     }
     return SegmentationTask(
         name,
@@ -260,11 +269,12 @@ def _columns(splits: DatasetDict, dataset: str, image_column: str | None, mask_c
 
 def _three_splits(
     splits: DatasetDict, dataset: str, image_column: str, holding: Holding
-) -> tuple[DatasetDict, dict[str, str], list[str]]:
-    """Returns train, validation and test, the data set's own names of the last two, and notes."""
+) -> tuple[DatasetDict, dict[str, str], list[str], set[int]]:
+    """Returns train, validation and test, the data set's own names of the last two, notes, and gaps at stretches."""
     if "train" not in splits:
         raise InvalidInputError(f"`{dataset}` must have a split `train`, but has {sorted(splits)}.")
     notes: list[str] = []
+    gaps: set[int] = set()
     given = [name for name in VALIDATION_NAMES if name in splits]
     if holding.blocks is not None and "test" in splits and given:
         notes.append(f"left out the split `{given[0]}`, since `validation_blocks` asks for stretches of train")
@@ -275,26 +285,27 @@ def _three_splits(
         found["validation" if "test" in found else "test"] = splits[given[0]]
     for name in ("test", "validation"):
         if name not in found:
-            found["train"], found[name], said = _held_out(found["train"], image_column, name, holding)
-            notes += said
-    return DatasetDict(found), own_splits(splits), notes
+            found["train"], found[name], note, gap = _held_out(found["train"], image_column, name, holding)
+            notes.append(note)
+            gaps |= set() if gap is None else {gap}
+    return DatasetDict(found), own_splits(splits), notes, gaps
 
 
-def _held_out(train: Dataset, image_column: str, name: str, holding: Holding) -> tuple[Dataset, Dataset, list[str]]:
-    """Draws a split from train; returns what is left, the split, and notes."""
+def _held_out(
+    train: Dataset, image_column: str, name: str, holding: Holding
+) -> tuple[Dataset, Dataset, str, int | None]:
+    """Draws a split from train; returns what is left, the split, a note, and the gap at stretches if there are some."""
     size, column = holding.sizes[name], holding.group_column
     if column is not None:
         parts = split_off(train, size, None, name, holding.seed, column)
         groups = sorted(map(str, set(parts["test"][column][:])))
-        return parts["train"], parts["test"], [f"{name} is all of train whose `{column}` is {', '.join(groups)}"]
-    names = EncodedPictures(train, image_column).paths()
-    columns = [column for column in NAME_COLUMNS if column in train.column_names]
-    if None in names and columns:
-        names = [str(value) for value in train[columns[0]][:]]
+        return parts["train"], parts["test"], f"{name} is all of train whose `{column}` is {', '.join(groups)}", None
+    names = _file_names(train, image_column)
     order = in_order(names)
     wanted = int(size) if size >= 1 else math.ceil(size * len(train))
     blocks = max(1, min(BLOCKS, wanted)) if holding.blocks is None else holding.blocks
-    stretches, left = hold_out(len(train), wanted, blocks, holding.gap, holding.seed, name)
+    gap = usual_gap(wanted // max(1, blocks)) if holding.gap is None else holding.gap
+    stretches, left = hold_out(len(train), wanted, blocks, gap, holding.seed, name)
     drawn = np.concatenate([np.arange(first, end) for first, end in stretches])
 
     def called(position: int) -> str:
@@ -303,8 +314,44 @@ def _held_out(train: Dataset, image_column: str, name: str, holding: Holding) ->
 
     said = ", ".join(f"{called(first)} to {called(end - 1)}" for first, end in stretches)
     dropped = len(train) - len(left) - len(drawn)
-    notes = [f"{name} is {len(stretches)} stretches of train, {said}; {dropped} frames at their ends are left out"]
-    return train.select(order[left]), train.select(order[drawn]), notes
+    note = f"{name} is {len(stretches)} stretches of train, {said}; {dropped} frames at their ends are left out"
+    return train.select(order[left]), train.select(order[drawn]), note, gap
+
+
+def _recorded_gap(given: int | None, used: set[int]) -> int | None:
+    """Returns the gap that draws the same stretches again: one number, unless those of validation and test differ."""
+    if given is not None or len(used) > 1:
+        return given
+    return next(iter(used), GAP)
+
+
+def _named(test: Dataset, dataset: str, image_column: str, pattern: str) -> tuple[Dataset, str]:
+    """Returns the pictures whose files' names have a pattern, and a note.
+
+    Raises:
+        InvalidInputError: It is no regular expression, pictures have no names, or none has it.
+    """
+    try:
+        found = re.compile(pattern)
+    except re.error as error:
+        raise InvalidInputError(
+            f"`test_names` must be a regular expression, but `{pattern}` is none: {error}."
+        ) from None
+    names = [Path(name or "").name for name in _file_names(test, image_column)]
+    rows = [row for row, name in enumerate(names) if name and found.search(name)]
+    if not rows:
+        example = f", as in `{names[0]}`" if names and names[0] else ", for they have none"
+        raise InvalidInputError(
+            f"`{pattern}` must be in the names of some test pictures of `{dataset}`, but is in none{example}. Mend it."
+        )
+    return test.select(rows), f"test is {len(rows)} of {len(test)} pictures, those with `{pattern}` in their names"
+
+
+def _file_names(split: Dataset, image_column: str) -> list[str | None]:
+    """Returns names of pictures: their files', or what a column of names says, or None."""
+    names = EncodedPictures(split, image_column).paths()
+    columns = [column for column in NAME_COLUMNS if column in split.column_names]
+    return [str(value) for value in split[columns[0]][:]] if None in names and columns else names
 
 
 def _names(given: Sequence[str] | str | None) -> tuple[str, ...] | None:

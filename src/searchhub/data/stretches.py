@@ -13,7 +13,18 @@ BLOCKS = 4
 """Number of stretches that are held out where the user does not say."""
 
 GAP = 2
-"""Number of frames that are left out at each end of a stretch."""
+"""Largest number of frames that are left out at each end of a stretch where the user does not say."""
+
+
+def usual_gap(length: int) -> int:
+    """Returns how many frames are left out at each end of a stretch: half as many as it has, at most `GAP`.
+
+    So gaps never take more frames than stretches do, but for stretches of a single frame.
+
+    >>> [usual_gap(length) for length in (1, 2, 3, 18)]
+    [1, 1, 2, 2]
+    """
+    return min(GAP, -(-length // 2))
 
 
 def in_order(names: Sequence[str | None]) -> np.ndarray:

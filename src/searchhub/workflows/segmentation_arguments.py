@@ -16,7 +16,6 @@ from transformers import AutoConfig
 from searchhub.data.pairs import PairAugmentation
 from searchhub.data.segmentation import SegmentationTask
 from searchhub.data.segmentation_loading import load_segmentation_task
-from searchhub.data.stretches import GAP
 from searchhub.errors import InvalidInputError
 from searchhub.hub.pretrained import find_folder, load_model
 from searchhub.models.darts.configuration_darts import SearchedDartsConfig
@@ -63,7 +62,9 @@ class SegmentationDataArguments:
         None,
         "Stretches of frames that validation consists of, drawn from train. Default: the data set's own split, or 4.",
     )
-    validation_gap: int = option(GAP, "Frames at each end of a stretch that are left out.")
+    validation_gap: int | None = option(
+        None, "Frames at each end of a stretch that are left out. Default: 2, and 1 at stretches of one or two frames."
+    )
     group_column: str | None = option(None, "Column, as of drives or cities, whose values are drawn whole instead.")
     max_train_samples: int | None = option(None, "Largest number of training pictures to use.")
     max_eval_samples: int | None = option(None, "Largest number of validation pictures, and of test pictures, to use.")
