@@ -11,7 +11,7 @@ from searchhub.cli import information
 from searchhub.cli.main import app, main
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["info", "generate", "pareto", "train", "evaluate", "profile", "publish", "export", "report"]
+COMMANDS = ["info", "generate", "pareto", "train", "evaluate", "rank", "profile", "publish", "export", "report"]
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "evaluate", "pandas")
 
 

@@ -3,10 +3,17 @@ import shutil
 
 import pytest
 from accelerate import Accelerator
+from scipy.stats import kendalltau
 from transformers import AutoModelForImageClassification
 
 from searchhub.cli.networks import read_settings
 from searchhub.errors import InvalidInputError
+from searchhub.networks.network import read_reports
+from searchhub.networks.saved_trainer import load_trainer
+from searchhub.result import SearchResult
+from searchhub.trial import SCORED, Trial
+from searchhub.trial import SCORING as SCORING_ROUND
+from searchhub.workflows.rescoring import load_evaluator
 
 
 def test_train_makes_a_network_like_those_of_the_run(cli, run):
@@ -85,6 +92,60 @@ def test_train_says_before_it_loads_anything_what_does_not_fit(cli, run):
 def test_train_takes_no_run_of_the_hub(cli, tmp_path):
     """What is published must not say what is imported on this machine."""
     assert "must be a run's folder on this machine" in cli("train", "org/search", "--max", "macs=100K").stderr
+
+
+SCORING = {"score": "metric", "seed": 0, "batch_norm_batches": 2, "batch_size": 32, "eval_batch_size": 256}
+
+
+def scored(run, **baselines):
+    """A run that says how it scored, with baselines of other architectures: the code of all layers, and accuracy."""
+    saved = json.loads((run / "training.json").read_text())
+    (run / "training.json").write_text(json.dumps({**saved, "scoring": SCORING}))
+    facts = json.loads((run / "models" / "macs-100K" / "searchhub.json").read_text())
+    space = SearchResult.load(run).space
+    (run / "baselines").mkdir()
+    for name, (code, changes) in baselines.items():
+        identity = {**facts["identity"], "architecture": space.decode([code] * len(space.choices)).to_dict()}
+        own = {**facts, "name": name, "identity": identity, **changes}
+        (run / "baselines" / f"{name}.json").write_text(json.dumps(own))
+    return facts
+
+
+def test_rank_scores_all_that_was_trained_on_the_shared_weights(cli, run):
+    worse, better = ({"metrics": {"accuracy": x}, "by_class": {"iou": {"a": 0.0, "b": x}}} for x in (0.0, 1.0))
+    facts = scored(run, first=(0, worse), second=(3, better))
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    [ranking] = json.loads(cli("rank", run, "--json").stdout)["rankings"]
+    assert [n["name"] for n in ranking["networks"]] == ["second", "macs-100K", "first"]
+    trainer = load_trainer(run)
+    evaluator = load_evaluator(trainer)
+    for network in ranking["networks"]:
+        architecture = next(r for r in read_reports(run) if r.network.name == network["name"]).network.architecture
+        [again] = evaluator([Trial(7, architecture, SCORED, SCORING_ROUND)])
+        assert network["score"] == again.score
+    scores, reached = zip(*((n["score"], n["accuracy"]) for n in ranking["networks"]), strict=True)
+    assert ranking["tau"] == (None if len(set(scores)) == 1 else pytest.approx(kendalltau(scores, reached).statistic))
+    assert ranking["classes_at_zero"] == {"iou": {"a": 2, "b": 1}}
+    shown = cli("rank", run).stdout
+    assert "Kendall's tau of 3 networks" in shown
+    assert "a (2 of 3), b (1 of 3)" in shown
+    assert f"{facts['metrics']['accuracy']:.4f}" in shown
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_rank_sets_only_what_was_trained_alike_in_one_order(cli, run):
+    identity = json.loads((run / "models" / "macs-100K" / "searchhub.json").read_text())["identity"]
+    longer = {**identity["training"], "epochs": 9}
+    scored(run, longer=(0, {}))
+    file = run / "baselines" / "longer.json"
+    facts = json.loads(file.read_text())
+    file.write_text(json.dumps({**facts, "identity": {**facts["identity"], "training": longer}}))
+    rankings = json.loads(cli("rank", run, "--json").stdout)["rankings"]
+    assert sorted((r["training"], r["tau"]) for r in rankings) == [("epochs 1", None), ("epochs 9", None)]
+
+
+def test_rank_needs_to_know_how_the_search_scored(cli, run):
+    assert "must say how its search scored" in cli("rank", run).stderr
 
 
 def test_evaluate_reaches_what_the_card_says(cli, run, tmp_path):

@@ -69,6 +69,7 @@ for command in (
     generation.pareto,
     networks.train,
     networks.evaluate,
+    networks.rank,
     profiling.profile,
     publishing.publish,
     publishing.export,

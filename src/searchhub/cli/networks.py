@@ -1,4 +1,4 @@
-"""The commands `train` and `evaluate`: they train networks of a finished search, and measure what networks reach."""
+"""The commands `train`, `evaluate` and `rank`: they train networks of a finished search, and measure networks."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ TaskKind: TypeAlias = Annotated[
         help="Loader of the data: image, glue, segmentation, text, or your own `package.module:function`, which no "
         "folder may name for you. Default: the one that the run, or the model's folder, names.",
         show_default=False,
+    ),
+]
+
+
+TrustCode: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Import code outside of searchhub that the run's folder names. Read both before.",
     ),
 ]
 
@@ -92,13 +101,7 @@ def train(
     ] = False,
     task: TaskKind = None,
     data: Data = None,
-    trust_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-code",
-            help="Import code outside of searchhub that the run's folder names. Read both before.",
-        ),
-    ] = False,
+    trust_code: TrustCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Generate the best architecture within limits and train it as the run trained its networks.
@@ -255,6 +258,44 @@ def evaluate(
     if check:
         for network in found:
             network.check()
+
+
+def rank(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    task: TaskKind = None,
+    data: Data = None,
+    trust_code: TrustCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score all trained networks of a run on the weights that its search left, and compare with what they reached.
+
+    Published networks and baselines that were trained alike stand in one table, with Kendall's tau of score and metric:
+    1 where the scores put them in the order of what they reached, 0 where the two have nothing to do with each other.
+    Classes that networks miss altogether are named. It trains nothing.
+
+    Example: searchhub rank runs/mine
+    """
+    from searchhub.cli.output import hide_loading, print_facts, print_json, print_table
+    from searchhub.networks.saved_trainer import load_trainer
+    from searchhub.workflows.rescoring import rank_trained
+
+    hide_loading()
+    rankings = rank_trained(load_trainer(run, data=read_settings(data, task), trust_code=trust_code))
+    if as_json:
+        print_json({"rankings": [ranking.to_dict() for ranking in rankings]})
+        return
+    for ranking in rankings:
+        rows = [
+            {"network": n["name"], f"test {ranking.metric}": f"{n[ranking.metric]:.4f}", "score": f"{n['score']:.4f}"}
+            for n in ranking.to_dict()["networks"]
+        ]
+        print_table(rows, title=f"Trained with {ranking.training}" if ranking.training else None)
+        tau = "none" if ranking.tau is None else f"{ranking.tau:.3f} (p = {ranking.p_value:.2g})"
+        facts = [(f"Kendall's tau of {len(rows)} networks", tau)]
+        for metric, classes in ranking.at_zero.items():
+            counted = ", ".join(f"{name} ({n} of {len(rows)})" for name, n in classes.items())
+            facts.append((f"{metric} of 0", counted))
+        print_facts(facts)
 
 
 def read_settings(words: Sequence[str] | None, kind: str | None = None) -> dict[str, Any]:
