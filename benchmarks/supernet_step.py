@@ -1,7 +1,7 @@
 """What training paths of a supernet costs, beside the same networks standing alone: a step, and a whole trial.
 
     python benchmarks/supernet_step.py --architectures 20
-    python benchmarks/supernet_step.py --space darts        # or nasbench201
+    python benchmarks/supernet_step.py --space darts        # or nasbench201, segmentation
     python benchmarks/supernet_step.py --paths trial        # one path a trial, as in the paper
 
 Both sides are the same class with the same sizes, prepared by the same accelerator, and take turns, step by step and
@@ -12,7 +12,8 @@ holds itself and its optimizer; the supernet's holds all candidates. Pictures ar
 Where paths change every step ("fresh"), a step's ratio is of whole sums: it includes making each module once, at its
 first use, which a search of thousands of steps does not notice. A trial's ratio is that of a whole proposal, with one
 checkpoint, to as many trainings alone. `scores` compares architectures that are scored without training, BatchNorm
-measured anew, with bare inference on batches that lie ready: as many pictures through a model that is there.
+measured anew, with bare inference on batches that lie ready: as many pictures through a model that is there. Tasks of
+segmentation decode pictures and masks each time, which trials and scores pay for.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from searchhub import (
     ImageTask,
     MobileSupernetConfig,
     MobileSupernetForImageClassification,
+    MobileSupernetForSemanticSegmentation,
     NasBench201SupernetConfig,
     NasBench201SupernetForImageClassification,
     SupernetEvaluator,
@@ -49,6 +51,7 @@ from searchhub import (
     checkpoints,
     make_accelerator,
 )
+from searchhub.data.segmentation import SegmentationTask
 from searchhub.data.task import Task
 from searchhub.evaluators.supernet import Paths
 from searchhub.journal import Mark
@@ -58,6 +61,9 @@ from searchhub.training.loop import evaluate, reestimate_batch_norm, train_pass
 from searchhub.training.shared import SharedWeights
 from searchhub.training.windows import SharedOptimizerState
 from searchhub.trial import SCORED, SCORING
+
+PAIR_SIZE = (64, 96)
+"""Height and width of pictures with masks."""
 
 
 def noise_task(train: int, validation: int, size: int) -> ImageTask:
@@ -74,24 +80,42 @@ def noise_task(train: int, validation: int, size: int) -> ImageTask:
     return ImageTask("noise", splits, image_column="image", label_column="label", label_names=names, image_size=size)
 
 
+def noise_pairs(train: int, validation: int) -> SegmentationTask:
+    """A task of random pictures of 64 x 96 and random masks."""
+    rng = np.random.default_rng(0)
+    features = Features({"image": Image(), "mask": Image()})
+
+    def split(n: int) -> Dataset:
+        pictures = rng.integers(0, 256, (n, *PAIR_SIZE, 3), dtype=np.uint8)
+        masks = rng.integers(0, 10, (n, *PAIR_SIZE), dtype=np.uint8)
+        columns = {"image": list(map(PILImage.fromarray, pictures)), "mask": list(map(PILImage.fromarray, masks))}
+        return Dataset.from_dict(columns, features=features)
+
+    splits = {"train": split(train), "validation": split(validation), "test": split(1)}
+    names = [str(i) for i in range(10)]
+    columns = {"image_column": "image", "mask_column": "mask"}
+    return SegmentationTask("noise", splits, label_names=names, image_size=PAIR_SIZE, workers=1, **columns)
+
+
 def supernet_of(space: str) -> Supernet:
-    """A supernet for 32 x 32 pictures; for DARTS the 6 cells of 16 channels of DDPNAS."""
+    """A supernet for 32 x 32 pictures, for segmentation for 64 x 96; for DARTS the 6 cells of 16 channels of DDPNAS."""
     if space == "darts":
         return DartsSupernetForImageClassification(DartsSupernetConfig(num_labels=10))
     if space == "nasbench201":
         return NasBench201SupernetForImageClassification(NasBench201SupernetConfig(num_labels=10))
-    config = MobileSupernetConfig(
-        num_labels=10,
-        image_size=32,
-        stem_width=16,
-        stem_stride=2,
-        first_width=8,
-        stage_widths=[16, 24, 48],
-        stage_depths=[2, 3, 3],
-        stage_strides=[2, 2, 1],
-        head_width=192,
-    )
-    return MobileSupernetForImageClassification(config)
+    sizes = {
+        "num_labels": 10,
+        "stem_width": 16,
+        "stem_stride": 2,
+        "first_width": 8,
+        "stage_widths": [16, 24, 48],
+        "stage_depths": [2, 3, 3],
+        "stage_strides": [2, 2, 1],
+    }
+    if space == "segmentation":
+        head = {"image_size": list(PAIR_SIZE), "aspp_width": 64, "aspp_separable": True}
+        return MobileSupernetForSemanticSegmentation(MobileSupernetConfig(**sizes, **head))
+    return MobileSupernetForImageClassification(MobileSupernetConfig(**sizes, image_size=32, head_width=192))
 
 
 class Bench:
@@ -286,7 +310,8 @@ class Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space", choices=["mobile", "nasbench201", "darts"], default="mobile", help="default: mobile")
+    spaces = ["mobile", "nasbench201", "darts", "segmentation"]
+    parser.add_argument("--space", choices=spaces, default="mobile", help="default: mobile")
     parser.add_argument("--paths", choices=["fresh", "trial"], default="fresh", help="default: fresh")
     parser.add_argument("--architectures", type=int, default=20, help="how many (default: 20)")
     parser.add_argument("--steps", type=int, default=8, help="timed steps of each (default: 8)")
@@ -294,7 +319,8 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=64, help="default: 64")
     arguments = parser.parse_args()
     supernet = supernet_of(arguments.space)
-    task = noise_task(arguments.batch_size * arguments.steps_per_epoch, 512, 32)
+    examples = arguments.batch_size * arguments.steps_per_epoch
+    task = noise_pairs(examples, 128) if arguments.space == "segmentation" else noise_task(examples, 512, 32)
     bench = Bench(supernet, task, TrainingSettings(batch_size=arguments.batch_size), arguments.paths)
     space = supernet.search_space
     rows = space.sample(arguments.architectures, np.random.default_rng(0))

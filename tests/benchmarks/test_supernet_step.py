@@ -37,13 +37,15 @@ def test_a_step_and_a_trial_are_timed_on_both_sides(space, monkeypatch, capsys):
     assert len(trained) == 2 * 3 + 1
 
 
-def test_paths_that_change_every_step_and_scores_are_timed(monkeypatch, capsys):
+@pytest.mark.parametrize("space", ["nasbench201", "segmentation"])
+def test_paths_that_change_every_step_and_scores_are_timed(space, monkeypatch, capsys):
     monkeypatch.syspath_prepend(SCRIPT.parent)
     script = importlib.import_module("supernet_step")
-    task = script.noise_task
+    task, pairs = script.noise_task, script.noise_pairs
     monkeypatch.setattr(script, "noise_task", lambda train, validation, size: task(train, 16, size))
+    monkeypatch.setattr(script, "noise_pairs", lambda train, validation: pairs(train, 4))
     monkeypatch.setattr(script.gc, "freeze", lambda: None)
-    words = "--space nasbench201 --architectures 2 --steps 1 --steps_per_epoch 1 --batch_size 8"
+    words = f"--space {space} --architectures 2 --steps 1 --steps_per_epoch 1 --batch_size 8"
     monkeypatch.setattr("sys.argv", [str(SCRIPT), *words.split()])
     script.main()
     *said, last = capsys.readouterr().out.splitlines()
