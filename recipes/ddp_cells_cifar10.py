@@ -50,7 +50,9 @@ def main(argv: list[str]) -> None:
     trainer = SearchTrainer(
         supernet,
         task,
-        training.search_arguments(where, searcher, scored=searching.scored, final_training=final_settings),
+        training.search_arguments(
+            where, searcher, scored=searching.scored, refine=searching.refine, final_training=final_settings
+        ),
         evaluator_options=searching.evaluator_options(),
         score=searching.score,
         objective=searching.finder(searcher.space),

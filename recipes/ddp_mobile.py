@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     trainer = SearchTrainer(
         supernet,
         task,
-        training.search_arguments(where, searcher, scored=searching.scored),
+        training.search_arguments(where, searcher, scored=searching.scored, refine=searching.refine),
         evaluator_options=searching.evaluator_options(),
         score=searching.score,
         objective=searching.finder(searcher.space),

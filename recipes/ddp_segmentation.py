@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
     training = training.fitting(task.size("train"))
     supernet = form.supernet(task, mobile, cells, where.seed)
     space = supernet.search_space
-    how = {"scored": searching.scored}
+    how = {"scored": searching.scored, "refine": searching.refine}
     if form.transfer is None:
         searcher = searching.build(space, where.seed)
         accelerator.print(f"Space: {len(space.choices)} choices, {space.size:,} architectures")

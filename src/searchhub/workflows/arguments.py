@@ -165,6 +165,9 @@ class SearcherArguments:
         LIKELIHOOD, "Score: the `likelihood` exp(-validation loss), or the task's `metric`.", choices=list(SCORES)
     )
     scored: int = option(200, "Architectures to score after the search, by forward passes alone. 0: none.")
+    refine: int = option(
+        0, "Architectures near the optimum of each limit to score, too, before its network is generated."
+    )
     objective: str | None = option(
         None,
         "What networks are chosen by: quality `predicted` from these scores, or the paper's `expectation`. Default: "
@@ -220,6 +223,10 @@ class SearcherArguments:
     def _check_objective(self, searcher: Searcher) -> None:
         if self.scored < 0:
             raise InvalidInputError(f"`--scored` must be at least 0, but is {self.scored}.")
+        if self.refine < 0 or (self.refine and not self.scored):
+            raise InvalidInputError(
+                f"`--refine` must be at least 0 and needs `--scored`, but they are {self.refine} and {self.scored}."
+            )
         if self.objective == "predicted" and not self.scored:
             raise InvalidInputError(
                 "`--objective predicted` needs scores to predict from, but `--scored` is 0. Raise it."

@@ -19,6 +19,8 @@ AS_IN_PAPER: dict[str, Any] = {
     "paths": "trial",
     "score": "metric",
     "scored": 0,
+    "refine": 0,
+    "judge": "labels",
     "objective": "expectation",
     "estimator": "mean",
     "estimation_epochs": 3,

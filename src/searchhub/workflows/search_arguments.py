@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from searchhub.data.splits import check_seed
 from searchhub.data.task import Split
+from searchhub.errors import InvalidInputError
 from searchhub.searchers.base import Searcher
 from searchhub.training.settings import TrainingSettings
 from searchhub.trial import Budget
@@ -31,6 +32,8 @@ class SearchArguments:
         even_sizes: Name of the cost over whose logarithm the paths to train, and the architectures to score, are spread
             evenly, so that small networks count as much as large ones (`searchhub.generation.size_sampling`). None:
             each candidate of a choice is drawn alike.
+        refine: How many architectures near the optimum of each limit are scored, too, before its network is generated
+            (`searchhub.scoring.refine`). 0: none.
         budget: Budget of each trial, if the searcher is given by name.
         training: Training settings of the search's trials. None: the defaults of `TrainingSettings`, or those of
             `searchhub.workflows.compression` if a checkpoint is compressed.
@@ -55,6 +58,7 @@ class SearchArguments:
     searcher_options: Mapping[str, Any] = field(default_factory=dict)
     scored: int | None = None
     even_sizes: str | None = None
+    refine: int = 0
     budget: Budget = Budget()
     training: TrainingSettings | None = None
     final_training: TrainingSettings | None = None
@@ -70,3 +74,5 @@ class SearchArguments:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        if self.refine < 0:
+            raise InvalidInputError(f"`refine >= 0` must hold, but is {self.refine}.")

@@ -328,6 +328,7 @@ class BertTrainingArguments(RecipeTrainingArguments):
             run,
             searcher,
             scored=searching.scored,
+            refine=searching.refine,
             even_sizes=searching.even_sizes,
             training=self.distilling(search) if searching.search_distillation else search,
             final_training=self.bert_final_settings(),

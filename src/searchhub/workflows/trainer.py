@@ -28,7 +28,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.evaluators.base import Evaluator
 from searchhub.evaluators.score import LIKELIHOOD, Score
 from searchhub.evaluators.supernet import SupernetEvaluator
-from searchhub.generation import generate
+from searchhub.generation import Limit, generate
 from searchhub.hub.publish import PublishedRevision
 from searchhub.models.supernet import Supernet
 from searchhub.networks.card_facts import Provenance, compute_used
@@ -43,12 +43,14 @@ from searchhub.search import search
 from searchhub.searchers.base import Searcher
 from searchhub.searchers.named import build_searcher
 from searchhub.searchers.uniform import UniformSearcher
+from searchhub.space import Architecture
 from searchhub.training.accelerator import Processes, make_accelerator
 from searchhub.training.settings import TrainingSettings
 from searchhub.workflows.checks import check_given, check_search, check_training
 from searchhub.workflows.compression import SEARCH_FINE_TUNING, CompressionArguments, Prepared, load_original, prepare
 from searchhub.workflows.dry_run import estimate
 from searchhub.workflows.latency import refuse_mixed
+from searchhub.workflows.refining import refine_of, refined
 from searchhub.workflows.reloading import reload_networks
 from searchhub.workflows.rescoring import load_evaluator, score_again
 from searchhub.workflows.search_arguments import SearchArguments
@@ -202,6 +204,7 @@ class SearchTrainer:
             train_on=networks.train_on,
             inherit_weights=networks.inherit_weights,
             publish_as=networks.publish_as,
+            refine=refine_of(Path(folder)),
             seed=networks.seed,
         )
         trainer = cls(
@@ -426,10 +429,17 @@ class SearchTrainer:
             with_largest=largest,
             seed=self.args.seed,
             on_unmet=self.progress.message,
-            find=self.objective,
+            find=self._find,
             baselines=baselines,
         )
         return score_again(networks, self._evaluated, self.searcher.num_trials)
+
+    def _find(self, result: SearchResult, *limits: Limit) -> Architecture:
+        """Returns the architecture for some limits, after those near the optimum were scored if that is asked for."""
+        args = self.args
+        if args.refine and limits and self._evaluated is not None and result.prediction is not None:
+            result = refined(result, limits, self._evaluated, args.refine, self.folder, seed=args.seed)
+        return self.objective(result, *limits)
 
     def train_networks(self, networks: Sequence[Network]) -> list[TrainedNetwork]:
         """Trains networks that you chose, as the run trains its own. It searches first if need be.
@@ -486,6 +496,8 @@ class SearchTrainer:
             scoring = dict(self._evaluated.scoring) if isinstance(self._evaluated, SupernetEvaluator) else None
             if scoring is not None and self.compression is not None and self.compression.judge == "parent":
                 scoring |= {"judge": "parent", "judged": self.compression.judged}
+            if scoring is not None and self.args.refine:
+                scoring["refine"] = self.args.refine
             save_trainer(self._networks, searched=self._searched, scoring=scoring)
 
     def summarize(self, networks: Sequence[TrainedNetwork], *, also: Sequence[str] = ()) -> None:
