@@ -6,6 +6,8 @@ import pytest
 from searchhub.costs.table import CostTable
 from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.generation import Limit, sample_within, sampling
+from searchhub.generation.counted import count_within
+from searchhub.generation.limits import windows_of
 from searchhub.space import Choice, Condition, SearchSpace
 
 
@@ -145,3 +147,37 @@ def test_refuses(make_search):
     with pytest.raises(InvalidInputError, match=r"must be one of \[\], but got 'macs'"):
         sample_within(search.space, [Limit("macs", max=1)], 1, np.random.default_rng(0))
     assert sample_within(search.space, [], 0, np.random.default_rng(0)) == []
+
+
+# -- counted ----------------------------------------------------------------------------------------------------------
+
+
+def test_counts_are_exact_and_draws_even():
+    space = SearchSpace("small", tuple(Choice(f"c{i}", (0, 1, 2)) for i in range(4)))
+    table = CostTable("size", space, 1.0, tuple(np.array([0.0, 2.0, 3.0 + i]) for i in range(4)))
+    (window,) = windows_of([Limit(table, min=6, max=9)], space)
+    (branch,) = space.branches()
+    counted = count_within(branch, [window])
+    rows = [row for row in space.sample(3000, np.random.default_rng(0)) if 6 <= table.of_row(row) <= 9]
+    there = {row.tobytes() for row in rows}
+    assert counted.size == len(there)
+    rng = np.random.default_rng(1)
+    drawn = Counter(counted.draw(rng).tobytes() for _ in range(60 * len(there)))
+    assert set(drawn) == there
+    assert min(drawn.values()) > 25
+    assert max(drawn.values()) < 110
+
+
+def test_windows_that_no_draw_would_hit():
+    """Of some 10^13 architectures those of a few parameters: rejection finds none, counting does."""
+    space = SearchSpace("large", tuple(Choice(f"c{i}", tuple(range(12))) for i in range(14)))
+    table = CostTable("size", space, 0.0, tuple(np.array([1.0, *range(100, 1200, 100)]) for _ in range(14)))
+    limit = Limit(table, min=100, max=120)
+    drawn = sample_within(space, [limit], 6, np.random.default_rng(0), max_draws=4096)
+    assert len(set(drawn)) == 6
+    assert all(100 <= table(architecture) <= 120 for architecture in drawn)
+    with pytest.raises(InvalidInputError, match="At least 15 distinct architectures must keep to"):
+        sample_within(space, [limit], 15, np.random.default_rng(0), max_draws=4096)  # there are 14
+    half = CostTable("ms", space, 0.0, tuple(entry / 7.0 for entry in table.entries))
+    with pytest.raises(InvalidInputError, match="4,096 draws found 0"):
+        sample_within(space, [Limit(half, min=14.3, max=17.0)], 2, np.random.default_rng(0), max_draws=4096)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError
+from searchhub.generation.counted import count_within
 from searchhub.generation.infeasible import extreme, nothing_within
 from searchhub.generation.limits import CostRange, Limit, windows_of
 from searchhub.space import INACTIVE, Architecture, Branch, Codes, SearchSpace
@@ -20,6 +21,8 @@ TAILS = 1 << 15
 """How many combinations of the last choices are laid out and sorted by cost."""
 BATCH = 4096
 MAX_DRAWS = 1 << 20
+COUNTED_DRAWS = 50
+"""How many draws are made for each architecture that is asked for, where they are counted."""
 
 
 def sample_within(
@@ -44,6 +47,8 @@ def sample_within(
        branch that is too small.
     3. Spaces of at most 2^15 architectures are laid out whole, so that it is certain what is missing.
     4. In larger spaces, a window on a cost that is coupled along the chain of choices is kept by plain rejection.
+    5. Where rejection finds too few, and the one window is on a cost of whole numbers that adds up (parameters,
+       multiply-adds), architectures are counted by their sums and drawn from these counts, just as evenly.
 
     >>> from searchhub.costs.table import CostTable
     >>> from searchhub.space import Choice
@@ -209,6 +214,29 @@ def _draw(
         for row in codes[_roughly_within(codes, windows)]:
             if len(found) < n and _within(row, windows):
                 found.setdefault(row.tobytes(), row)
+    if len(found) < n:
+        return _draw_counted(branches, windows, n, rng) or list(found.values())
+    return list(found.values())
+
+
+def _draw_counted(
+    branches: Sequence[Branch], windows: Sequence[CostRange], n: int, rng: np.random.Generator
+) -> list[Codes]:
+    """Draws up to n distinct rows by exact counts, where rejection found too few; none if they cannot be counted."""
+    counted = [count_within(branch, windows) for branch in branches]
+    if any(c is None for c in counted):
+        return []
+    parts = [c for c in counted if c is not None and c.size > 0]
+    total = sum(c.size for c in parts)
+    if not total:
+        return []
+    found: dict[bytes, Codes] = {}
+    for _ in range(COUNTED_DRAWS * n):
+        row = parts[int(rng.choice(len(parts), p=[c.size / total for c in parts]))].draw(rng)
+        if _within(row, windows):
+            found.setdefault(row.tobytes(), row)
+        if len(found) == min(n, total):
+            break
     return list(found.values())
 
 
