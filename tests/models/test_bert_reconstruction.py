@@ -216,6 +216,15 @@ def test_the_whole_network_stays_as_it_is(supernet, exact):
     assert all(p is q for p, q in zip(model.parameters(), plain.parameters(), strict=True))
 
 
+def test_a_part_that_is_left_out_stays_out(supernet, exact):
+    architecture = type(supernet.full_architecture)(
+        {**supernet.full_architecture.to_dict(), "layer1.intermediate_size": 0, "layer2.num_attention_heads": 0}
+    )
+    model, plain = (supernet.subnet_of_any_size(architecture) for _ in range(2))
+    exact.apply(model, architecture)
+    assert all(p is q for p, q in zip(model.parameters(), plain.parameters(), strict=True))
+
+
 def test_a_cut_network_comes_closer_to_the_whole_one(supernet, exact):
     """The widest matrices differ: with one layer cut, its own output is what least squares makes it."""
     full = supernet.full_architecture
