@@ -73,7 +73,8 @@ def count_within(branch: Branch, windows: Sequence[CostRange]) -> CountedWindow 
             costs = table.entries[i][list(own)]
             if len(values) * len(costs) > MOST_SUMS:
                 return None
-            values, inverse = np.unique(np.add.outer(costs, values), return_inverse=True)
-            ways = np.bincount(inverse.ravel(), np.tile(ways, len(costs)), minlength=len(values))
+            added = np.asarray(np.add.outer(costs, values), dtype=np.float64)
+            values, inverse = np.unique(added, return_inverse=True)
+            ways = np.asarray(np.bincount(inverse.ravel(), np.tile(ways, len(costs))), dtype=np.float64)
         sums.append((values, ways))
     return CountedWindow(branch, windows[0], sums[::-1])
