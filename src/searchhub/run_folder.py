@@ -32,8 +32,9 @@ from searchhub.result import SearchResult
 FORMAT_VERSION = 1
 RUN_CONFIG, JOURNAL, CHECKPOINTS, RESULT, LOCK = "config.yaml", "journal.jsonl", "checkpoints", "result.json", ".lock"
 ORIGINAL, TEACHER, LATENCY, MIXTURE, EARLY = "original", "teacher", "latency.json", "mixture", "early"
+LIBRARY = "library.json"
 RECONSTRUCTION = "reconstruction.safetensors"
-BEFORE = (ORIGINAL, TEACHER, LATENCY, MIXTURE, EARLY, RECONSTRUCTION)
+BEFORE = (ORIGINAL, TEACHER, LATENCY, MIXTURE, EARLY, RECONSTRUCTION, LIBRARY)
 """What may be there before the search: the fine-tuned checkpoint that it makes smaller, what that says of all texts,
 measured latency, the training of a supernet's mixture, early-stopped networks, and what matrices are solved from.
 """

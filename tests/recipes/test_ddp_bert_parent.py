@@ -11,7 +11,7 @@ from searchhub.data.distilled import AGREEMENT, FIDELITY
 from searchhub.networks.network import read_facts
 from searchhub.networks.saved_trainer import load_trainer
 from searchhub.result import SearchResult
-from searchhub.run_folder import TEACHER
+from searchhub.run_folder import LIBRARY, TEACHER
 from searchhub.trial import SCORING
 from searchhub.workflows.refining import REFINED
 from searchhub.workflows.trainer import SearchTrainer
@@ -21,6 +21,7 @@ from .bert_cases import ALONE, NAME, SCORED, TRIALS
 PARENT = [
     "--judge=parent",
     "--judged=6",
+    "--library=4",
     "--search_hidden_weight=1",
     "--refine=4",
     "--distillation_weight=1",
@@ -45,6 +46,10 @@ def test_the_original_trains_judges_and_teaches(finish, bert_once, tmp_path):
     assert all(r.score == pytest.approx(r.metrics[FIDELITY]) for r in result.history)
     # 86 texts to train on and 3 more, 10 to validate on.
     assert len(load_file(folder / TEACHER / "outputs.safetensors")["teacher_logits"]) == 86 + 3 + 10
+    library = json.loads((folder / LIBRARY).read_text())
+    assert (library["texts"], len(library["changes"])) == (4, 1 + 1 + 4 * (2 + 1))
+    assert library["changes"][0]["score"] == pytest.approx(1.0)  # the original itself
+    assert "Single changes" in (folder / "report" / "report.html").read_text()
     refined = json.loads((folder / REFINED).read_text())
     assert all(trial["round"] == SCORING for trials in refined.values() for trial in trials)
     facts = read_facts(folder / "models" / NAME)
@@ -68,7 +73,7 @@ def test_the_original_trains_judges_and_teaches(finish, bert_once, tmp_path):
     [
         (["--refine=-1"], "`--refine` must be at least 0 and needs `--scored`"),
         (["--refine=3", "--scored=0"], "`--refine` must be at least 0 and needs `--scored`, but they are 3 and 0"),
-        (["--judge=parent", "--judged=0"], "`judged >= 1` must hold, but is 0"),
+        (["--judge=parent", "--judged=0"], "`judged >= 1` and `library >= 0` must hold, but they are 0 and 0"),
         (["--judge=parent", "--unlabelled=nowhere.csv"], "`--unlabelled` must be a file, but `nowhere.csv` is none"),
         (["--searcher=uniform", "--search_hidden_weight=1"], "`--search_hidden_weight` is for a search"),
     ],

@@ -26,6 +26,7 @@ from searchhub.reports.architecture_markup import diagram, fits
 from searchhub.reports.confidence import confidence_section
 from searchhub.reports.division import division_section
 from searchhub.reports.inline_svg import inline_svg
+from searchhub.reports.library import library_section
 from searchhub.reports.markup import Child, Markup, details, facts, joined, table, tag
 from searchhub.reports.outcome import outcome_section
 from searchhub.reports.run import JournalTrial, Run, read_run
@@ -78,6 +79,7 @@ def report_page(run: Run) -> str:
     sections = {
         "Networks": _networks(run),
         **({"Classes": classes} if (classes := classes_section(run)) else {}),
+        **({"Single changes": library} if (library := library_section(run)) else {}),
         "Pareto fronts": _fronts(run),
         "θ over the rounds": _theta(run),
         **({"Clusters": division_section(run.result)} if run.result is not None and run.result.division else {}),

@@ -72,6 +72,8 @@ class CompressionArguments:
             "parent". Then no label is read, unlabelled texts of the task are learnt from, too, and the score is
             exp(-divergence from the parent) on validation texts (`searchhub.data.distilled.JudgedTask`).
         judged: Largest number of validation texts on which the parent judges. None: all.
+        library: Number of validation texts on which the parent judges each single change of itself, before the search;
+            the report shows it. It decides nothing. 0: none.
         note: What readers of the checkpoint's figures should know. It changes nothing else.
     """
 
@@ -86,14 +88,17 @@ class CompressionArguments:
     distil_search: bool = False
     judge: Literal["labels", "parent"] = "labels"
     judged: int | None = 512
+    library: int = 0
     note: str = ""
 
     def __post_init__(self) -> None:
         for name, offered in (("order", ORDERS), ("start", STARTS), ("judge", JUDGES)):
             if getattr(self, name) not in offered:
                 raise InvalidInputError(f"`{name}` must be one of {list(offered)}, but is {getattr(self, name)!r}.")
-        if self.judged is not None and self.judged < 1:
-            raise InvalidInputError(f"`judged >= 1` must hold, but is {self.judged}.")
+        if (self.judged is not None and self.judged < 1) or self.library < 0:
+            raise InvalidInputError(
+                f"`judged >= 1` and `library >= 0` must hold, but they are {self.judged} and {self.library}."
+            )
         if self.reconstruct and self.start != "original":
             raise InvalidInputError(
                 "`reconstruct` must be False where networks start from the weights after the search, because output "

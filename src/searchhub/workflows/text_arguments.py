@@ -211,6 +211,11 @@ class BertSearcherArguments(SearcherArguments):
         choices=list(JUDGES),
     )
     judged: int = option(512, "Validation texts on which the parent judges, at most.")
+    library: int = option(
+        0,
+        "Validation texts on which the parent judges each single change of itself before the search, as a picture in "
+        "the report. 0: none.",
+    )
     spread: str | None = option(
         None,
         "What is spread evenly over the paths to train and the architectures to score: `sizes` (the logarithm of the "
@@ -228,7 +233,7 @@ class BertSearcherArguments(SearcherArguments):
             InvalidInputError: There is no such searcher, or a setting belongs to another one.
         """
         if self.searcher == UNIFORM:
-            for name in ("evaluations", "warmup_trials", "search_distillation", "search_hidden_weight"):
+            for name in ("evaluations", "warmup_trials", "search_distillation", "search_hidden_weight", "library"):
                 if getattr(self, name) not in (None, 0):
                     raise InvalidInputError(
                         f"`--{name}` is for a search, which `--searcher uniform` does without. Drop it."
@@ -344,6 +349,7 @@ class BertTrainingArguments(RecipeTrainingArguments):
                 distil_search=searching.search_distillation,
                 judge=searching.judge,  # type: ignore[arg-type]
                 judged=searching.judged,
+                library=searching.library,
             ),
         )
 
