@@ -47,7 +47,15 @@ def plot_library(whole: Architecture, scores: Mapping[Architecture, float], path
             for (i, j), value in np.ndenumerate(values):
                 if not math.isnan(value):
                     ink = "white" if value > 0.6 * largest else "#24292f"
-                    axis.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=7.0, color=ink)
+                    axis.text(
+                        j,
+                        i,
+                        f"{value:.2g}" if value >= 1e-5 else "0",
+                        ha="center",
+                        va="center",
+                        fontsize=7.0,
+                        color=ink,
+                    )
         save_figure(figure, path)
 
 
