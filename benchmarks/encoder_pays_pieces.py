@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from bert_pruning import Pruned, as_searched, cost_of, prune_to
 from transformers import PreTrainedModel
@@ -20,8 +21,10 @@ from transformers import PreTrainedModel
 from searchhub import Architecture, Limit, generate
 from searchhub.costs.params import params_table
 from searchhub.data.distilled import DistilledTask, JudgedTask
+from searchhub.data.task import Batch, Split, Task
 from searchhub.data.text import TextTask
 from searchhub.data.unlabelled import teachable
+from searchhub.data.view import TaskView
 from searchhub.errors import InfeasibleLimitError
 from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.files import write_json
@@ -81,6 +84,33 @@ class Settings:
     final: TrainingSettings
     start: str
     random_networks: int
+
+
+class FewerToValidate(TaskView):
+    """A task of which only some validation examples count, evenly over the split: as many as judge the other searches.
+
+    Args:
+        task: The task.
+        n: How many, at most.
+    """
+
+    def __init__(self, task: Task, n: int) -> None:
+        super().__init__(task)
+        size = task.size("validation")
+        self._rows = torch.arange(min(n, size)) * size // min(n, size)
+
+    def size(self, split: Split) -> int:
+        return len(self._rows) if split == "validation" else self.task.size(split)
+
+    def batch(self, split: Split, indices: torch.Tensor, *, device: torch.device, seed: int | None = None) -> Batch:
+        rows = self._rows[indices] if split == "validation" else indices
+        return self.task.batch(split, rows, device=device, seed=seed)
+
+    def order(self, split: Split, *, batch_size: int, seed: int) -> torch.Tensor:
+        return self.task.order(split, batch_size=batch_size, seed=seed)
+
+    def fingerprint(self) -> str:
+        return self.fingerprint_with(self._rows)
 
 
 class Parent:
@@ -197,7 +227,7 @@ class Seed:
         searcher = DDPSearcher(self.space, seed=self.seed, budget=Budget(1, each))
         evaluator = self._evaluator(
             copy.deepcopy(self.parent.supernet),
-            self.parent.task,
+            FewerToValidate(self.parent.task, self.settings.judged),
             dataclasses.replace(self.settings.search, min_learning_rate=0.0, hidden_weight=0.0),
             num_trials=searcher.num_trials,
             max_steps_per_trial=each,
