@@ -28,6 +28,7 @@ from searchhub.networks.choose import Finder
 from searchhub.networks.network import read_original
 from searchhub.run_folder import LATENCY
 from searchhub.training.settings import TrainingSettings
+from searchhub.trial import SCORING
 from searchhub.workflows.arguments import RunArguments, parse
 from searchhub.workflows.stages import main_first, run, settings_of, start_run
 from searchhub.workflows.text_arguments import (
@@ -90,14 +91,20 @@ def main(argv: list[str]) -> None:
         trainer.progress.message("No uniform networks: the sizes on offer leave no layer whole.")
     options = {"random_networks": wanted.random_networks, "largest": wanted.train_largest, "baselines": baselines}
     networks = trainer.train(*limits, **options)
-    trainer.summarize(networks, also=original_words(trainer.folder) if accelerator.is_main_process else ())
+    trainer.summarize(networks, also=closing_words(trainer, searching) if accelerator.is_main_process else ())
 
 
-def original_words(folder: Path) -> list[str]:
-    """Returns lines about what the original reached before the search."""
-    facts = read_original(folder) or {}
+def closing_words(trainer: SearchTrainer, searching: BertSearcherArguments) -> list[str]:
+    """Returns lines about what the original reached before the search, and how fast it judged."""
+    facts = read_original(trainer.folder) or {}
     how = "fine-tuned before the search" if facts["epochs"] else "taken as it is"
-    return [f"The original, {how}: {facts['metrics']}", *([facts["note"]] if "note" in facts else [])]
+    lines = [f"The original, {how}: {facts['metrics']}", *([facts["note"]] if "note" in facts else [])]
+    scored = [r for r in trainer.search().history if r.trial.round == SCORING]
+    if searching.judge == "parent" and scored:
+        texts = min(searching.judged, trainer.task.size("validation"))
+        rate = texts * len(scored) / max(1e-9, sum(r.seconds for r in scored))
+        lines.append(f"It judged {len(scored)} architectures on {texts:,} texts each, {rate:,.0f} texts a second.")
+    return lines
 
 
 def baselines_of(

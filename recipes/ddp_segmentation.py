@@ -82,13 +82,7 @@ def main(argv: list[str]) -> None:
         tracked=settings_of(arguments),
     )
     if form.transfer is not None:
-        network = Network(RULE, form.transferred(supernet))
-        macs, params = (cost(network.architecture) for cost in trainer.costs[:2])
-        accelerator.print(f"Network: {human(macs)} multiply-adds, {human(params)} parameters")
-        trainer.check()
-        if not where.dry_run:
-            trainer.search()
-            trainer.summarize(trainer.train_networks([network]))
+        train_transferred(trainer, Network(RULE, form.transferred(supernet)), dry_run=where.dry_run)
         return
     limits = wanted.limits(trainer.costs) or ([] if cells_of(space) else default_limits(trainer.costs))
     if where.dry_run:
@@ -98,6 +92,16 @@ def main(argv: list[str]) -> None:
     largest = wanted.train_largest and not cells_of(space)
     trainer.check(*limits, **beside)
     trainer.summarize(trainer.train(*limits, largest=largest, **beside))
+
+
+def train_transferred(trainer: SearchTrainer, network: Network, *, dry_run: bool) -> None:
+    """Says what a network costs that was found elsewhere, and trains it."""
+    macs, params = (cost(network.architecture) for cost in trainer.costs[:2])
+    trainer.accelerator.print(f"Network: {human(macs)} multiply-adds, {human(params)} parameters")
+    trainer.check()
+    if not dry_run:
+        trainer.search()
+        trainer.summarize(trainer.train_networks([network]))
 
 
 if __name__ == "__main__":

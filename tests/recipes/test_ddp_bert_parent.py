@@ -37,6 +37,7 @@ def test_the_original_trains_judges_and_teaches(finish, bert_once, tmp_path):
     said = finish(folder, f"--unlabelled={more}", *PARENT)
     assert "ask the original: 1/1 done" in said
     assert "Hidden states of" in said
+    assert f"It judged {SCORED} architectures on 6 texts each, " in said
     config = yaml.safe_load((folder / "config.yaml").read_text())["evaluator"]
     assert config["training"]["distillation_weight"] == config["training"]["hidden_weight"] == 1.0
     assert config["sizes"] == "encoder_params"
