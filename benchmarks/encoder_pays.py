@@ -34,7 +34,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from encoder_pays_pieces import AT_DEPTH, DRAWN, LARGEST, OWN_ORDER, RANDOM, ROWS, THIS, Parent, Seed, Settings
+from encoder_pays_pieces import (
+    AT_DEPTH,
+    DRAWN,
+    LARGEST,
+    OWN_ORDER,
+    RANDOM,
+    ROWS,
+    THIS,
+    Parent,
+    Seed,
+    Settings,
+    latencies,
+)
 from numpy.typing import NDArray
 from rank_correlation import tau
 from transformers.utils import logging as transformers_logging
@@ -70,6 +82,9 @@ class BenchmarkArguments:
     refined: int = option(40, "Architectures to judge near each optimum.")
     alike: bool = option(False, "Also train the original on as the networks are.")
     trivial: float | None = option(None, "Score of a trivial rule, above which shares are told, too.")
+    measure_latency: bool = option(
+        False, "Also time the network of `this` beside the original, in torch and onnxruntime."
+    )
     quick: bool = option(False, "One seed, one size, few rows and few examples.")
 
 
@@ -137,6 +152,10 @@ def main(argv: list[str]) -> None:
         print(markdown_table(rows))
         print()
         print(markdown_table(agreement(seeds[0], of_seeds[0])))
+        if wanted.measure_latency:
+            found = Architecture(of_seeds[0][THIS]["architecture"])
+            print(f"\n{task.max_length} tokens, one thread, in turn:\n")
+            print(markdown_table(latencies(parent, found, task.max_length)))
     if whole is not None:
         print(f"\nThe original, trained on alike: {whole['score']:.4f}")
     smallest = figures[f"{min(wanted.shares):g}"]

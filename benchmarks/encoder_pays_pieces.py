@@ -19,7 +19,9 @@ from bert_pruning import Pruned, as_searched, cost_of, prune_to
 from transformers import PreTrainedModel
 
 from searchhub import Architecture, Limit, generate
+from searchhub.costs.onnx_session import in_onnxruntime
 from searchhub.costs.params import params_table
+from searchhub.costs.timing import Stopwatch
 from searchhub.data.distilled import DistilledTask, JudgedTask
 from searchhub.data.task import Batch, Split, Task
 from searchhub.data.text import TextTask
@@ -475,3 +477,26 @@ def _every_minute(what: str) -> Callable[[int, int], None]:
             print(f"{what}: {done}/{steps}", flush=True)
 
     return tell
+
+
+def latencies(parent: Parent, architecture: Architecture, length: int) -> list[dict[str, str]]:
+    """Milliseconds of a network and of the original, one thread, in turn, for batches of 1 and 32 in both runtimes."""
+    networks = [parent.supernet.extract(parent.supernet.subnet_of_any_size(architecture)).eval(), parent.whole.eval()]
+    watch, rows = Stopwatch(min_run_time=2.0), []
+    for batch_size in (1, 32):
+        ids = torch.randint(
+            parent.whole.config.vocab_size, (batch_size, length), generator=torch.Generator().manual_seed(0)
+        )
+        calls = [(network, (ids,), {}) for network in networks]
+        for runtime, blocks in (("torch", calls), ("onnxruntime", [in_onnxruntime(call, 1) for call in calls])):
+            times = np.median(watch.in_turn(*blocks), axis=0)
+            rows.append(
+                {
+                    "runtime": runtime,
+                    "batch": str(batch_size),
+                    "network, ms": f"{times[0]:.2f}",
+                    "original, ms": f"{times[1]:.2f}",
+                    "speed-up": f"{times[1] / times[0]:.1f}",
+                }
+            )
+    return rows

@@ -9,7 +9,16 @@ from ..recipes.bert_cases import write_fine_tuned
 SMALLEST = [
     *("--original_epochs=0", "--max_length=16", "--batch_size=8", "--epochs=1"),
     *("--depths", "2", "4", "--intermediate_sizes", "8", "16", "32", "--num_heads", "1", "2", "4"),
-    *("--judged=8", "--steps=6", "--scored=6", "--refined=2", "--shares", "0.5", "--random_networks=2"),
+    *(
+        "--judged=8",
+        "--steps=6",
+        "--scored=6",
+        "--refined=2",
+        "--shares",
+        "0.5",
+        "--random_networks=2",
+        "--measure_latency",
+    ),
     *("--start=supernet", "--distillation_weight=0.5", "--hidden_weight=1", "--trivial=0.4"),
 ]
 
@@ -37,7 +46,16 @@ def test_networks_are_trained_alike_and_compared(ran, tmp_path):
     limit = 0.5 * 4 * (4 * (24 * 24 + 24) + 24 * 32 * 2 + 32 + 24 + 4 * 24) + 0.5 * (24 * 24 + 24 + 24 * 2 + 2)
     assert all(n["encoder_params"] <= limit for n in networks)
     table = "\n".join(lines)
-    for row in ("this", "random", "at_depth", "library", "largest", "fisher", "judged on shared weights"):
+    for row in (
+        "this",
+        "random",
+        "at_depth",
+        "library",
+        "largest",
+        "fisher",
+        "judged on shared weights",
+        "onnxruntime | 32",
+    ):
         assert f"| {row} |" in table
     times = {file: file.stat().st_mtime_ns for file in (tmp_path / "out" / "seed0").rglob("*.json")}
     assert json.loads(ran("encoder_pays", *argv)[-1].removeprefix("RESULT ")) == result
