@@ -21,13 +21,14 @@ from transformers import PreTrainedModel
 from searchhub import Architecture, Limit, generate
 from searchhub.costs.onnx_session import in_onnxruntime
 from searchhub.costs.params import params_table
+from searchhub.costs.table import CostTable
 from searchhub.costs.timing import Stopwatch
 from searchhub.data.distilled import DistilledTask, JudgedTask
 from searchhub.data.task import Batch, Split, Task
 from searchhub.data.text import TextTask
 from searchhub.data.unlabelled import teachable
 from searchhub.data.view import TaskView
-from searchhub.errors import InfeasibleLimitError
+from searchhub.errors import InfeasibleLimitError, InvalidInputError
 from searchhub.evaluators.supernet import SupernetEvaluator
 from searchhub.files import write_json
 from searchhub.generation import largest_within, sample_within
@@ -42,6 +43,7 @@ from searchhub.run_folder import TEACHER
 from searchhub.scoring import ScoringSearcher, refine
 from searchhub.search import search
 from searchhub.searchers.ddp import DDPSearcher
+from searchhub.space import SearchSpace
 from searchhub.spaces.bert import DEPTH, full_width, heads_choice, intermediate_choice, kept_layers
 from searchhub.training.batches import derive_seed
 from searchhub.training.distillation import kept_outputs, with_outputs
@@ -244,7 +246,7 @@ class Seed:
     def refined(self, limit: Limit) -> SearchResult:
         """The search with near-optimal architectures of a limit scored whole."""
         result, evaluator = self.search
-        file = self.folder / f"refined-{limit.max:g}.json"
+        file = self.folder / f"refined{self.settings.refined}-{limit.max:g}.json"
         if not file.exists():
             started = time.process_time()
             found = refine(result, [limit], evaluator, self.settings.refined, first=len(result.history), seed=self.seed)
@@ -310,8 +312,8 @@ class Seed:
                 return {row: Architecture(find())}
             drawn = self._drawn(limit, row, best[DEPTH] if row == AT_DEPTH else None)
             return {f"{row}{i}": architecture for i, architecture in enumerate(drawn)}
-        except InfeasibleLimitError:
-            print(f"{row}: nothing within {limit}")
+        except (InfeasibleLimitError, InvalidInputError) as error:  # of few architectures too few are within
+            print(f"{row}: {error}")
             return {}
 
     def _first_within(self, limit: Limit, candidates: Sequence[Architecture]) -> Architecture:
@@ -338,9 +340,13 @@ class Seed:
         rng = np.random.default_rng(derive_seed(self.seed, row, f"{limit.high:g}"))
         if depth is None:
             return sample_within(self.space, [window], n, rng)
-        branches = sum(1 for _ in self.space.branches())
-        drawn = sample_within(self.space, [window], 2 * n * branches, rng, by_branch=True)
-        return [a for a in drawn if a[DEPTH] == depth][:n]
+        return sample_within(self._of_depth(depth), [_of_space(window, self._of_depth(depth))], n, rng)
+
+    def _of_depth(self, depth: Any) -> SearchSpace:
+        """The space with one depth alone."""
+        config = copy.deepcopy(self.parent.supernet.config)
+        config.depths = [depth]
+        return config.space()
 
     def _fisher(self, limit: Limit) -> Architecture:
         """Heads and neurons by Fisher information for each parameter, all layers kept, as many as fit."""
@@ -461,6 +467,18 @@ def measured(model: PreTrainedModel, task: TextTask, batch_size: int, accelerato
 def _encoder_params(supernet: BertSupernetForSequenceClassification, architecture: Architecture) -> int:
     """Parameters without embeddings of an architecture of any sizes."""
     return cost_of(supernet, architecture, "encoder_params")
+
+
+def _of_space(limit: Limit, space: SearchSpace) -> Limit:
+    """A limit on the same cost in a space that offers fewer depths."""
+    table = limit.cost
+    assert isinstance(table, CostTable)
+    entries = {c.name: (c.candidates, e) for c, e in zip(table.space.choices, table.entries, strict=True)}
+    kept = []
+    for choice in space.choices:
+        candidates, entry = entries[choice.name]
+        kept.append(np.array([entry[candidates.index(c)] for c in choice.candidates]))
+    return dataclasses.replace(limit, cost=CostTable(table.name, space, table.fixed, tuple(kept), table.unit))
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

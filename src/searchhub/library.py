@@ -15,8 +15,7 @@ from searchhub.space import Architecture, SearchSpace
 def single_changes(space: SearchSpace, whole: Architecture) -> list[Architecture]:
     """Returns the architectures that differ from a whole one in one choice, and the whole one first.
 
-    A choice on which others depend (a depth) changes with these at the candidate that the whole architecture has, or at
-    that of the nearest choice before them that it has.
+    Where a choice changes on which others depend (a depth), those that remain stay as they are.
 
     Args:
         space: The space.

@@ -52,6 +52,14 @@ def test_pruned_candidates_are_not_drawn_and_likely_ones_are_drawn_more():
     assert (drawn[:, 2] == 3).sum() > 0.5 * (drawn[:, 2] != INACTIVE).sum()
 
 
+def test_pruning_that_leaves_only_large_ones_or_one_depth_is_kept_to():
+    uniform = ArchitectureDistribution.uniform(SPACE)
+    alive = tuple(np.arange(len(a)) == len(a) - 1 for a in uniform.alive)
+    pruned = ArchitectureDistribution(SPACE, uniform.theta, uniform.velocity, alive)
+    rng, sampler = np.random.default_rng(2), SizeSampler(TABLE)
+    assert {tuple(sampler.draw(rng, pruned)) for _ in range(20)} == {(2, 7, 7, 7)}
+
+
 def test_the_same_seed_draws_the_same():
     one, other = (SizeSampler(TABLE).draw_many(20, np.random.default_rng(7)) for _ in range(2))
     assert np.array_equal(one, other)

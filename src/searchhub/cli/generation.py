@@ -58,17 +58,24 @@ def generate(
 
     Example: searchhub generate runs/mine --max macs=300M --min params=2M
     """
-    from searchhub.cli.output import print_json, print_line
+    from searchhub.cli.output import print_json, print_line, print_note
     from searchhub.cli.source import load_result
     from searchhub.files import write_json
     from searchhub.generation import generate as best_within
     from searchhub.workflows.latency import with_latency
     from searchhub.workflows.limits import check_words, largest_of, read_limits
+    from searchhub.workflows.refining import as_refined
 
     check_words(maximum, minimum, equal)
     result, folder = load_result(run, revision)
     result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
     limits = read_limits(maximum, minimum, equal, largest_of(result.costs.values()))
+    result, missing_scores = as_refined(result, limits, folder)
+    if missing_scores:
+        print_note(
+            "The run scores architectures near the optimum of each limit (`--refine`), but has not yet for these: "
+            "`searchhub train` does, and may choose another network."
+        )
     architecture = best_within(
         result, *limits, candidates=candidates.value, objective=_value(objective), use_budget=use_budget
     )

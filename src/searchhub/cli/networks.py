@@ -125,6 +125,8 @@ def train(
     from searchhub.run_folder import RESULT
     from searchhub.workflows.latency import refuse_mixed, with_latency
     from searchhub.workflows.limits import check_words, largest_of, read_limits
+    from searchhub.workflows.refining import as_refined, refine_of, refined
+    from searchhub.workflows.rescoring import load_evaluator
     from searchhub.workflows.stages import write_tables
 
     if not run.exists():  # a run on the Hub must not decide what is imported here
@@ -133,13 +135,20 @@ def train(
     result, folder = load_result(str(run))
     result = with_latency(result, folder, latency, allow_other_device=allow_other_device, missing=missing)
     limits = read_limits(maximum, minimum, equal, largest_of(result.costs.values()))
-    architecture = generate(result, *limits, candidates=candidates.value, use_budget=use_budget)
+    hide_loading()
+    given = read_settings(data, task)
+    chosen_from, missing_scores = as_refined(result, limits, folder)
+    if missing_scores:
+        trainer = load_trainer(folder, data=given, trust_code=trust_code)
+        evaluator = load_evaluator(trainer)
+        if evaluator is not None:
+            n = refine_of(folder)
+            chosen_from = refined(result, limits, evaluator, n, folder, seed=trainer.seed)
+    architecture = generate(chosen_from, *limits, candidates=candidates.value, use_budget=use_budget)
     if name is not None:
         check_name(name, folder, architecture, replacing=replace)
     refuse_mixed(folder, result.costs.values())
     network = Network(network_name(limits) if name is None else name, architecture, tuple(limits))
-    hide_loading()
-    given = read_settings(data, task)
     trainer = load_trainer(folder, data=given, trust_code=trust_code)
     main = trainer.accelerator.is_main_process
     told = dataclasses.replace(trainer.provenance, command=["searchhub", *sys.argv[1:]])

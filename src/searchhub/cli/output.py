@@ -40,6 +40,11 @@ def print_line(text: str) -> None:
     _console().print(Text(redact_tokens(text)), soft_wrap=True)
 
 
+def print_note(text: str) -> None:
+    """Prints a remark on standard error, beside what is asked for."""
+    sys.stderr.write(f"{redact_tokens(text)}\n")
+
+
 def print_error(text: str) -> None:
     """Prints what went wrong on standard error."""
     sys.stderr.write(f"error: {redact_tokens(text)}\n")

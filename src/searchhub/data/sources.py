@@ -76,7 +76,7 @@ def load_recorded_task(source: Mapping[str, Any], /, *, trusted: bool, **changes
         if options.get("kind") not in LOADERS:
             raise
         said = re.sub(r"`--(\w+)`", lambda m: f"`--data {m[1]}=…`" if m[1] in options else m[0], str(error))
-        for name in ("dataset", "data_dir", "validation_file", "test_file", "tokenizer"):
+        for name in ("dataset", "data_dir", "validation_file", "test_file", "unlabelled", "tokenizer"):
             place = options.get(name)
             if isinstance(place, str) and place in said and not Path(place).exists():
                 said += (

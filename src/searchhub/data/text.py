@@ -155,7 +155,13 @@ class TextTask(Task):
             self._rows[split], self._labels[split] = rows, labels
         self.unlabelled: TokenRows | None = None
         if unlabelled is not None:
-            self.unlabelled = self._tokenised(_columns(unlabelled, "the unlabelled texts", text_columns))
+            columns = _columns(unlabelled, "the unlabelled texts", text_columns)
+            self.unlabelled = self._tokenised(columns)
+            there = {_hash(texts) for texts in zip(*columns, strict=True)}
+            if both := sum(n for texts, n in self._seen["test"].items() if texts in there):
+                self.notes += (
+                    f"{both:,} of the {len(self._labels['test']):,} test examples stand in the unlabelled texts, too",
+                )
         self._rows["full"] = self._rows["train"] + self._rows["validation"]
         self._labels["full"] = torch.cat([self._labels["train"], self._labels["validation"]])
 

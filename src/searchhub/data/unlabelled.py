@@ -83,7 +83,12 @@ def read_unlabelled(file: str, text_columns: Sequence[str]) -> Dataset:
                 f"`--unlabelled` must be a table with the columns {list(text_columns)} for pairs of texts, but "
                 f"`{file}` has one text a line."
             )
-        lines = path.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = [line.rstrip("\r") for line in path.read_text(encoding="utf-8-sig").split("\n")]
+        except UnicodeDecodeError as error:
+            raise InvalidInputError(
+                f"`--unlabelled {file}` must be UTF-8, but is not: {error}. Save it anew."
+            ) from error
         data = Dataset.from_dict({text_columns[0]: [line for line in lines if line.strip()]})
     elif format_of(path) is None:
         raise InvalidInputError(

@@ -85,6 +85,9 @@ def sample_within(
     drawn = [_draw(space, group, windows, n, rng, max_draws) for group in groups]
     found = [row for turn in itertools.zip_longest(*drawn) for row in turn if row is not None][:n]
     if len(found) < n:
+        counted = _counted(branches, windows)
+        if counted is not None and counted < n:
+            raise _too_few(n, f"the space holds {counted:,.0f}", windows, "Ask for fewer, or widen the limits.")
         if space.size <= TAILS:
             raise _too_few(n, f"the space holds {len(found)}", windows, "Ask for fewer, or widen the limits.")
         way_out = "Ask for fewer, widen the limits, or raise `max_draws`."
@@ -217,6 +220,12 @@ def _draw(
     if len(found) < n:
         return _draw_counted(branches, windows, n, rng) or list(found.values())
     return list(found.values())
+
+
+def _counted(branches: Sequence[Branch], windows: Sequence[CostRange]) -> float | None:
+    """Returns how many architectures are within; None if they cannot be counted."""
+    counted = [count_within(branch, windows) for branch in branches]
+    return None if any(c is None for c in counted) else sum(c.size for c in counted if c is not None)
 
 
 def _draw_counted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,8 +15,11 @@ from searchhub.space import INACTIVE, Codes
 SMALLEST = 0.02
 """The smallest size that is drawn, as a share of the largest, if the space reaches that low."""
 
-STEPS = 60
-"""Halvings of the interval that holds a tilt: as many as a float has bits, and a few."""
+STEPS = 40
+"""Halvings of the interval that holds a tilt."""
+
+STEEPEST = 1000.0
+"""Largest tilt, in units of the largest difference within a choice: beyond it only the extreme candidate is drawn."""
 
 
 class SizeSampler:
@@ -25,7 +29,7 @@ class SizeSampler:
     small as a limit asks for. So:
 
     1. A size is drawn, log-uniform from `SMALLEST` of the largest to the largest.
-    2. A branch (e.g. a depth) is drawn evenly among those that reach it.
+    2. A branch (e.g. a depth) is drawn among those that reach it, in proportion to its own probability.
     3. Candidates are drawn with probabilities in proportion to p · exp(−λ · cost), with the one λ by which the
        expected cost of the architecture is that size. Among all distributions of that mean it is the nearest to p.
 
@@ -42,16 +46,13 @@ class SizeSampler:
                 f"Sizes must add up over choices to be drawn evenly, but `{table.name}` is coupled. Give another cost."
             )
         self.table = table
+        conditions = {c.condition.choice for c in table.space.choices if c.condition is not None}
+        self._parents = [i for i, choice in enumerate(table.space.choices) if choice.name in conditions]
         self._branches = [branch.codes for branch in table.space.branches()]
-        own = [[entry[list(codes)] for entry, codes in zip(table.entries, b, strict=True)] for b in self._branches]
-        self._ranges = [
-            tuple(table.fixed + sum(float(pick(e)) for e in entries if len(e)) for pick in (np.min, np.max))
-            for entries in own
-        ]
-        self._largest = max(high for _, high in self._ranges)
-        if not self._largest > 0:
-            raise InvalidInputError(f"`{table.name}` must be positive somewhere, but is at most {self._largest:g}.")
-        self._smallest = max(SMALLEST * self._largest, min(low for low, _ in self._ranges))
+        self._costs = [_padded([table.entries[i][list(own)] for i, own in enumerate(b)]) for b in self._branches]
+        largest = max(table.fixed + float(costs.max(1, initial=0.0).sum()) for costs in self._costs)
+        if not largest > 0:
+            raise InvalidInputError(f"`{table.name}` must be positive somewhere, but is at most {largest:g}.")
 
     def draw(self, rng: np.random.Generator, distribution: ArchitectureDistribution | None = None) -> Codes:
         """Draws one architecture, uint8 [choices].
@@ -60,23 +61,51 @@ class SizeSampler:
             rng: Source of the randomness.
             distribution: The probabilities p; candidates that are not alive are never drawn. None: all alike.
         """
-        size = math.exp(rng.uniform(math.log(self._smallest), math.log(self._largest)))
-        reaching = [i for i, (low, high) in enumerate(self._ranges) if low <= size <= high]
-        # Between the ranges of two branches there may be a gap: then the nearest one is taken.
-        gaps = [max(low - size, size - high) for low, high in self._ranges]
-        branch = self._branches[int(rng.choice(reaching)) if reaching else int(np.argmin(gaps))]
-        costs = [entry[list(own)] for entry, own in zip(self.table.entries, branch, strict=True)]
-        weights = [_weights(distribution, i, own) for i, own in enumerate(branch)]
-        tilted = _tilted(costs, weights, size - self.table.fixed)
-        row = np.full(len(branch), INACTIVE, dtype=np.uint8)
-        for i, own in enumerate(branch):
+        weights = [_padded([_weights(distribution, i, own) for i, own in enumerate(b)]) for b in self._branches]
+        of_branch = np.array([math.prod(_weight(distribution, i, b[i]) for i in self._parents) for b in self._branches])
+        if not of_branch.any():
+            of_branch = np.ones(len(self._branches))
+        ranges = np.array([self._range(c, w) for c, w in zip(self._costs, weights, strict=True)])
+        low, high = ranges[of_branch > 0, 0].min(), ranges[of_branch > 0, 1].max()
+        size = math.exp(rng.uniform(math.log(max(low, SMALLEST * high)), math.log(high)))
+        reach = of_branch * ((ranges[:, 0] <= size) & (size <= ranges[:, 1]))
+        if reach.any():
+            at = int(rng.choice(len(reach), p=reach / reach.sum()))
+        else:  # between the ranges of two branches there may be a gap: then the nearest one is taken
+            gaps = np.maximum(ranges[:, 0] - size, size - ranges[:, 1])
+            at = int(np.argmin(np.where(of_branch > 0, gaps, np.inf)))
+        tilted = _tilted(self._costs[at], weights[at], size - self.table.fixed)
+        row = np.full(len(tilted), INACTIVE, dtype=np.uint8)
+        for i, own in enumerate(self._branches[at]):
             if own:
-                row[i] = own[int(rng.choice(len(own), p=tilted[i]))]
+                row[i] = own[int(rng.choice(len(own), p=tilted[i, : len(own)]))]
         return row
 
     def draw_many(self, n: int, rng: np.random.Generator) -> Codes:
         """Draws architectures, uint8 [n, choices]; some may be equal."""
         return np.array([self.draw(rng) for _ in range(n)], dtype=np.uint8).reshape(n, len(self.table.entries))
+
+    def _range(self, costs: FloatArray, weights: FloatArray) -> tuple[float, float]:
+        """Returns the least and the largest size of a branch, of the candidates that may be drawn."""
+        least = np.where(weights > 0, costs, np.inf).min(1)
+        most = np.where(weights > 0, costs, -np.inf).max(1)
+        there = (weights > 0).any(1)
+        return self.table.fixed + float(least[there].sum()), self.table.fixed + float(most[there].sum())
+
+
+def _padded(rows: Sequence[FloatArray]) -> FloatArray:
+    """Returns rows of different lengths as one array, with zeros behind them."""
+    found = np.zeros((len(rows), max(len(row) for row in rows)))
+    for i, row in enumerate(rows):
+        found[i, : len(row)] = row
+    return found
+
+
+def _weight(distribution: ArchitectureDistribution | None, choice: int, codes: tuple[int, ...]) -> float:
+    """Returns the probability of what a branch has of a choice on which others depend; 1 if it has nothing of it."""
+    if distribution is None or not codes:
+        return 1.0
+    return float(np.where(distribution.alive[choice], distribution.theta[choice], 0.0)[list(codes)].sum())
 
 
 def _weights(distribution: ArchitectureDistribution | None, choice: int, codes: tuple[int, ...]) -> FloatArray:
@@ -87,30 +116,23 @@ def _weights(distribution: ArchitectureDistribution | None, choice: int, codes: 
     return np.asarray(own / own.sum()) if own.sum() > 0 else np.full(len(codes), 1.0 / len(codes))
 
 
-def _tilted(costs: list[FloatArray], weights: list[FloatArray], size: float) -> list[FloatArray]:
-    """Returns probabilities by which the expected sum of costs is `size`, or as near as it gets."""
-    scale = max((float(np.ptp(c)) for c in costs if len(c)), default=0.0)
+def _tilted(costs: FloatArray, weights: FloatArray, size: float) -> FloatArray:
+    """Returns probabilities [choices, candidates] by which the expected sum of costs is `size`, or nearest to it."""
+    may = weights > 0
+    there = may.any(1)
+    least = np.where(may, costs, np.inf).min(1, initial=np.inf)
+    most = np.where(may, costs, -np.inf).max(1, initial=-np.inf)
+    scale = float((most - least)[there].max(initial=0.0))
     if scale == 0.0:
         return weights
 
-    def at(tilt: float) -> tuple[list[FloatArray], float]:
-        found, mean = [], 0.0
-        for c, w in zip(costs, weights, strict=True):
-            if not len(c):
-                found.append(w)
-                continue
-            p = w * np.exp(-tilt * (c - (c.min() if tilt > 0 else c.max())) / scale)
-            p = p / p.sum()
-            found.append(p)
-            mean += float(p @ c)
-        return found, mean
+    def at(tilt: float) -> FloatArray:
+        nearest = np.where(there, least if tilt > 0 else most, 0.0)[:, None]
+        found = weights * np.exp(np.where(may, -tilt * (costs - nearest) / scale, 0.0))
+        return np.asarray(found / np.where(there, found.sum(1), 1.0)[:, None])
 
-    low, high = -_STEEPEST, _STEEPEST
+    low, high = -STEEPEST, STEEPEST
     for _ in range(STEPS):
         middle = (low + high) / 2.0
-        low, high = (middle, high) if at(middle)[1] > size else (low, middle)
-    return at((low + high) / 2.0)[0]
-
-
-_STEEPEST = 1000.0
-"""Largest tilt, in units of the largest difference within a choice: beyond it only the extreme candidate is drawn."""
+        low, high = (middle, high) if float((at(middle) * costs).sum()) > size else (low, middle)
+    return at((low + high) / 2.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -92,17 +94,17 @@ def kept_outputs(
                     f"{', '.join(f'`{name}`' for name in changed)}. Delete `{folder / FACTS}`, or choose another "
                     "folder."
                 )
-            if kept["hidden"] or not hidden:
+            if (folder / LOGITS).exists() and (not hidden or (kept["hidden"] and (folder / HIDDEN).exists())):
                 return
         lengths = _lengths(task) if hidden else None
         if lengths is not None and say is not None:
             size = int(lengths.sum()) * teacher.config.hidden_size * 2
             say(f"Hidden states of {int(lengths.sum()):,} tokens take {size / 1e6:,.0f} MB in `{folder}`.")
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / LOGITS) as logits_file, replacing(folder / HIDDEN) as hidden_file:
-            _compute(task, teacher, accelerator, logits_file, hidden_file if hidden else None, batch_size, on_step)
-            if not hidden:
-                hidden_file.touch()
+        with contextlib.ExitStack() as files:
+            hidden_file = files.enter_context(replacing(folder / HIDDEN)) if hidden else None
+            logits_file = files.enter_context(replacing(folder / LOGITS))
+            _compute(task, teacher, accelerator, logits_file, hidden_file, batch_size, on_step)
         write_json(folder / FACTS, {**wanted, "hidden": hidden})
 
     OnMain(Processes(accelerator))(make)
@@ -116,7 +118,8 @@ def read_outputs(task: Task, folder: Path, *, hidden: bool = False) -> tuple[tor
         InvalidInputError: The folder holds no such outputs, or outputs of other texts.
     """
     kept = read_json_object(folder / FACTS)
-    if kept is None or kept.get("task") != task.fingerprint() or (hidden and not kept["hidden"]):
+    there = (folder / LOGITS).exists() and (not hidden or (folder / HIDDEN).exists())
+    if kept is None or not there or kept.get("task") != task.fingerprint() or (hidden and not kept["hidden"]):
         raise InvalidInputError(
             f"`{folder}` must hold a teacher's outputs on `{task.name}`, but holds none of these texts. Copy the "
             "whole run, or search again."
@@ -169,6 +172,13 @@ def _lengths(task: Task) -> torch.Tensor:
     return found
 
 
+def _take_space(file: Path) -> None:
+    """Takes the disk's space for a file now: a full disk is an error here, and no signal in the midst of writing."""
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+
+
 @torch.no_grad()
 def _compute(
     task: Task,
@@ -187,9 +197,8 @@ def _compute(
     values = None
     if hidden_file is not None:
         shape = (int(starts[-1]), teacher.config.hidden_size)
-        with hidden_file.open("wb"):
-            pass
         values = np.lib.format.open_memmap(hidden_file, mode="w+", dtype=np.float16, shape=shape)
+        _take_space(hidden_file)
     teacher.to(accelerator.device).eval()
     parts = order.split(batch_size)
     logits: torch.Tensor | None = None

@@ -227,6 +227,10 @@ class SearcherArguments:
             raise InvalidInputError(
                 f"`--refine` must be at least 0 and needs `--scored`, but they are {self.refine} and {self.scored}."
             )
+        if self.refine and self.objective == "expectation":
+            raise InvalidInputError(
+                "`--refine` is for the objective `predicted`, but `--objective expectation` asks no score. Drop one."
+            )
         if self.objective == "predicted" and not self.scored:
             raise InvalidInputError(
                 "`--objective predicted` needs scores to predict from, but `--scored` is 0. Raise it."

@@ -17,6 +17,7 @@ from searchhub.searchers.base import Searcher
 from searchhub.training.batch_norm import check_batch_norm_of
 from searchhub.training.batches import check_batch_size
 from searchhub.trial import Budget
+from searchhub.workflows.teaching import check_teaching
 
 if TYPE_CHECKING:
     from searchhub.workflows.trainer import SearchTrainer
@@ -66,6 +67,15 @@ def check_search(trainer: SearchTrainer) -> None:
                 f"A search of cells must give a θ to derive cells from, but a `{type(searcher).__name__}` gives "
                 "none. Name another searcher."
             )
+    check_teaching(trainer)
+    paths = trainer._evaluator_options.get("paths", "fresh")
+    if trainer.args.even_sizes is not None and paths != "fresh":
+        raise InvalidInputError(
+            f'Sizes are spread evenly (`--spread sizes`) over paths that are drawn anew, but `paths` is "{paths}". '
+            "Drop one of them."
+        )
+    if trainer.args.refine and not trainer._scored:
+        raise InvalidInputError("`refine` needs scores to begin with, but `scored` is 0. Raise it.")
     if trainer.compression and trainer.compression.distil_search:
         weights = trainer.training.distillation_weight, trainer.final_training.distillation_weight
         if not all(weights):

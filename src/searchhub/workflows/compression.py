@@ -302,9 +302,7 @@ def _reconstruction(trainer: SearchTrainer, args: CompressionArguments) -> BertR
     batches = importance_batches(task, args.order_examples, args.training.batch_size, trainer.supernet.device, seed)
     own = batches[accelerator.process_index :: accelerator.num_processes]
     found = gather_reconstruction(trainer.supernet, own, data=data)
-    if accelerator.is_main_process:
-        found.save(path)
-    accelerator.wait_for_everyone()
+    OnMain(Processes(accelerator))(lambda: found.save(path))
     return found
 
 
@@ -315,6 +313,18 @@ def _ordering(args: CompressionArguments, task: Task, seed: int) -> AfterTrainin
 
     def order(supernet: Supernet) -> None:
         batches = importance_batches(task, args.order_examples, args.training.batch_size, supernet.device, seed)
+        if args.judge == "parent":
+            batches = [_as_the_parent_says(supernet, batch) for batch in batches]
         order_by_importance(supernet, batches, args.order)
 
-    return AfterTraining(order, {"order": args.order, "order_examples": args.order_examples, "order_seed": seed})
+    own = {"order_labels": "parent"} if args.judge == "parent" else {}
+    settings = {"order": args.order, "order_examples": args.order_examples, "order_seed": seed, **own}
+    return AfterTraining(order, settings)
+
+
+@torch.no_grad()
+def _as_the_parent_says(supernet: Supernet, batch: dict[str, Any]) -> dict[str, Any]:
+    """Returns a batch whose labels are what the whole checkpoint says, so that no label is read."""
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    logits = supernet.subnet_of_any_size(supernet.full_architecture).eval()(**inputs).logits
+    return {**inputs, "labels": logits.squeeze(-1) if logits.shape[-1] == 1 else logits.argmax(-1)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from searchhub.distributed import OnMain
 from searchhub.effects import PredictedQuality
@@ -37,14 +38,34 @@ def refined(
         folder: The run's folder.
         seed: Seed of the proposals.
     """
-    file, key = folder / REFINED, json.dumps([limits_as_json(limits), n])
+    file, key = folder / REFINED, _key(limits, n)
     kept = OnMain(evaluator)(lambda: read_json_object(file) or {})
     if key not in kept:
         before = len(result.history)
         found = refine(result, limits, evaluator, n, first=before, seed=seed).history[before:]
         kept[key] = [trial.to_dict() for trial in found]
         OnMain(evaluator)(lambda: write_json(file, kept))
-    history = (*result.history, *map(TrialResult.from_dict, kept[key]))
+    return _with(result, kept[key])
+
+
+def as_refined(result: SearchResult, limits: Sequence[Limit], folder: Path) -> tuple[SearchResult, bool]:
+    """Returns a finished run's result with what is kept of some limits, and whether something is missing.
+
+    Nothing is scored: missing is what a run that refines has not scored yet for these limits.
+    """
+    n = refine_of(folder)
+    if not n or not limits or result.prediction is None:
+        return result, False
+    kept = (read_json_object(folder / REFINED) or {}).get(_key(limits, n))
+    return (result, True) if kept is None else (_with(result, kept), False)
+
+
+def _key(limits: Sequence[Limit], n: int) -> str:
+    return json.dumps([limits_as_json(limits), n])
+
+
+def _with(result: SearchResult, kept: Sequence[Mapping[str, Any]]) -> SearchResult:
+    history = (*result.history, *map(TrialResult.from_dict, kept))
     return replace(result, history=history, prediction=PredictedQuality.fit(result.space, history))
 
 

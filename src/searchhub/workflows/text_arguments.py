@@ -238,6 +238,11 @@ class BertSearcherArguments(SearcherArguments):
                     raise InvalidInputError(
                         f"`--{name}` is for a search, which `--searcher uniform` does without. Drop it."
                     )
+            for name, default in (("judge", "labels"), ("refine", 0), ("spread", None)):
+                if getattr(self, name) != default:
+                    raise InvalidInputError(
+                        f"`--{name}` is for a search, which `--searcher uniform` does without. Drop it."
+                    )
         return super().build(space, seed)
 
     @property
@@ -355,7 +360,11 @@ class BertTrainingArguments(RecipeTrainingArguments):
 
     def bert_search_settings(self, searching: BertSearcherArguments) -> TrainingSettings:
         """Returns the settings of the search's trials, but for what they learn from the original's logits."""
-        return dataclasses.replace(self.search_settings(), hidden_weight=searching.search_hidden_weight)
+        return dataclasses.replace(
+            self.search_settings(),
+            hidden_weight=searching.search_hidden_weight,
+            distillation_temperature=self.distillation_temperature,
+        )
 
     def bert_final_settings(self) -> TrainingSettings:
         """Returns the settings of the final training, with the teacher's part in the loss."""

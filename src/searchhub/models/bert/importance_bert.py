@@ -77,7 +77,7 @@ def importance(
 
     Args:
         supernet: The supernet to measure. It is not changed.
-        batches: Batches for "first_order" and "fisher": keyword arguments of the model, with labels, on any device. If
+        batches: Batches for "first_order" and "fisher": keyword arguments of the model, with labels, on any device.
             If several processes run, the batches of all of them count (the same, or each its own), and all get the same
             scores.
         order: "first_order", "fisher" or "magnitude".
