@@ -19,8 +19,8 @@ parameters:
 All networks are trained alike: same data, teacher, passes and starting weights (`--start`: those after this seed's
 search, or the original's), and so is the original, trained on (`--no_alike` leaves that out). Shares are of the better
 of the two originals. `magnitude` and `fisher` keep other heads and neurons than the search's order, so that starting
-from its weights suits them less; `--start original` is the fair start for them. Intervals, of 95 %, are a bootstrap over
-seeds, drawn networks and test items, paired: the same items of two networks. τ says how scores order the trained
+from its weights suits them less; `--start original` is the fair start for them. Intervals, of 95 %, are a bootstrap
+over seeds, drawn networks and test items, paired: the same items of two networks. τ says how scores order the trained
 networks, over all of a size and within the depth of `this`. `--quick` is one seed of few rows in at most 40 minutes of
 one core.
 

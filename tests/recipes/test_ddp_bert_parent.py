@@ -77,6 +77,14 @@ def test_the_original_trains_judges_and_teaches(finish, bert_once, tmp_path):
         (["--judge=parent", "--judged=0"], "`judged >= 1` and `library >= 0` must hold, but they are 0 and 0"),
         (["--judge=parent", "--unlabelled=nowhere.csv"], "`--unlabelled` must be a file, but `nowhere.csv` is none"),
         (["--searcher=uniform", "--search_hidden_weight=1"], "`--search_hidden_weight` is for a search"),
+        (["--searcher=uniform", "--judge=parent", "--scored=0"], "`--judge` is for a search"),
+        (["--search_hidden_weight=1"], "`--search_hidden_weight` is for a search that learns from the original"),
+        (
+            ["--spread=sizes", "--paths=trial"],
+            "Sizes are spread evenly (`--spread sizes`) over paths that are drawn anew",
+        ),
+        (["--library=4", "--depths", "2", "3"], "`--library` changes the original in one choice at a time"),
+        (["--refine=3", "--objective=expectation"], "`--refine` is for the objective `predicted`"),
     ],
 )
 def test_wrong_words(run, tmp_path, argv, message):
