@@ -37,8 +37,9 @@ class DDPSearcher(Searcher):
             "regression" uses main effects over all trials so far (`regression_credit`). "pairs" uses main effects and
             pairs over all trials (`pairs_credit`); after two draws it also proposes, by posterior sampling instead of
             disjoint draws (`sample_posterior`). docs/results/tabular.md compares them.
-        momentum: γ of Eq. 4 in [0, 1). The paper finds no difference within [0.7, 0.9]. None: 0.8 with "mean", and 0
-            with the others, which remember earlier rounds themselves.
+        momentum: γ of Eq. 4 in [0, 1). Sec. 4.3 finds no difference within [0.7, 0.9] and names no number; 0.8, the
+            middle, stands for it here and in `--as_in_paper`. None: 0.8 with "mean", and 0 with the others, which
+            remember earlier rounds themselves.
         prune: Whether to prune. False is the paper's ablation: every round has all candidates, and the result is argmax
             θ.
         evaluations: Number of trials with `prune=False`. None: as many as the pruned search. The paper's ablation cost
