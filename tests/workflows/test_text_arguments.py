@@ -56,6 +56,8 @@ def test_the_missions_command():
     assert found["max_params"] == ["67e6"]
     assert (found["searcher"], found["order"], found["start"]) == ("ddp", "first_order", "original")
     assert found["inherit_weights"] is True
+    assert found["stages"] is None
+    assert settings("--stages", "0.5", "0.2", "--stage_epochs", "2")["stages"] == [0.5, 0.2]
 
 
 # -- data -------------------------------------------------------------------------------------------------------------

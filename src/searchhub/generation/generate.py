@@ -126,7 +126,7 @@ def generate(
     if cells is not None:
         reach, way_out = REACH[candidates], WAY_OUT[candidates]
         return generate_cells(maximised, windows, tables, cells, branches[0], reach=reach, way_out=way_out)
-    answer = _best_answer(maximised, windows, branches)
+    answer = best_answer(maximised, windows, branches)
     if answer is None:
         embeddings = never_cut({window.table.name: window.high for window in windows}, tables)
         way_out = f"{WAY_OUT[candidates]} {embeddings}".rstrip()
@@ -240,7 +240,7 @@ def _branches(result: SearchResult, candidates: Candidates) -> Branches:
     return [kept for codes, kept in cut if all(bool(left) == bool(own) for left, own in zip(kept, codes, strict=True))]
 
 
-def _best_answer(objective: Objective, windows: Sequence[CostRange], branches: Branches) -> Answer | None:
+def best_answer(objective: Objective, windows: Sequence[CostRange], branches: Branches) -> Answer | None:
     """Returns the best answer of all branches; those that cannot reach it even without limits are left out."""
     best: Answer | None = None
     best_key: tuple[Fraction, ...] = ()
@@ -292,7 +292,7 @@ def _towards_budget(
         if limit <= reached or above - below < CHEAPER * abs(budget):
             break
         try:
-            other = _best_answer(objective, [CostRange(table, limit, window.high)], branches)
+            other = best_answer(objective, [CostRange(table, limit, window.high)], branches)
         except UndecidedError:
             break
         if other is not None and other.method not in FAST:
@@ -328,7 +328,7 @@ def _not_told_apart(objective: Objective, answer: Answer, windows: Sequence[Cost
     for _ in range(MOST_SOLVES):
         if limit < below or time.monotonic() > deadline:
             break
-        other = _best_answer(objective, [CostRange(table, least, limit), *windows[1:]], branches)
+        other = best_answer(objective, [CostRange(table, least, limit), *windows[1:]], branches)
         if other is not None and other.method not in FAST:
             break
         difference, deviation = (0.0, 0.0) if other is None else objective.prediction.difference(answer.row, other.row)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 
 from searchhub.distribution import FloatArray
 from searchhub.errors import InvalidInputError
-from searchhub.generation.infeasible import nothing_within
+from searchhub.generation.infeasible import Branches, nothing_within
 from searchhub.generation.limits import CostRange, Limit, windows_of
 from searchhub.generation.solve import solve
 from searchhub.result import SearchResult
-from searchhub.space import Architecture
+from searchhub.space import Architecture, Codes
 
 GRAIN = 1 / 2000
 """The share of the limit to which the cost of a candidate is rounded; exact sums have too many values for a list."""
@@ -41,15 +42,21 @@ def largest_within(result: SearchResult, *limits: Limit) -> Architecture:
         )
     first = bounded[0]
     branches = [branch.codes for branch in result.space.branches()]
+    row = largest_row(first, windows, branches)
+    if row is None:
+        raise nothing_within(
+            windows, branches, reach="this space", way_out="add candidates to the space that reach it."
+        )
+    return result.space.decode(row)
+
+
+def largest_row(first: CostRange, windows: Sequence[CostRange], branches: Branches) -> Codes | None:
+    """Returns the row of codes within the windows that uses most of the first; None if nothing is within them."""
     answers = [
         solve(_rounded(first, first.table.entries), windows, b, _rounded(first, first.table.pairs)) for b in branches
     ]
     found = [answer.row for answer in answers if answer is not None]
-    if not found:
-        raise nothing_within(
-            windows, branches, reach="this space", way_out="add candidates to the space that reach it."
-        )
-    return result.space.decode(max(found, key=lambda row: Fraction(first.table.of_row(row))))
+    return max(found, key=lambda row: Fraction(first.table.of_row(row)), default=None)
 
 
 def _rounded(window: CostRange, entries: tuple[FloatArray, ...]) -> list[FloatArray]:

@@ -22,6 +22,8 @@ def training_of(facts: Mapping[str, Any]) -> dict[str, Any]:
     """
     identity = {key: value for key, value in (facts.get("identity") or {}).items() if key not in _OF_ONE}
     settings = identity.pop("training", None) or {}
+    if "stages" in identity:
+        identity["stages"] = [[share, epochs] for share, _, epochs in identity["stages"]]
     return {_IN_WORDS.get(key, key): value for key, value in {**identity, **settings}.items()}
 
 

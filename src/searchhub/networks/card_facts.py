@@ -103,11 +103,12 @@ def card_facts(
             **trainer.settings.to_dict(),
             **_parts(task),
             "start": told.start if trainer.inherit_weights else "from scratch",
+            **_stage_settings(facts),
             **_original_settings(original),
         },
         training_cost=ComputeUsed(
-            epochs=trainer.epochs,
-            seconds=facts["seconds"],
+            epochs=trainer.epochs + sum(epochs for _, _, epochs in facts.get("stages", ())),
+            seconds=facts["seconds"] + facts.get("stage_seconds", 0.0),
             device=trainer.accelerator.device.type,
             processes=trainer.accelerator.num_processes,
         ),
@@ -158,6 +159,12 @@ def _parts(task: Task) -> dict[str, Any]:
     """Returns how training parts are cut where each pixel has a label, as the task's source says it."""
     augmentation = task.source.get("augmentation") if task.dense else None
     return {} if augmentation is None else {"augmentation": augmentation}
+
+
+def _stage_settings(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the stages before a network's own training: the share that each keeps at most, and its epochs."""
+    stages = [f"{share:g} ({epochs} epochs)" for share, _, epochs in facts.get("stages", ())]
+    return {"stages": stages} if stages else {}
 
 
 def _original_settings(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,9 @@ LOGITS = f"{TEACHER_LOGITS}.safetensors"
 _KEPT = ("epochs", "seed", "inherit_weights", "train_on")
 """Fields of a trainer that are saved as they are, as plain JSON."""
 
+_STAGES = ("stages", "stage_epochs")
+"""Fields of a trainer that are saved where there are stages."""
+
 _TOLD = ("start", "base_model", "search_settings")
 """Fields of the trainer's provenance that are saved as they are."""
 
@@ -105,6 +108,7 @@ def save_trainer(
             **({} if scoring is None else {"scoring": dict(scoring)}),
             **({"reconstruction": trainer.reconstruction.settings} if trainer.reconstruction else {}),
             **{name: getattr(trainer, name) for name in _KEPT},
+            **({"stages": list(trainer.stages), "stage_epochs": trainer.stage_epochs} if trainer.stages else {}),
             **{name: getattr(trainer.provenance, name) for name in _TOLD},
         }
         write_json(trainer.folder / TRAINING, data)  # last: it says that the others are there
@@ -163,7 +167,7 @@ def load_trainer(
                 **{name: saved[name] for name in _TOLD if name in saved},
             ),
             publish_as=_publish_as(saved["publish_as"], folder, trust_code) if saved.get("publish_as") else None,
-            **{name: saved[name] for name in _KEPT if name in saved},
+            **{name: saved[name] for name in (*_KEPT, *_STAGES) if name in saved},
         )
     except InvalidInputError:
         raise

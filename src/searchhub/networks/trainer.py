@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from searchhub.callbacks.progress import ProgressDisplay
+from searchhub.callbacks.progress import Stage as ShownStage
 from searchhub.costs.table import CostTable
 from searchhub.data.segmentation import SegmentationTask
 from searchhub.data.task import Split, Task
@@ -44,6 +45,7 @@ from searchhub.networks.network import (
     network_name,
     read_facts,
 )
+from searchhub.networks.staging import Stage, check_stages, stages_of, train_stages
 from searchhub.redact import redact_data
 from searchhub.result import SearchResult
 from searchhub.space import Architecture
@@ -78,6 +80,10 @@ class NetworkTrainer:
             another. False: that one stays, and the new one gets a folder of its own, `name.2`.
         reconstruction: Weights that networks start from in place of some inherited ones. None: those are inherited,
             too.
+        stages: Shares of the largest network on offer, which fall. Before a network's own training, the weights that it
+            starts from are trained through the best network of at most each share that contains it. Shares that are not
+            above the network's own size are left out. Empty: it is cut at once.
+        stage_epochs: Passes of each stage.
     """
 
     supernet: Supernet
@@ -94,6 +100,8 @@ class NetworkTrainer:
     provenance: Provenance = field(default_factory=Provenance)
     replace: bool = False
     reconstruction: Reconstruction | None = None
+    stages: Sequence[float] = ()
+    stage_epochs: int = 1
 
     def __post_init__(self) -> None:
         if self.inherit_weights:
@@ -103,8 +111,20 @@ class NetworkTrainer:
                 "`reconstruction` must be None for networks that are trained from scratch: it completes weights that "
                 "they inherit (`inherit_weights`)."
             )
+        check_stages(
+            self.stages,
+            self.stage_epochs,
+            self.supernet.search_space,
+            inherit_weights=self.inherit_weights,
+            reconstruct=self.reconstruction is not None,
+        )
 
-    def train(self, network: Network, on_step: StepCallback | None = None) -> TrainedNetwork:
+    def train(
+        self,
+        network: Network,
+        on_step: StepCallback | None = None,
+        on_stage: Callable[[str], None] | None = None,
+    ) -> TrainedNetwork:
         """Trains a network and writes its folder, or reads the folder if the network is finished already.
 
         1. A finished network is not overwritten, unless `replace` says so.
@@ -112,9 +132,14 @@ class NetworkTrainer:
            these limits too, and it is returned.
 
         Every process makes this call; the main one writes.
+
+        Args:
+            network: The network.
+            on_step: Called after each optimizer step.
+            on_stage: Called with a line on each stage before the network's own training.
         """
         place = self._place(network)
-        facts = self._train(place, on_step) if place.facts is None else self._keep(place, place.facts)
+        facts = self._train(place, on_step, on_stage) if place.facts is None else self._keep(place, place.facts)
         costs = {name: table(network.architecture) for name, table in self.tables(network).items()}
         return TrainedNetwork(place.network, costs, facts["metrics"], facts, place.path if network.published else None)
 
@@ -128,7 +153,7 @@ class NetworkTrainer:
         with progress.stage(f"train {len(networks)} networks", len(networks)) as stage:
             for network in networks:
                 stage.begin(network.name)
-                reports.append(self.train(network, stage.step))
+                reports.append(self.train(network, stage.step, partial(_show, progress, stage, network.name)))
                 if reports[-1].network.name != network.name:
                     progress.message(self._why_there(network, reports[-1]))
                 stage.advance(best=max(r.metrics[self.task.metric_name] for r in reports))
@@ -184,7 +209,26 @@ class NetworkTrainer:
             inherited=weights_digest(self.supernet) if self.inherit_weights else None,
             **({} if self.train_on == "full" else {"train_on": self.train_on}),
             **({"reconstruction": self.reconstruction.settings} if self.reconstruction else {}),
+            **_staged(self._stages(network)),
         )
+
+    def _stages(self, network: Network) -> list[Stage]:
+        """Returns the stages before the network's own training."""
+        return stages_of(self.result, network.architecture, self.stages, self.stage_epochs) if self.stages else []
+
+    def _start(
+        self, stages: Sequence[Stage], on_step: StepCallback | None, on_stage: Callable[[str], None] | None
+    ) -> tuple[NetworkTrainer, dict[str, Any]]:
+        """Trains the stages. Returns a trainer whose supernet they trained, and facts on them."""
+        say = on_stage or (lambda text: None)
+        left_out = [share for share in self.stages if share not in [stage.share for stage in stages]]
+        if left_out:
+            say(f"no stage at {', '.join(f'{x:g}' for x in left_out)}: the network itself is as large")
+        if not stages:
+            return self, {}
+        supernet, seconds = train_stages(self, stages, on_step, say)
+        say("own training")
+        return replace(self, supernet=supernet, stages=()), {**_staged(stages), "stage_seconds": seconds}
 
     def _path(self, network: Network) -> Path:
         if network.published:
@@ -235,10 +279,13 @@ class NetworkTrainer:
             "replace it, give `--replace`; in Python `replace=True`."
         )
 
-    def _train(self, place: _Place, on_step: StepCallback | None) -> dict[str, Any]:
+    def _train(
+        self, place: _Place, on_step: StepCallback | None, on_stage: Callable[[str], None] | None
+    ) -> dict[str, Any]:
         network = place.network
         costs = {name: table(network.architecture) for name, table in self.tables(network).items()}
-        model = self.model(network.architecture)
+        started, staged = self._start(self._stages(network), on_step, on_stage)
+        model = started.model(network.architecture)
         fitted = fit(
             model,
             self.task,
@@ -257,6 +304,7 @@ class NetworkTrainer:
             "units": {name: table.unit for name, table in self.tables(network).items()},
             "task": redact_data(self.task.source),
             **fitted.to_dict(),
+            **staged,
         }
         if isinstance(network.architecture, GeneratedArchitecture):
             facts["certificate"] = network.architecture.certificate.to_dict()
@@ -317,6 +365,16 @@ def _limits(network: Network) -> dict[str, Any]:
     """Returns a network's limits as its facts hold them."""
     also = {"also_limits": [limits_as_json(limits) for limits in network.also]} if network.also else {}
     return {"limits": limits_as_json(network.limits), **also}
+
+
+def _staged(stages: Sequence[Stage]) -> dict[str, Any]:
+    """Returns stages as facts hold them; nothing where there are none."""
+    return {"stages": [stage.to_list() for stage in stages]} if stages else {}
+
+
+def _show(progress: ProgressDisplay, stage: ShownStage, name: str, text: str) -> None:
+    progress.message(f"`{name}`, {text}")
+    stage.begin(f"{name}, {text.partition(':')[0].partition(' takes')[0]}")
 
 
 def check_inheritable(supernet: Supernet) -> None:

@@ -11,6 +11,7 @@ from searchhub.errors import InvalidInputError
 from searchhub.evaluators.base import Evaluator
 from searchhub.evaluators.score import LIKELIHOOD, find_score
 from searchhub.networks.saved_trainer import name_of
+from searchhub.networks.staging import check_stages
 from searchhub.networks.trainer import check_inheritable
 from searchhub.run_folder import RUN_CONFIG
 from searchhub.searchers.base import Searcher
@@ -96,6 +97,13 @@ def check_training(trainer: SearchTrainer) -> None:
             "`reconstruct` must be False for networks that are trained from scratch: it completes weights that they "
             "inherit. Have them inherit: `inherit_weights`."
         )
+    check_stages(
+        trainer.args.stages,
+        trainer.args.stage_epochs,
+        trainer.supernet.search_space,
+        inherit_weights=trainer.inherit_weights,
+        reconstruct=trainer.compression is not None and trainer.compression.reconstruct,
+    )
     if trainer.args.publish_as is not None and trainer.final_task.source:
         name_of(trainer.args.publish_as)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ class SearchArguments:
             networks on validation.
         inherit_weights: Whether the final training starts from the supernet's weights. False: from scratch, as in
             DDPNAS. None: True if a checkpoint is compressed, else False.
+        stages: Shares of the largest network on offer, which fall, like (0.5, 0.2, 0.1): networks that inherit weights
+            are cut step by step, see `NetworkTrainer`. Empty: at once.
+        stage_epochs: Epochs of each stage.
         compression: How a checkpoint is prepared before the search. None: the supernet is not a checkpoint to compress.
         publish_as: Function that turns a trained model into the one that is published, e.g. of a stock class. None:
             the trained model itself is published.
@@ -65,6 +68,8 @@ class SearchArguments:
     epochs: int | None = None
     train_on: Split = "full"
     inherit_weights: bool | None = None
+    stages: Sequence[float] = ()
+    stage_epochs: int = 1
     compression: CompressionArguments | None = None
     publish_as: Callable[[PreTrainedModel], PreTrainedModel] | None = None
     replace: bool = False

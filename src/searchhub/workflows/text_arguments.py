@@ -290,6 +290,12 @@ class BertTrainingArguments(RecipeTrainingArguments):
     reconstruct: bool = option(
         False, "Start with output matrices that least squares fit to the original's activations, not only cut."
     )
+    stages: list[float] | None = option(
+        None,
+        "Shares of the encoder, falling, like 0.5 0.2 0.1: each network is cut step by step and trained at each share "
+        "above its own size, before its own training. Default: at once.",
+    )
+    stage_epochs: int = option(1, "Epochs of each of these stages.")
     warmup_steps: int = option(20, "Steps of linear warm-up at the start of each training and of the search.")
     distillation_weight: float = option(0.0, "Weight of the original's outputs in the loss of the final fine-tuning.")
     distillation_temperature: float = option(2.0, "Divisor of logits in that part of the loss.")
@@ -342,6 +348,8 @@ class BertTrainingArguments(RecipeTrainingArguments):
             even_sizes=searching.even_sizes,
             training=self.distilling(search) if searching.search_distillation else search,
             final_training=self.bert_final_settings(),
+            stages=tuple(self.stages or ()),
+            stage_epochs=self.stage_epochs,
             compression=CompressionArguments(
                 base_model=sizes.model_name_or_path,
                 epochs=original.epochs,
