@@ -17,12 +17,12 @@ parameters:
   each parameter (Kwon et al. 2022).
 
 All networks are trained alike: same data, teacher, passes and starting weights (`--start`: those after this seed's
-search, or the original's), and so is the original, trained on (`--no_alike` leaves that out). Shares are of the better
-of the two originals. `magnitude` and `fisher` keep other heads and neurons than the search's order, so that starting
-from its weights suits them less; `--start original` is the fair start for them. Intervals, of 95 %, are a bootstrap
-over seeds, drawn networks and test items, paired: the same items of two networks. τ says how scores order the trained
-networks, over all of a size and within the depth of `this`. `--quick` is one seed of few rows in at most 40 minutes of
-one core.
+search, or the original's), and so is the original, trained on (`--alike false` leaves that out). Shares are of the
+better of the two originals. `magnitude` and `fisher` keep other heads and neurons than the search's order, so that
+starting from its weights suits them less; `--start original` is the fair start for them. Intervals, of 95 %, are a
+bootstrap over seeds, drawn networks and test items, paired: the same items of two networks. τ says how scores order the
+trained networks, over all of a size and within the depth of `this`. `--quick` is one seed of few rows in at most 40
+minutes of one core.
 
 Every finished piece is a file in `--output_dir`, so that a killed run goes on. Ends with `RESULT {json}`.
 """

@@ -34,28 +34,19 @@ def test_networks_are_trained_alike_and_compared(ran, tmp_path):
     argv = [
         *SMALLEST,
         *("--model_name_or_path", tmp_path / "checkpoint", "--dataset", tmp_path / "data.csv"),
-        *("--output_dir", tmp_path / "out", "--rows", "this", "random", "at_depth", "library", "largest", "fisher"),
+        *("--output_dir", tmp_path / "out", "--rows", "this", "random", "library", "fisher"),
     ]
     lines = ran("encoder_pays", *argv)
     result = json.loads(lines[-1].removeprefix("RESULT "))
     of_share = result["by_share"]["0.5"]
     assert result["kept"] == of_share["kept"] == pytest.approx(of_share["score"] / result["original"], abs=1e-3)
     networks = [json.loads(file.read_text()) for file in (tmp_path / "out" / "seed0").glob("network-*.json")]
-    assert 4 <= len(networks) <= 8  # equal architectures are trained once
+    assert 3 <= len(networks) <= 5  # equal architectures are trained once
     assert all(len(n["right"]) == 8 and n["score"] == np.mean([c == "1" for c in n["right"]]) for n in networks)
     limit = 0.5 * 4 * (4 * (24 * 24 + 24) + 24 * 32 * 2 + 32 + 24 + 4 * 24) + 0.5 * (24 * 24 + 24 + 24 * 2 + 2)
     assert all(n["encoder_params"] <= limit for n in networks)
     table = "\n".join(lines)
-    for row in (
-        "this",
-        "random",
-        "at_depth",
-        "library",
-        "largest",
-        "fisher",
-        "judged on shared weights",
-        "onnxruntime | 32",
-    ):
+    for row in ("this", "random", "library", "fisher", "judged on shared weights", "onnxruntime | 32"):
         assert f"| {row} |" in table
     times = {file: file.stat().st_mtime_ns for file in (tmp_path / "out" / "seed0").rglob("*.json")}
     assert json.loads(ran("encoder_pays", *argv)[-1].removeprefix("RESULT ")) == result
