@@ -91,9 +91,8 @@ class SearchedBertAttention(BertAttention):
 class SearchedBertLayer(BertLayer):
     """One layer. Without heads it has no attention, with a feed-forward width of 0 no feed-forward part.
 
-    The LayerNorm of a sublayer that is left out stays, without the bias before it: in MiniLM-L6 that moves the last
-    hidden states least, by .11 of their variance for attention and .24 for the feed-forward part in the mean of the
-    layers, against .12 and .26 with the bias, and .21 and .53 without the LayerNorm.
+    The LayerNorm of a sublayer that is left out stays, without the bias before it: of the ways to leave one out, this
+    moves the last hidden states least.
 
     Args:
         config: The configuration of the whole model.
