@@ -142,8 +142,8 @@ class BertArguments:
     )
     sizes: str = option(
         "paper",
-        "What is on offer where the next three name nothing: `paper`, their defaults, or `small`, for 5 to 25 % of the "
-        "encoder: 1/3 to all of the layers, and dense lists of widths and heads from 0.",
+        "What is on offer where the next three name nothing: `paper`, their defaults, or `small`, for 5 to 25 %% of "
+        "the encoder: 1/3 to all of the layers, and dense lists of widths and heads from 0.",
         choices=list(SHARES),
     )
     depths: list[int] | None = option(None, "Numbers of layers on offer. Default of `paper`: 1/2, 2/3, 5/6 and all.")
