@@ -11,6 +11,10 @@ each of three data sets; on NAS-Bench-Macro both are the same.
 - noprune: the paper's ablation, all candidates in every round; argmax θ
 - regression, pairs: DDPNAS with another estimator (searchhub/searchers/credit.py)
 - ours: "pairs" without pruning, all trials in one round; argmax θ
+- γ = …: DDPNAS as in the paper with another momentum, for each `--momentum`
+
+`all trained` is what training every evaluated architecture to the end would find: the best accuracy among them. DDPNAS
+Table 2's random search is that, with 100.
 
 DDPNAS sets its own number of evaluations, T · Σ k: T is the largest that stays within `--evaluations`, and the others
 get exactly the number that comes of it. RESULT holds mean accuracies in percent, and their standard errors over seeds.
@@ -23,7 +27,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +63,9 @@ READERS: dict[str, Callable[[Path], Tables]] = {
 """By the name of the file: another table is one function and a line here."""
 
 
-def searchers(space: SearchSpace, estimation_epochs: int, seed: int) -> dict[str, Searcher]:
+def searchers(
+    space: SearchSpace, estimation_epochs: int, seed: int, momenta: Sequence[float] = ()
+) -> dict[str, Searcher]:
     """All that are compared, with as many trials each."""
     trials = pruned_search_trials(space, estimation_epochs)
 
@@ -74,6 +80,7 @@ def searchers(space: SearchSpace, estimation_epochs: int, seed: int) -> dict[str
         "regression": ddp(estimator="regression"),
         "pairs": ddp(estimator="pairs"),
         "ours": ddp(estimator="pairs", prune=False, evaluations=trials, estimation_epochs=trials),
+        **{f"γ = {momentum:g}": ddp(momentum=momentum) for momentum in momenta},
     }
 
 
@@ -84,12 +91,14 @@ class Outcomes:
     Args:
         answers: Of what the searcher answers with.
         evaluated: Of the architecture with the best score that it evaluated.
+        trained: The best of all that it evaluated.
         curves: The same after each trial, float64 [trials].
         seconds: Of the searches together.
     """
 
     answers: list[float] = field(default_factory=list)
     evaluated: list[float] = field(default_factory=list)
+    trained: list[float] = field(default_factory=list)
     curves: list[FloatArray] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -101,6 +110,7 @@ class Outcomes:
         curve = 100.0 * table.final[table_index(table.space, codes[best])]
         self.curves.append(curve)
         self.evaluated.append(float(curve[-1]))
+        self.trained.append(float(100.0 * table.final[table_index(table.space, codes)].max()))
         if result.distribution is None:
             self.answers.append(float(curve[-1]))
         else:
@@ -114,6 +124,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="the table's file, or the folder that holds it")
     parser.add_argument("--evaluations", type=int, default=50, help="at most so many a search (default: 50)")
     parser.add_argument("--seeds", type=int, default=20, help="searches of each kind (default: 20)")
+    parser.add_argument("--momentum", type=float, nargs="*", default=[], help="also DDPNAS with each of these γ")
     parser.add_argument("--curves", type=Path, help="write the picture of regret over evaluations here (.svg, .png)")
     arguments = parser.parse_args()
     tables = {"artificial": artificial_table()} if arguments.table is None else read(parser, arguments.table)
@@ -121,7 +132,9 @@ def main() -> None:
     estimation_epochs = arguments.evaluations // per_epoch
     if estimation_epochs < 1 or arguments.seeds < 2:
         parser.error(f"--evaluations must be at least {per_epoch} on this table, and --seeds at least 2")
-    outcomes = {name: compare(table, estimation_epochs, arguments.seeds) for name, table in tables.items()}
+    outcomes = {
+        name: compare(table, estimation_epochs, arguments.seeds, arguments.momentum) for name, table in tables.items()
+    }
     if arguments.curves is not None:
         plot_regret(tables, outcomes, arguments.curves)
     report(tables, outcomes, estimation_epochs, arguments.seeds)
@@ -146,13 +159,15 @@ def artificial_table() -> BenchmarkTable:
     return BenchmarkTable("artificial", space, 0.9 + 0.1 * (grid.ravel() - grid.max()) / np.ptp(grid))
 
 
-def compare(table: BenchmarkTable, estimation_epochs: int, seeds: int) -> dict[str, Outcomes]:
+def compare(
+    table: BenchmarkTable, estimation_epochs: int, seeds: int, momenta: Sequence[float] = ()
+) -> dict[str, Outcomes]:
     """By searcher; they take turns, so that their times are those of the same load."""
     evaluator = TabularEvaluator(table.space, table.scores)
     trials = pruned_search_trials(table.space, estimation_epochs)
     outcomes: dict[str, Outcomes] = {}
     for seed in range(seeds):
-        for name, searcher in searchers(table.space, estimation_epochs, seed).items():
+        for name, searcher in searchers(table.space, estimation_epochs, seed, momenta).items():
             start = time.perf_counter()
             result = search(searcher, evaluator)
             seconds = time.perf_counter() - start
@@ -170,25 +185,29 @@ def most_likely(distribution: ArchitectureDistribution) -> Codes:
 def report(tables: Tables, outcomes: Mapping[str, Mapping[str, Outcomes]], estimation_epochs: int, seeds: int) -> None:
     means: dict[str, dict[str, float]] = {}
     errors: dict[str, dict[str, float]] = {}
+    all_trained: dict[str, dict[str, float]] = {}
     for dataset, table in tables.items():
         final = 100.0 * table.final
         evaluations = pruned_search_trials(table.space, estimation_epochs)
         print(f"{table.name}: {table.space.size:,} architectures, {evaluations} evaluations each, {seeds} seeds")
         print(f"best accuracy {final.max():.2f}, that of the best score {final[table.scores.argmax()]:.2f}")
-        print(f"{'searcher':<12} {'accuracy':>9} {'± std err':>9} {'regret':>8} {'best evaluated':>20} {'a minute':>9}")
+        columns = f"{'regret':>8} {'best evaluated':>20} {'all trained':>16} {'a minute':>9}"
+        print(f"{'searcher':<12} {'accuracy':>9} {'± std err':>9} {columns}")
         for name, outcome in outcomes[dataset].items():
             mean, error = _mean(outcome.answers)
             evaluated, evaluated_error = _mean(outcome.evaluated)
+            trained, trained_error = _mean(outcome.trained)
             print(
                 f"{name:<12} {mean:>9.3f} {error:>9.3f} {final.max() - mean:>8.3f} {evaluated:>11.3f} ± "
-                f"{evaluated_error:.3f} {60 * seeds / outcome.seconds:>9,.0f}"
+                f"{evaluated_error:.3f} {trained:>8.3f} ± {trained_error:.3f} {60 * seeds / outcome.seconds:>9,.0f}"
             )
             means.setdefault(name, {})[dataset] = round(mean, 3)
             errors.setdefault(name, {})[dataset] = round(error, 3)
+            all_trained.setdefault(name, {})[dataset] = round(trained, 3)
         print(f"{'(any)':<12} {final.mean():>9.3f} {'':>9} {final.max() - final.mean():>8.3f}\n")
     settings = {"evaluations": evaluations, "estimation_epochs": estimation_epochs, "seeds": seeds}
     best = {dataset: round(100.0 * float(table.final.max()), 3) for dataset, table in tables.items()}
-    print("RESULT " + json.dumps({**means, "stderr": errors, "best": best, **settings}))
+    print("RESULT " + json.dumps({**means, "stderr": errors, "all_trained": all_trained, "best": best, **settings}))
 
 
 def _mean(values: list[float]) -> tuple[float, float]:

@@ -16,14 +16,18 @@ SEARCHERS = {"random", "evolution", "ddp", "noprune", "regression", "pairs", "ou
 
 def test_ends_with_its_result(ran, tmp_path):
     picture = tmp_path / "regret.svg"
-    lines = ran("tabular", "--evaluations", "50", "--seeds", "5", "--curves", picture)
+    lines = ran("tabular", "--evaluations", "50", "--seeds", "5", "--momentum", "0.8", "0.5", "--curves", picture)
     name, line = lines[-1].split(" ", 1)
     result = json.loads(line)
     assert name == "RESULT"
     # T · (3 + 2) within 50.
     assert (result["evaluations"], result["estimation_epochs"], result["seeds"]) == (50, 10, 5)
     assert result["best"] == {"artificial": 90.0}
-    assert set(result["stderr"]) == SEARCHERS
+    assert set(result["stderr"]) == SEARCHERS | {"γ = 0.8", "γ = 0.5"}
+    assert result["γ = 0.8"] == result["ddp"]  # the default
+    # Scores are accuracies here, so that the best by score is the best of all once they are trained.
+    assert result["all_trained"]["random"] == result["random"]
+    assert set(result["all_trained"]) == set(result["stderr"])
     found = {searcher: result[searcher]["artificial"] for searcher in SEARCHERS}
     # What random search answers with is the best score of as many draws: on this table its accuracy too.
     assert found["random"] == round(float(np.mean([best_of_random(seed) for seed in range(5)])), 3)
